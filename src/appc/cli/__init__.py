@@ -1,0 +1,1 @@
+"""One file per verb; imported only when that verb is called (floor 6)."""

@@ -1,0 +1,1 @@
+"""Readers and writers of byte streams: archives, layouts, conversions (floor 2)."""

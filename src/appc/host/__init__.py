@@ -1,0 +1,1 @@
+"""What this kernel and user can do, and the only ctypes in the house (floor 3)."""

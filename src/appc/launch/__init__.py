@@ -1,0 +1,1 @@
+"""From a plan to processes: sealing, spawning, explaining (floor 4)."""

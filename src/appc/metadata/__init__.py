@@ -1,0 +1,1 @@
+"""The App Container metadata service (floor 5)."""

@@ -1,0 +1,152 @@
+"""The vocabulary of launch plans: every op, its arguments, who performs it, and why it exists.
+
+A plan is a list of tracks; a track is a flat list of ops, performed in order, without branches.
+`native/ops.def` is the same table for the C side; a test compares the two. Adding an op means a
+row here, a row there, a C function and a native test – and a reason why two existing ops will
+not do.
+"""
+
+from __future__ import annotations
+
+# Argument kinds, as the wire knows them: n = unsigned 64-bit number, s = string without NUL,
+# l = list of strings, b = bytes.
+#
+# INSIDE ops are performed by appc-init (in the process that becomes the app, a handler or PID 1),
+# OUTSIDE ops by appc-keep. Targets ("in the root") are resolved with openat2(RESOLVE_IN_ROOT)
+# against the root fd that `root-overlay` or `root-bind` opened, or "/" after `pivot` or `join mnt`.
+
+INSIDE = "init"
+OUTSIDE = "keep"
+
+# name, signature (argument names with kinds), performer. The row's position is its opcode.
+TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
+    # Joining and leaving
+    ("cgroup", (("path", "s"),), INSIDE),
+    ("join", (("namespace", "n"),), INSIDE),
+    ("unshare", (("flags", "n"),), INSIDE),
+    ("propagation", (("flags", "n"),), INSIDE),
+    # Building a root
+    ("root-overlay", (("target", "s"), ("lowers", "l"), ("upper", "s"), ("work", "s"), ("options", "l")), INSIDE),
+    ("root-bind", (("path", "s"),), INSIDE),
+    ("root-tmpfs", (("target", "s"), ("options", "l")), INSIDE),
+    ("mkdir", (("path", "s"), ("mode", "n"), ("uid", "n"), ("gid", "n")), INSIDE),
+    ("file", (("path", "s"), ("mode", "n"), ("content", "b")), INSIDE),
+    ("remove", (("path", "s"),), INSIDE),
+    ("symlink", (("target", "s"), ("path", "s")), INSIDE),
+    ("mknod", (("path", "s"), ("mode", "n"), ("major", "n"), ("minor", "n"), ("uid", "n"), ("gid", "n")), INSIDE),
+    ("mount", (("fstype", "s"), ("source", "s"), ("path", "s"), ("attributes", "n"), ("options", "l")), INSIDE),
+    ("bind", (("source", "s"), ("path", "s"), ("flags", "n"), ("attributes", "n")), INSIDE),
+    ("attributes", (("path", "s"), ("flags", "n"), ("set", "n"), ("clear", "n")), INSIDE),
+    ("mask", (("path", "s"),), INSIDE),
+    ("pivot", (), INSIDE),
+    # The pod's sandbox
+    ("hostname", (("name", "s"),), INSIDE),
+    ("domainname", (("name", "s"),), INSIDE),
+    ("link-up", (("name", "s"),), INSIDE),
+    ("address", (("link", "s"), ("address", "s"), ("prefix", "n")), INSIDE),
+    ("sysctl", (("key", "s"), ("value", "s")), INSIDE),
+    # Becoming the app
+    ("console", (), INSIDE),
+    ("sync", (("name", "s"),), INSIDE),
+    ("rlimit", (("resource", "n"), ("soft", "n"), ("hard", "n")), INSIDE),
+    ("oom-score-adj", (("value", "s"),), INSIDE),
+    ("umask", (("mask", "n"),), INSIDE),
+    ("keyring", (("name", "s"),), INSIDE),
+    ("label", (("lsm", "s"), ("label", "s")), INSIDE),
+    ("bounding", (("keep", "n"),), INSIDE),
+    ("ids", (("uid", "n"), ("gid", "n"), ("groups", "l")), INSIDE),
+    ("caps", (("effective", "n"), ("permitted", "n"), ("inheritable", "n"), ("ambient", "n")), INSIDE),
+    ("chdir", (("path", "s"),), INSIDE),
+    ("death-signal", (("signal", "n"),), INSIDE),
+    ("no-new-privs", (), INSIDE),
+    ("seccomp", (("flags", "n"), ("filter", "b")), INSIDE),
+    ("exec", (("files", "l"), ("argv", "l"), ("env", "l")), INSIDE),
+    ("reap", (), INSIDE),
+    # The keeper's track
+    ("mount-namespace", (), OUTSIDE),
+    ("tmpfs", (("path", "s"), ("options", "l")), OUTSIDE),
+    ("init", (("flags", "n"), ("track", "s")), OUTSIDE),
+    ("adopt", (("namespace", "n"), ("path", "s")), OUTSIDE),
+    ("listen", (("address", "s"), ("port", "n"), ("service", "s"), ("argv", "l")), OUTSIDE),
+    ("app", (("name", "s"), ("track", "s"), ("stdin", "s"), ("stdout", "s"), ("stderr", "s"), ("log", "s")), OUTSIDE),
+    ("handler", (("app", "s"), ("track", "s"), ("log", "s"), ("timeout", "n")), OUTSIDE),
+    ("post-stop", (("app", "s"), ("track", "s"), ("log", "s"), ("timeout", "n")), OUTSIDE),
+    ("start", (("app", "s"),), OUTSIDE),
+    ("ready", (), OUTSIDE),
+    ("supervise", (("grace", "n"), ("log-size", "n"), ("log-files", "n")), OUTSIDE),
+    ("execute", (("track", "s"), ("stdin", "s"), ("stdout", "s"), ("stderr", "s")), OUTSIDE),
+    ("rmdir-cgroup", (("path", "s"), ("procs", "s")), OUTSIDE),
+    ("record", (), OUTSIDE),
+    ("rename-phase", (("from", "s"), ("to", "s")), OUTSIDE),
+    ("finish", (("argv", "l"),), OUTSIDE),
+)
+
+OPCODES = {row[0]: index for index, row in enumerate(TABLE)}
+
+# bind flags
+BIND_RECURSIVE = 1
+BIND_NO_SYMLINKS = 2  # refuse a source path with any symbolic link in it (ace.md, Volume Setup)
+# attributes flags
+ATTRIBUTES_RECURSIVE = 1
+
+UNLIMITED = 2**64 - 1  # rlimit infinity
+
+
+class Op:
+    """One step of a plan: a name of `TABLE`, its arguments in order, the errnos it tolerates, and
+    the field of the configuration it came from (for messages; never interpreted)."""
+
+    __slots__ = ("args", "name", "source", "tolerate")
+
+    def __init__(
+        self,
+        name: str,
+        *args: int | str | bytes | tuple[str, ...],
+        tolerate: tuple[int, ...] = (),
+        source: str = "",
+    ) -> None:
+        self.name = name
+        self.args = args
+        self.tolerate = tolerate
+        self.source = source
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Op) and (self.name, self.args, self.tolerate, self.source) == (
+            other.name,
+            other.args,
+            other.tolerate,
+            other.source,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.args, self.tolerate))
+
+    def __repr__(self) -> str:
+        return f"Op({self.name!r}, {', '.join(map(repr, self.args))})"
+
+
+class Track:
+    """A named, flat list of ops performed by one process."""
+
+    __slots__ = ("name", "ops")
+
+    def __init__(self, name: str, ops: list[Op]) -> None:
+        self.name = name
+        self.ops = ops
+
+
+class Plan:
+    """What will happen: the tracks in order, and the host facts (text) every choice rests on."""
+
+    __slots__ = ("facts", "tracks")
+
+    def __init__(self, tracks: list[Track], facts: dict[str, str] | None = None) -> None:
+        self.tracks = tracks
+        self.facts = facts or {}
+
+    def track(self, name: str) -> Track:
+        """Return the track called `name`; KeyError when there is none."""
+        for track in self.tracks:
+            if track.name == name:
+                return track
+        raise KeyError(name)

@@ -1,0 +1,1 @@
+"""Pods on disk: phases, manifests, logs, records (floor 4)."""

@@ -1,0 +1,1 @@
+"""The pod executor (floor 5)."""

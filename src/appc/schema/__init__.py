@@ -1,0 +1,1 @@
+"""Manifests as immutable, table-driven records (floor 1)."""

@@ -1,0 +1,1 @@
+"""Content-addressed images and their trees on disk (floor 3)."""

@@ -1,0 +1,1 @@
+"""Keys, signatures and the prefixes they are trusted for (floor 3)."""
