@@ -1,0 +1,201 @@
+"""Launch plans as bytes: what appc-keep and appc-init read, and what lies in a pod's directory.
+
+Little endian, no padding:
+
+    "appcplan" · u32 version · u32 hash of the table of ops · u32 total length in bytes
+    u32 number of facts, each: str key, str value
+    u32 number of tracks, each: str name, u32 number of ops, each:
+        u16 opcode · u16 number of tolerated errnos, each u32 · str source · the arguments by signature
+
+n = u64; s = u32 length, bytes, NUL (none inside); l = u32 count, that many s; b = u32 length, bytes.
+Text is UTF-8 with surrogate escapes, so any path the host has goes through unchanged.
+"""
+
+from __future__ import annotations
+
+from appc.errors import LaunchError
+from appc.plan.ops import OPCODES, TABLE, Op, Plan, Track
+
+MAGIC = b"appcplan"
+VERSION = 1
+# FNV-1a (32 bit) over the lines "name:kinds:performer\n" of the table. A number, because computing
+# it would cost every launch more than encoding a small plan; the tests hold it to the table.
+TABLE_HASH = 0x1E8ED64B
+
+MAX_BYTES = 16 << 20
+MAX_FACTS = 256
+MAX_TRACKS = 256
+MAX_OPS = 4096
+MAX_TOLERATED = 16
+
+_KINDS = tuple("".join(kind for _, kind in signature) for _, signature, _ in TABLE)
+_HEADER = len(MAGIC) + 12
+
+
+def encode(plan: Plan) -> bytes:
+    """Return `plan` as wire bytes.
+
+    Raises LaunchError when it does not fit the format: an op the table does not know or with other
+    arguments than its signature, a NUL in a text, a number over 64 bits, or a limit passed.
+    """
+    body: list[bytes] = []
+    _limit(len(plan.facts), MAX_FACTS, "facts")
+    body.append(_u32(len(plan.facts)))
+    for key, value in plan.facts.items():
+        body.append(_text(key, "facts"))
+        body.append(_text(value, "facts"))
+    _limit(len(plan.tracks), MAX_TRACKS, "tracks")
+    body.append(_u32(len(plan.tracks)))
+    for track in plan.tracks:
+        body.append(_text(track.name, "track"))
+        _limit(len(track.ops), MAX_OPS, f"ops in track {track.name}")
+        body.append(_u32(len(track.ops)))
+        for index, op in enumerate(track.ops):
+            _encode_op(op, f"{track.name}[{index}] {op.name}", body)
+    payload = b"".join(body)
+    total = _HEADER + len(payload)
+    _limit(total, MAX_BYTES, "bytes")
+    return b"".join((MAGIC, _u32(VERSION), _u32(TABLE_HASH), _u32(total), payload))
+
+
+def decode(data: bytes) -> Plan:
+    """Return the plan that `data` holds; the inverse of `encode`, to the last byte.
+
+    Raises LaunchError for anything else: truncated, trailing or foreign bytes, another version or
+    table of ops, an unknown opcode, a limit passed.
+    """
+    if len(data) > MAX_BYTES:
+        raise LaunchError(f"has {len(data)} bytes, more than {MAX_BYTES}", "plan")
+    reader = _Reader(data)
+    if reader.take(len(MAGIC)) != MAGIC:
+        raise LaunchError("is not a launch plan", "plan")
+    version = reader.number(4)
+    if version != VERSION:
+        raise LaunchError(f"has version {version}, this appc reads version {VERSION}", "plan")
+    if reader.number(4) != TABLE_HASH:
+        raise LaunchError("was written for another table of ops (by another version of appc)", "plan")
+    if reader.number(4) != len(data):
+        raise LaunchError("does not have the length its header says", "plan")
+    facts = {}
+    for _ in range(reader.count(MAX_FACTS, 10, "facts")):
+        key = reader.text()
+        if key in facts:
+            raise LaunchError(f"has the fact {key} twice", "plan")
+        facts[key] = reader.text()
+    tracks = []
+    for _ in range(reader.count(MAX_TRACKS, 9, "tracks")):
+        name = reader.text()
+        tracks.append(Track(name, [_decode_op(reader) for _ in range(reader.count(MAX_OPS, 9, "ops"))]))
+    if reader.offset != len(data):
+        raise LaunchError("has bytes after its last track", "plan")
+    return Plan(tracks, facts)
+
+
+def _encode_op(op: Op, where: str, body: list[bytes]) -> None:
+    opcode = OPCODES.get(op.name)
+    if opcode is None:
+        raise LaunchError("no such op", where)
+    kinds = _KINDS[opcode]
+    if len(kinds) != len(op.args):
+        raise LaunchError(f"takes {len(kinds)} arguments, got {len(op.args)}", where)
+    _limit(len(op.tolerate), MAX_TOLERATED, f"tolerated errnos of {where}")
+    body.append(opcode.to_bytes(2, "little"))
+    body.append(len(op.tolerate).to_bytes(2, "little"))
+    for errno in op.tolerate:
+        body.append(_number(errno, 4, where))
+    body.append(_text(op.source, where))
+    for kind, arg in zip(kinds, op.args, strict=True):
+        if kind == "n" and isinstance(arg, int):
+            body.append(_number(arg, 8, where))
+        elif kind == "s" and isinstance(arg, str):
+            body.append(_text(arg, where))
+        elif kind == "l" and isinstance(arg, tuple):
+            body.append(_u32(len(arg)))
+            body.extend([_text(item, where) for item in arg])
+        elif kind == "b" and isinstance(arg, bytes):
+            body.append(_u32(len(arg)))
+            body.append(arg)
+        else:
+            raise LaunchError(f"an argument of kind {kind} cannot be {arg!r}", where)
+
+
+def _decode_op(reader: _Reader) -> Op:
+    opcode = reader.number(2)
+    if opcode >= len(TABLE):
+        raise LaunchError(f"has the unknown opcode {opcode}", "plan")
+    tolerated = reader.number(2)
+    if tolerated > MAX_TOLERATED:
+        raise LaunchError(f"has {tolerated} tolerated errnos in one op, more than {MAX_TOLERATED}", "plan")
+    tolerate = tuple([reader.number(4) for _ in range(tolerated)])
+    source = reader.text()
+    args: list[int | str | bytes | tuple[str, ...]] = []
+    for kind in _KINDS[opcode]:
+        if kind == "n":
+            args.append(reader.number(8))
+        elif kind == "s":
+            args.append(reader.text())
+        elif kind == "l":
+            args.append(tuple([reader.text() for _ in range(reader.count(MAX_BYTES, 5, "strings"))]))
+        else:
+            args.append(reader.take(reader.number(4)))
+    return Op(TABLE[opcode][0], *args, tolerate=tolerate, source=source)
+
+
+class _Reader:
+    """A cursor over untrusted bytes; every step is checked against what is left."""
+
+    __slots__ = ("_data", "offset")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.offset = 0
+
+    def take(self, length: int) -> bytes:
+        end = self.offset + length
+        if end > len(self._data):
+            raise LaunchError(f"is cut off after byte {len(self._data)}", "plan")
+        chunk = self._data[self.offset : end]
+        self.offset = end
+        return chunk
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "little")
+
+    def count(self, most: int, smallest: int, what: str) -> int:
+        """Return a count of elements that take at least `smallest` bytes each."""
+        count = self.number(4)
+        _limit(count, most, what)
+        if count * smallest > len(self._data) - self.offset:
+            raise LaunchError(f"is cut off: {count} {what} cannot follow byte {self.offset}", "plan")
+        return count
+
+    def text(self) -> str:
+        raw = self.take(self.number(4))
+        if self.take(1) != b"\0" or b"\0" in raw:
+            raise LaunchError(f"has a text with a NUL out of place before byte {self.offset}", "plan")
+        return raw.decode("utf-8", "surrogateescape")
+
+
+def _u32(number: int) -> bytes:
+    return number.to_bytes(4, "little")
+
+
+def _number(number: int, size: int, where: str) -> bytes:
+    if not 0 <= number < 1 << 8 * size:
+        raise LaunchError(f"{number} does not fit in {8 * size} bits", where)
+    return number.to_bytes(size, "little")
+
+
+def _text(text: str, where: str) -> bytes:
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise LaunchError(f"the text {text!r} has no byte form", where) from None
+    if b"\0" in raw:
+        raise LaunchError(f"the text {text!r} has a NUL inside", where)
+    return b"".join((_u32(len(raw)), raw, b"\0"))
+
+
+def _limit(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise LaunchError(f"has {count} {what}, more than {most}", "plan")
