@@ -1,0 +1,217 @@
+"""Where pods lie on disk, and the two facts that make their state: the phase and the lock.
+
+A pod is a directory `<root>/pods/<phase>/<uuid>/`. Its phase changes by one rename(2); whether
+anything of it is alive is whether its file `lock` is flocked (preparing process, keeper and PID 1
+share one open file description). So a kill -9 at any point leaves a state that `list` can name
+and `gc` can clear, and no daemon is needed to know it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from appc.errors import HostError, PodNotFound, PodStateError
+from appc.schema.json import dumps, loads
+from appc.values import PodUUID
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+PHASES = ("embryo", "prepare", "prepared", "run", "exited", "garbage")
+
+# (phase, locked) -> the state users read; rkt's words where rkt had one.
+STATES = {
+    ("embryo", False): "embryo",
+    ("embryo", True): "embryo",
+    ("prepare", True): "preparing",
+    ("prepare", False): "aborted prepare",
+    ("prepared", False): "prepared",
+    ("prepared", True): "prepared",
+    ("run", True): "running",
+    ("run", False): "exited",
+    ("exited", True): "exited",
+    ("exited", False): "exited",
+    ("garbage", True): "deleting",
+    ("garbage", False): "garbage",
+}
+
+SUBDIRECTORIES = ("apps", "config", "images", "logs", "status", "volumes")
+
+
+class Pod:
+    """One pod directory. `lock_fd` is held open (and flocked) by whoever created or acquired it."""
+
+    __slots__ = ("lock_fd", "phase", "root", "uuid")
+
+    def __init__(self, root: str, phase: str, uuid: str) -> None:
+        self.root = root
+        self.phase = phase
+        self.uuid = uuid
+        self.lock_fd = -1
+
+    @property
+    def path(self) -> str:
+        """The pod's directory in the phase last seen."""
+        return f"{self.root}/pods/{self.phase}/{self.uuid}"
+
+    def file(self, name: str) -> str:
+        """Return the path of a file of this pod."""
+        return f"{self.path}/{name}"
+
+    def refresh(self) -> Pod:
+        """Find the pod again after somebody may have moved it; PodNotFound when it is gone."""
+        for phase in PHASES:
+            if os.path.isdir(f"{self.root}/pods/{phase}/{self.uuid}"):
+                self.phase = phase
+                return self
+        raise PodNotFound("the pod is gone", self.uuid)
+
+    def move(self, phase: str) -> None:
+        """Change the phase by rename(2); PodStateError when another process was first."""
+        target = f"{self.root}/pods/{phase}"
+        os.makedirs(target, 0o700, exist_ok=True)
+        try:
+            os.rename(self.path, f"{target}/{self.uuid}")
+        except FileNotFoundError:
+            raise PodStateError(f"is no longer in phase {self.phase}", f"pod {self.uuid}") from None
+        self.phase = phase
+
+    def locked(self) -> bool:
+        """Tell whether anything of the pod is alive (or somebody works on it)."""
+        try:
+            fd = os.open(self.file("lock"), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            # A shared lock, so that two who look at once do not see each other.
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def acquire(self) -> bool:
+        """Take the pod's lock; False when something of the pod is alive."""
+        try:
+            fd = os.open(self.file("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        self.lock_fd = fd
+        return True
+
+    def release(self) -> None:
+        """Drop this process's hold of the lock (others may still share it)."""
+        if self.lock_fd >= 0:
+            os.close(self.lock_fd)
+            self.lock_fd = -1
+
+    def state(self) -> str:
+        """Return the pod's state in users' words (see STATES)."""
+        for _ in range(3):
+            locked = self.locked()
+            phase = self.phase
+            # The phase may have changed between the two looks; then look again.
+            if os.path.isdir(self.path):
+                return STATES[phase, locked]
+            self.refresh()
+        return STATES[self.phase, False]
+
+    def write(self, name: str, data: bytes, mode: int = 0o600) -> None:
+        """Write a file of the pod whole; readers see the old or the new content."""
+        path = self.file(name)
+        temporary = f"{path}.new"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+
+    def read(self, name: str) -> bytes:
+        """Read a file of the pod; FileNotFoundError when it is not there."""
+        fd = os.open(self.file(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with os.fdopen(fd, "rb") as stream:
+            return stream.read()
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write `value` as JSON."""
+        self.write(name, dumps(value).encode())
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the pod."""
+        return loads(self.read(name))
+
+    def created(self) -> float:
+        """Return when the pod was created (seconds since the epoch)."""
+        try:
+            return os.stat(self.file("lock")).st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+
+def create(root: str) -> Pod:
+    """Make an empty pod in phase `prepare`, locked by this process."""
+    uuid = str(PodUUID.new())
+    pod = Pod(root, "embryo", uuid)
+    try:
+        os.makedirs(f"{root}/pods/embryo", 0o700, exist_ok=True)
+        os.mkdir(pod.path, 0o700)
+        if not pod.acquire():
+            raise PodStateError("was taken while it was being made", f"pod {uuid}")
+        pod.move("prepare")
+        for name in SUBDIRECTORIES:
+            os.mkdir(pod.file(name), 0o700)
+    except OSError as error:
+        raise HostError(os.strerror(error.errno or errno.EIO), f"{root}/pods") from None
+    return pod
+
+
+def every(root: str) -> list[Pod]:
+    """Return all pods, oldest phase first, by UUID within a phase."""
+    found = []
+    for phase in PHASES:
+        try:
+            names = os.listdir(f"{root}/pods/{phase}")
+        except FileNotFoundError:
+            continue
+        found += [Pod(root, phase, name) for name in sorted(names) if _is_uuid(name)]
+    return found
+
+
+def find(root: str, prefix: str) -> Pod:
+    """Return the pod whose UUID begins with `prefix`; PodNotFound for none or several."""
+    wanted = prefix.lower()
+    matches = {pod.uuid: pod for pod in every(root) if pod.uuid.startswith(wanted)} if wanted else {}
+    if not matches:
+        raise PodNotFound("no pod has a UUID that begins so", prefix or '""', "`appc list` shows all pods")
+    if len(matches) > 1:
+        raise PodNotFound(f"{len(matches)} pods have a UUID that begins so", prefix, "give more of it")
+    return next(iter(matches.values()))
+
+
+def images_in_use(root: str) -> set[str]:
+    """Return the IDs of the images that pods other than garbage rest on, dependencies included."""
+    used: set[str] = set()
+    for pod in every(root):
+        if pod.phase == "garbage":
+            continue
+        try:
+            used.update(pod.read_json("request").get("images", ()))
+        except (OSError, ValueError, AttributeError):
+            continue
+    return used
+
+
+def _is_uuid(name: str) -> bool:
+    return len(name) == 36 and name.count("-") == 4

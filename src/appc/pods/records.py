@@ -1,0 +1,70 @@
+"""What the keeper wrote about a pod: one small file of `key=value` lines for each app.
+
+The keeper is ours, but its files lie beside data an app can fill (logs, volumes), so they are read
+as data: bounded, unknown keys ignored, numbers parsed or dropped.
+"""
+
+from __future__ import annotations
+
+import os
+
+from appc.pods.layout import Pod
+
+RECORD_LIMIT = 64 * 1024
+
+
+class AppRecord:
+    """How one app fares: pid, times (ns since the epoch), exit status or signal, its handler's end."""
+
+    __slots__ = ("exited", "name", "pid", "post_stop", "signal", "started", "status")
+
+    def __init__(self, name: str, fields: dict[str, str]) -> None:
+        self.name = name
+        self.pid = _number(fields.get("pid"))
+        self.started = _number(fields.get("started"))
+        self.exited = _number(fields.get("exited"))
+        self.status = _number(fields.get("status"))
+        self.signal = _number(fields.get("signal"))
+        self.post_stop = fields.get("post-stop", "")
+
+    @property
+    def exit_status(self) -> int | None:
+        """The app's status as a shell would report it: 128+N when signal N ended it."""
+        return 128 + self.signal if self.signal is not None else self.status
+
+
+def read(pod: Pod, name: str) -> dict[str, str]:
+    """Read status file `name`; an absent one is empty."""
+    try:
+        fd = os.open(pod.file(f"status/{name}"), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    with os.fdopen(fd, "rb") as stream:
+        text = stream.read(RECORD_LIMIT).decode("utf-8", "replace")
+    pairs = (line.partition("=") for line in text.splitlines())
+    return {key: value for key, separator, value in pairs if separator}
+
+
+def app_record(pod: Pod, name: str) -> AppRecord:
+    """Return the record of app `name` (all None when it never started)."""
+    return AppRecord(name, read(pod, f"{name}"))
+
+
+def keeper_pid(pod: Pod) -> tuple[int, int] | None:
+    """Return the keeper's (pid, start time in clock ticks), or None when it was never recorded."""
+    fields = read(pod, "_keeper")
+    pid, start = _number(fields.get("pid")), _number(fields.get("starttime"))
+    return (pid, start) if pid and start is not None else None
+
+
+def init_pid(pod: Pod) -> tuple[int, int] | None:
+    """Return PID 1's (pid on the host, start time in clock ticks), or None."""
+    fields = read(pod, "_keeper")
+    pid, start = _number(fields.get("init")), _number(fields.get("init-starttime"))
+    return (pid, start) if pid and start is not None else None
+
+
+def _number(text: str | None) -> int | None:
+    if text is None or not text.isdecimal() or len(text) > 20:
+        return None
+    return int(text)

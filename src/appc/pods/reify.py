@@ -1,0 +1,195 @@
+"""From a request and its images to a reified pod manifest (pods.md): every app named, every image
+by ID, every mount point with a volume.
+
+Precedence for the environment, lowest first: inherited from the caller, the image, the pod's
+`--set-env`, the app's `--env`. App-level words beat pod-level ones, which beat the image's.
+"""
+
+from __future__ import annotations
+
+from appc.errors import AppcError, UsageError
+from appc.pods.request import AppRequest, PodRequest
+from appc.schema.image import App, Annotation, EnvVar
+from appc.schema.pod import Mount, PodManifest, RuntimeApp, RuntimeImage, Volume
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.schema.image import ImageManifest, MountPoint
+    from appc.schema.isolators import Isolator
+    from appc.store.images import StoredImage
+
+AC_VERSION = "0.8.11"
+# Only one of each group may stand in an app, so an override removes its whole group.
+EXCLUSIVE = (
+    {"os/linux/capabilities-retain-set", "os/linux/capabilities-remove-set"},
+    {"os/linux/seccomp-retain-set", "os/linux/seccomp-remove-set"},
+)
+
+
+def reify(request: PodRequest, images: list[StoredImage], warnings: list[str]) -> PodManifest:
+    """Return the reified manifest of `request`, whose apps rest on `images` (same order).
+
+    Raises AppcError for an image without an app, name clashes, mounts of unknown volumes.
+    """
+    volumes = _unique_volumes(request.volumes)
+    apps: list[RuntimeApp] = []
+    for wanted, image in zip(request.apps, images, strict=True):
+        name = _app_name(wanted, image, apps)
+        app = _overridden_app(wanted, request, image, name)
+        mounts = _mounts(wanted, request, app, name, volumes, warnings)
+        apps.append(
+            RuntimeApp(
+                name=name,
+                image=RuntimeImage(name=image.name, id=image.id, labels=image.labels),
+                app=app,
+                read_only_root_fs=wanted.read_only_root_fs,
+                mounts=mounts,
+                annotations=tuple(Annotation(name=key, value=value) for key, value in wanted.annotations),
+            )
+        )
+    return PodManifest(
+        ac_version=AC_VERSION,
+        ac_kind="PodManifest",
+        apps=tuple(apps),
+        volumes=tuple(volumes.values()),
+        annotations=tuple(Annotation(name=key, value=value) for key, value in request.annotations),
+        user_annotations=dict(request.user_annotations),
+        user_labels=dict(request.user_labels),
+    )
+
+
+def complete(manifest: PodManifest, images: list[StoredImage], request: PodRequest) -> PodManifest:
+    """Fill the apps of a given pod manifest from their images where the manifest leaves them out."""
+    apps = []
+    for entry, image in zip(manifest.apps, images, strict=True):
+        app = entry.app or _image_app(image.manifest, f"app {entry.name}")
+        if request.inherited:
+            app = app.replace(environment=_merged(request.inherited, _pairs(app)))
+        apps.append(entry.replace(app=app, image=entry.image.replace(name=entry.image.name or image.name)))
+    return manifest.replace(apps=tuple(apps))
+
+
+def _app_name(wanted: AppRequest, image: StoredImage, apps: list[RuntimeApp]) -> str:
+    name = wanted.name or sanitized(str(image.name).rsplit("/", 1)[-1])
+    if any(app.name == name for app in apps):
+        raise UsageError(
+            "two apps of the pod would have this name", f"app {name}", "give one of them another with --name"
+        )
+    return name
+
+
+def sanitized(text: str) -> str:
+    """Turn the last part of an image name into an AC Name: lower case, other characters become `-`."""
+    kept = "".join(c if c.isascii() and (c.isalnum()) else "-" for c in text.lower())
+    while "--" in kept:
+        kept = kept.replace("--", "-")
+    kept = kept.strip("-")
+    if not kept:
+        raise UsageError("no app name can be made from this image's name", text, "give one with --name")
+    return kept
+
+
+def _image_app(manifest: ImageManifest, where: str) -> App:
+    if manifest.app is None:
+        raise AppcError(
+            f"image {manifest.name} has no app section", where, "give the command to run with --exec PROGRAM"
+        )
+    return manifest.app
+
+
+def _overridden_app(wanted: AppRequest, request: PodRequest, image: StoredImage, name: str) -> App:
+    if image.manifest.app is None and wanted.exec_:
+        app = App(exec=(), user="0", group="0")
+    else:
+        app = _image_app(image.manifest, f"app {name}")
+    command = (wanted.exec_ or tuple(app.exec)) + wanted.args
+    if not command:
+        raise AppcError("has no command to run", f"app {name}", "give one with --exec PROGRAM")
+    environment = _merged(request.inherited, _pairs(app), request.environment, wanted.environment)
+    changes: dict[str, object] = {
+        "exec": command,
+        "environment": environment,
+        "isolators": _isolators(tuple(app.isolators), wanted.isolators),
+        "user_annotations": {**app.user_annotations, **dict(wanted.user_annotations)},
+        "user_labels": {**app.user_labels, **dict(wanted.user_labels)},
+    }
+    if wanted.user:
+        changes["user"] = wanted.user
+    if wanted.group:
+        changes["group"] = wanted.group
+    if wanted.supplementary_gids is not None:
+        changes["supplementary_gids"] = wanted.supplementary_gids
+    if wanted.working_directory:
+        changes["working_directory"] = wanted.working_directory
+    return app.replace(**changes)
+
+
+def _pairs(app: App) -> tuple[tuple[str, str], ...]:
+    return tuple((str(variable.name), variable.value or "") for variable in app.environment)
+
+
+def _merged(*layers: tuple[tuple[str, str], ...]) -> tuple[EnvVar, ...]:
+    merged: dict[str, str] = {}
+    for layer in layers:
+        merged.update(layer)
+    return tuple(EnvVar(name=name, value=value) for name, value in merged.items())
+
+
+def _isolators(own: tuple[Isolator, ...], overrides: tuple[Isolator, ...]) -> tuple[Isolator, ...]:
+    replaced: set[str] = set()
+    for isolator in overrides:
+        name = str(isolator.name)
+        replaced |= next((group for group in EXCLUSIVE if name in group), {name})
+    return tuple(isolator for isolator in own if str(isolator.name) not in replaced) + overrides
+
+
+def _unique_volumes(volumes: tuple[Volume, ...]) -> dict[str, Volume]:
+    by_name: dict[str, Volume] = {}
+    for volume in volumes:
+        if str(volume.name) in by_name:
+            raise UsageError("is given twice", f"volume {volume.name}")
+        by_name[str(volume.name)] = volume
+    return by_name
+
+
+def _mounts(
+    wanted: AppRequest,
+    request: PodRequest,
+    app: App,
+    name: str,
+    volumes: dict[str, Volume],
+    warnings: list[str],
+) -> tuple[Mount, ...]:
+    explicit = {_clean(mount.path): mount for mount in (*request.mounts, *wanted.mounts)}
+    for mount in explicit.values():
+        if str(mount.volume) not in volumes:
+            raise UsageError(
+                f"is mounted at {mount.path} but not defined",
+                f"volume {mount.volume}",
+                f"add --volume {mount.volume},kind=host,source=/PATH",
+            )
+    mounts = list(explicit.values())
+    for point in app.mount_points:
+        if _clean(point.path) in explicit:
+            continue
+        mounts.append(Mount(volume=_volume_for(point, name, volumes, request, warnings), path=point.path))
+    return tuple(mounts)
+
+
+def _volume_for(
+    point: MountPoint, app_name: str, volumes: dict[str, Volume], request: PodRequest, warnings: list[str]
+) -> str:
+    name = str(point.name)
+    if name in volumes:
+        return name
+    hint = f"--volume {name},kind=host,source=/PATH"
+    if request.strict:
+        raise AppcError(f"no volume fulfils mount point {name} ({point.path})", f"app {app_name}", f"add {hint}")
+    implicit = f"{app_name}-{name}"
+    warnings.append(f"app {app_name}: no volume for mount point {name} ({point.path}); an empty one is used, {hint}")
+    volumes[implicit] = Volume(name=implicit, kind="empty")
+    return implicit
+
+
+def _clean(path: str) -> str:
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))

@@ -1,0 +1,170 @@
+"""What a caller asks of a pod, before images are looked up: the words of `appc run`, as data.
+
+Only what a pod manifest has no field for is kept here after preparation (streams, network mode);
+everything else goes into the reified pod manifest.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from appc.schema.isolators import Isolator
+    from appc.schema.pod import Mount, PodManifest, Volume
+
+STREAM_MODES = ("log", "null", "tty", "stream")
+
+
+class AppRequest:
+    """One app of a pod: an image and what to change about it.
+
+    `image` is any IMAGE form; `exec_` replaces the image's exec, `args` are appended to it.
+    `isolators` replace the image's isolators of the same name. `stdin`, `stdout`, `stderr` are
+    modes of STREAM_MODES, or "" for the pod's default.
+    """
+
+    __slots__ = (
+        "annotations",
+        "args",
+        "environment",
+        "exec_",
+        "group",
+        "image",
+        "isolators",
+        "mounts",
+        "name",
+        "read_only_root_fs",
+        "signature",
+        "stderr",
+        "stdin",
+        "stdout",
+        "supplementary_gids",
+        "user",
+        "user_annotations",
+        "user_labels",
+        "working_directory",
+    )
+
+    def __init__(
+        self,
+        image: str,
+        *,
+        name: str = "",
+        exec_: tuple[str, ...] = (),
+        args: tuple[str, ...] = (),
+        user: str = "",
+        group: str = "",
+        supplementary_gids: tuple[int, ...] | None = None,
+        working_directory: str = "",
+        environment: tuple[tuple[str, str], ...] = (),
+        mounts: tuple[Mount, ...] = (),
+        isolators: tuple[Isolator, ...] = (),
+        read_only_root_fs: bool = False,
+        annotations: tuple[tuple[str, str], ...] = (),
+        user_annotations: tuple[tuple[str, str], ...] = (),
+        user_labels: tuple[tuple[str, str], ...] = (),
+        signature: str = "",
+        stdin: str = "",
+        stdout: str = "",
+        stderr: str = "",
+    ) -> None:
+        self.image = image
+        self.name = name
+        self.exec_ = exec_
+        self.args = args
+        self.user = user
+        self.group = group
+        self.supplementary_gids = supplementary_gids
+        self.working_directory = working_directory
+        self.environment = environment
+        self.mounts = mounts
+        self.isolators = isolators
+        self.read_only_root_fs = read_only_root_fs
+        self.annotations = annotations
+        self.user_annotations = user_annotations
+        self.user_labels = user_labels
+        self.signature = signature
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+class PodRequest:
+    """A pod: its apps (or a ready pod manifest), volumes, network and how it is to be kept.
+
+    `grace` is the time in seconds between SIGTERM and SIGKILL. `strict` refuses a pod of which an
+    isolator cannot be enforced. `inherited` is environment that every app gets below its own.
+    """
+
+    __slots__ = (
+        "annotations",
+        "apps",
+        "environment",
+        "grace",
+        "hostname",
+        "inherited",
+        "insecure",
+        "interactive",
+        "manifest",
+        "mounts",
+        "net",
+        "pull",
+        "remove",
+        "strict",
+        "user_annotations",
+        "user_labels",
+        "volumes",
+    )
+
+    def __init__(
+        self,
+        apps: tuple[AppRequest, ...] = (),
+        *,
+        manifest: PodManifest | None = None,
+        volumes: tuple[Volume, ...] = (),
+        mounts: tuple[Mount, ...] = (),
+        net: str = "none",
+        hostname: str = "",
+        environment: tuple[tuple[str, str], ...] = (),
+        inherited: tuple[tuple[str, str], ...] = (),
+        annotations: tuple[tuple[str, str], ...] = (),
+        user_annotations: tuple[tuple[str, str], ...] = (),
+        user_labels: tuple[tuple[str, str], ...] = (),
+        interactive: bool = False,
+        remove: bool = False,
+        strict: bool = False,
+        insecure: tuple[str, ...] = (),
+        pull: str = "new",
+        grace: float = 10.0,
+    ) -> None:
+        self.apps = apps
+        self.manifest = manifest
+        self.volumes = volumes
+        self.mounts = mounts
+        self.net = net
+        self.hostname = hostname
+        self.environment = environment
+        self.inherited = inherited
+        self.annotations = annotations
+        self.user_annotations = user_annotations
+        self.user_labels = user_labels
+        self.interactive = interactive
+        self.remove = remove
+        self.strict = strict
+        self.insecure = insecure
+        self.pull = pull
+        self.grace = grace
+
+    def to_json(self, images: list[str], streams: dict[str, list[str]]) -> dict[str, Any]:
+        """Return what `run-prepared` and `gc` need later: modes and the images rested on."""
+        return {
+            "net": self.net,
+            "hostname": self.hostname,
+            "interactive": self.interactive,
+            "remove": self.remove,
+            "strict": self.strict,
+            "grace": self.grace,
+            "images": images,
+            "streams": streams,
+        }

@@ -1,0 +1,79 @@
+"""Who an app runs as: names, numbers and paths of the manifest resolved in the app's own root.
+
+aci.md ("app": user, group, supplementaryGIDs): a name is looked up in the image's /etc/passwd and
+/etc/group first, then read as a number; a string that begins with "/" means the owner of that path.
+"""
+
+from __future__ import annotations
+
+from appc.errors import AppcError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.images.view import TreeView
+
+DATABASE_LIMIT = 4 * 1024 * 1024
+HIGHEST_ID = 2**32 - 2
+
+
+class Identity:
+    """uid, gid and supplementary groups, as numbers, and the passwd entry's home and name if any."""
+
+    __slots__ = ("gid", "groups", "home", "name", "uid")
+
+    def __init__(self, uid: int, gid: int, groups: tuple[int, ...], name: str, home: str) -> None:
+        self.uid = uid
+        self.gid = gid
+        self.groups = groups
+        self.name = name
+        self.home = home
+
+
+def resolve(view: TreeView, user: str, group: str, supplementary: tuple[int, ...], where: str) -> Identity:
+    """Resolve `user` and `group` of an app in its root; AppcError names the field that has no answer."""
+    users = _entries(view, "/etc/passwd", 7)
+    if user.startswith("/"):
+        uid = _owner(view, user, f"{where}.user")[0]
+    else:
+        uid = _lookup(users, user, 2, f"{where}.user", "/etc/passwd")
+    if group.startswith("/"):
+        gid = _owner(view, group, f"{where}.group")[1]
+    else:
+        gid = _lookup(_entries(view, "/etc/group", 4), group, 2, f"{where}.group", "/etc/group")
+    entry = next((fields for fields in users if fields[0] == user or fields[2] == str(uid)), None)
+    return Identity(uid, gid, supplementary, entry[0] if entry else "", entry[5] if entry else "")
+
+
+def _entries(view: TreeView, path: str, count: int) -> list[list[str]]:
+    try:
+        text = view.read(path, DATABASE_LIMIT).decode("utf-8", "surrogateescape")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return []
+    return [fields for fields in (line.split(":") for line in text.splitlines()) if len(fields) >= count]
+
+
+def _lookup(entries: list[list[str]], name: str, field: int, where: str, database: str) -> int:
+    for fields in entries:
+        if fields[0] == name and fields[field].isdecimal():
+            return _checked(int(fields[field]), where)
+    if name.isascii() and name.isdecimal():
+        return _checked(int(name), where)
+    raise AppcError(
+        f"{name!r} is neither in the image's {database} nor a number",
+        where,
+        "use a name the image has, a number, or the path of a file whose owner is meant",
+    )
+
+
+def _owner(view: TreeView, path: str, where: str) -> tuple[int, int]:
+    try:
+        found = view.stat(path)
+    except OSError:
+        raise AppcError(f"{path} does not exist in the image, so its owner cannot be taken", where) from None
+    return found.st_uid, found.st_gid
+
+
+def _checked(number: int, where: str) -> int:
+    if number > HIGHEST_ID:
+        raise AppcError(f"{number} is not a valid ID (0 to {HIGHEST_ID})", where)
+    return number
