@@ -1,0 +1,7 @@
+"""`python -m appc`: the command line without the starter."""
+
+import sys
+
+from appc.cli.main import main
+
+sys.exit(main())

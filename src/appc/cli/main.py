@@ -1,0 +1,181 @@
+"""The entrance: global options, the table of verbs, and what becomes of errors.
+
+Only the file of the verb that is called gets imported. The starter runs Python without `site`; verbs that may
+need packages from outside the standard library get `site` when they are called, the fast ones never.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from appc.cli.context import Context, message
+from appc.cli.options import GLOBAL, did_you_mean, parse
+from appc.cli.output import out
+from appc.errors import EXIT_INTERNAL, EXIT_USAGE, AppcError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+    from appc.cli.options import Args
+
+# Verbs that start without `site`: they import nothing but the standard library and appc, and little of either.
+FAST = (
+    "run",
+    "prepare",
+    "run-prepared",
+    "plan",
+    "list",
+    "status",
+    "manifest",
+    "logs",
+    "enter",
+    "stop",
+    "kill",
+    "rm",
+    "gc",
+    "metadata-service",
+    "version",
+)
+
+# The others, in the order the help shows them.
+VERBS = (
+    *FAST,
+    "fetch",
+    "trust add",
+    "trust list",
+    "trust rm",
+    "image build",
+    "image validate",
+    "image manifest",
+    "image id",
+    "image extract",
+    "image render",
+    "image sign",
+    "image verify",
+    "image list",
+    "image export",
+    "image rm",
+    "image gc",
+    "image check",
+    "oci bundle",
+    "config",
+    "doctor",
+    "completion",
+    "help",
+)
+
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+
+def load(verb: str) -> ModuleType:
+    """Import the file of a verb of `VERBS`; it has `VERB` and `run`."""
+    name = "appc.cli." + verb.replace(" ", "_").replace("-", "_")
+    __import__(name)
+    return sys.modules[name]
+
+
+def find_verb(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Split the words after the global options into the verb's name and the words that are its own."""
+    for count in (2, 1):
+        name = " ".join(words[:count])
+        if len(words) >= count and name in VERBS:
+            return name, list(words[count:])
+    group = [verb.partition(" ")[2] for verb in VERBS if verb.startswith(words[0] + " ")]
+    if not group:
+        known = sorted({verb.partition(" ")[0] for verb in VERBS})
+        hint = did_you_mean(words[0], known)
+        raise UsageError("no such command", words[0], hint or "see `appc help`")
+    if len(words) == 1 or words[1][:1] == "-":
+        raise UsageError(f"what of it? one of {', '.join(group)}", words[0], f"see `appc help {words[0]}`")
+    hint = did_you_mean(words[1], group)
+    raise UsageError("no such command", f"{words[0]} {words[1]}", hint or f"see `appc help {words[0]}`")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status; every error has become a message on stderr."""
+    context = Context()
+    try:
+        try:
+            asked = parse(GLOBAL, sys.argv[1:] if words is None else words)
+            context = Context(
+                asked.root or "",
+                asked.state or "",
+                (os.path.abspath(asked.config),) if asked.config else (),
+                asked.log_level,
+                asked.log_format,
+            )
+            return _dispatch(asked, context)
+        finally:
+            _flush()
+    except BaseException as error:
+        return report(error, context)
+
+
+def _dispatch(asked: Args, context: Context) -> int:
+    command: list[str] = ["version"] if asked.version else asked.command
+    if asked.help or not command:
+        from appc.cli.help import overview
+
+        (sys.stdout if asked.help else sys.stderr).write(overview())
+        return 0 if asked.help else EXIT_USAGE
+    name, words = find_verb(command)
+    if name not in FAST and sys.flags.no_site and "site" not in sys.modules:
+        import site
+
+        site.main()
+    module = load(name)
+    args = parse(module.VERB, words)
+    if args.help:
+        from appc.cli.help import verb_help
+
+        out(verb_help(module.VERB))
+        return 0
+    context.format = getattr(args, "format", "table")
+    context.legend = not getattr(args, "no_legend", False)
+    context.full = getattr(args, "full", False)
+    status: int = module.run(args, context)
+    return status
+
+
+def _flush() -> None:
+    """Flush stdout here, where a full disk or a closed pipe still becomes a message and a status."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def report(error: BaseException, context: Context) -> int:
+    """Say on stderr what went wrong and return the exit status that means it."""
+    if context.log_level == "debug":
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else EXIT_INTERNAL
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    if isinstance(error, BrokenPipeError) and error.filename is None:
+        # The reader of our output left. Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_BROKEN_PIPE
+    status, where, what, hint = _explain(error)
+    if sys.stderr is not None:
+        sys.stderr.write(message(context.log_format, "error", what, where, hint))
+    return status
+
+
+def _explain(error: BaseException) -> tuple[int, str, str, str]:
+    """Return (exit status, where, what, hint) of an error."""
+    if isinstance(error, AppcError):
+        return error.exit_status, error.where, error.what, error.hint
+    if isinstance(error, OSError) and error.errno is not None:
+        from appc.cli.oserrors import explain
+
+        return explain(error)
+    if isinstance(error, MemoryError):
+        return EXIT_INTERNAL, "", "out of memory", ""
+    what = f"internal error: {type(error).__name__}: {error}".replace("\n", " ")
+    return EXIT_INTERNAL, "", what, "this is a bug in appc; --log-level debug shows where"
