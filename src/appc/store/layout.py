@@ -1,0 +1,49 @@
+"""Where things lie in the store, and the few facts every part of it shares.
+
+    <root>/store/                     0700: rootfs trees hold setuid files and device nodes
+      images/<image ID>/              appears by one rename, whole or not at all
+        manifest                      the image manifest, byte for byte
+        rootfs/                       the tree
+        entries                       one record per tar entry (see records.py)
+        tar                           what the entries do not say of the tar stream, for exact export
+        meta                          JSON: labels, sizes, signer, what rendering has to know (see StoredImage)
+        original, original.asc        the file as distributed and its signature, when kept
+        used                          empty; its mtime is when the image was last used
+      names/<name, "/" as ",">/<image ID>   labels and import time: an index, rebuilt by `gc`
+      sources/<dev>-<inode>           which image a file on this host was, when it was imported
+      trees/<key>/rootfs/             rendered trees, for images that overlay alone cannot give
+      staging/<random>/               work in progress; the worker holds a flock on the directory
+      locks/                          flock files of importers, one per source file
+
+The file system is the index: a lookup is one or two system calls, and there is nothing to repair after a crash
+but directories in `staging` whose lock nobody holds.
+"""
+
+from __future__ import annotations
+
+import os
+
+META_VERSION = 1
+ID_PREFIX = "sha512-"
+ID_LENGTH = len(ID_PREFIX) + 128
+
+
+def store_path(root: str, *parts: str) -> str:
+    """The path of something in the store that lies below the data directory `root`."""
+    return "/".join((root, "store", *parts))
+
+
+def name_directory(name: str) -> str:
+    """The file name of an image name: AC Identifiers hold no comma, and no component of them is `..`."""
+    return name.replace("/", ",")
+
+
+def directory_name(entry: str) -> str:
+    """The image name that `name_directory` made `entry` from."""
+    return entry.replace(",", "/")
+
+
+def make_directory(path: str) -> str:
+    """Make a private directory and its parents where they are missing, and return its path."""
+    os.makedirs(path, 0o700, exist_ok=True)
+    return path
