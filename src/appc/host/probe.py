@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from appc.errors import HostError
+from appc.host.mounts import unescape
 
 # uname(2) machine → the arch label of spec/aci.md; machines it does not name keep the kernel's name.
 _ARCH_LABELS = {
@@ -321,11 +322,3 @@ def _base(mountpoint: str, root: str, own: str) -> str:
         if os.access(directory, os.W_OK):
             return directory
     return ""
-
-
-def unescape(field: str) -> str:
-    """Undo the octal escapes (space, tab, newline, backslash) of a mountinfo field."""
-    if "\\" not in field:
-        return field
-    head, *rest = field.split("\\")
-    return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)

@@ -1,0 +1,169 @@
+"""What a test may need of the host, each with a probe and the reason it gives when it is missing.
+
+`need("overlay")` inside a test or a fixture skips with that reason;
+with APPC_MUST=1 in the environment a missing capability fails the test instead, so that a machine which
+should run everything cannot skip in silence.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import functools
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+from appc.host.mounts import overlay_obstacle
+from appc.host.probe import HostFacts, facts
+
+_PROBES: dict[str, Callable[[], str]] = {}
+
+
+@functools.cache
+def _facts() -> HostFacts:
+    return facts()
+
+
+def _probe(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
+    """Register a probe, which returns "" or the reason why the capability is missing."""
+
+    def register(function: Callable[[], str]) -> Callable[[], str]:
+        _PROBES[name] = functools.cache(function)
+        return function
+
+    return register
+
+
+def missing(name: str) -> str:
+    """Return "" when the host has the capability, else the reason why not.
+
+    A name that is no capability of its own means the program of that name on PATH, or, ending in
+    "-controller", that cgroup controller.
+    """
+    if name in _PROBES:
+        return _PROBES[name]()
+    if name.endswith("-controller"):
+        controller = name.removesuffix("-controller")
+        return "" if controller in _facts().controllers else f"no usable cgroup controller {controller!r}"
+    return "" if shutil.which(name) else f"{name} is not installed"
+
+
+def need(*names: str) -> None:
+    """Skip the running test unless the host has every capability named (fail it when APPC_MUST=1)."""
+    for name in names:
+        reason = missing(name)
+        if reason and os.environ.get("APPC_MUST") == "1":
+            pytest.fail(f"needs {name}: {reason}", pytrace=False)
+        if reason:
+            pytest.skip(f"needs {name}: {reason}")
+
+
+@_probe("root")
+def _root() -> str:
+    return "" if os.geteuid() == 0 else "not running as root"
+
+
+@_probe("linux")
+def _linux() -> str:
+    return "" if os.uname().sysname == "Linux" else "not Linux"
+
+
+@_probe("initial-userns")
+def _initial_userns() -> str:
+    return "" if _facts().initial_userns else "running inside a user namespace"
+
+
+@_probe("mount")
+def _mount() -> str:
+    """Mounting: CAP_SYS_ADMIN over this mount namespace."""
+    return "" if _facts().caps >> 21 & 1 else "no CAP_SYS_ADMIN"
+
+
+@_probe("overlay")
+def _overlay() -> str:
+    return _mount() or ("" if _facts().overlay else "the kernel has no overlay file system")
+
+
+@_probe("overlay-tmp")
+def _overlay_tmp() -> str:
+    """An overlay's upper directory below the temporary directory."""
+    return _overlay() or overlay_obstacle(os.environ.get("TMPDIR", "/tmp"))
+
+
+@_probe("userns")
+def _userns() -> str:
+    return "" if _facts().userns else "user namespaces are switched off"
+
+
+@_probe("cgroup")
+def _cgroup() -> str:
+    return "" if _facts().bases else "no cgroup hierarchy is writable"
+
+
+@_probe("cgroup-v1")
+def _cgroup_v1() -> str:
+    mode = _facts().cgroup
+    return "" if mode in ("v1", "hybrid") else f"no cgroup v1 controllers here ({mode})"
+
+
+@_probe("cgroup-v2")
+def _cgroup_v2() -> str:
+    mode = _facts().cgroup
+    return "" if mode == "v2" else f"cgroups here are {mode}, not pure v2"
+
+
+@_probe("unified")
+def _unified() -> str:
+    return "" if _facts().unified in _facts().bases else "no writable cgroup2 mount"
+
+
+@_probe("cgroup2-mountable")
+def _cgroup2_mountable() -> str:
+    """A private mount namespace with a cgroup2 mount of its own."""
+    with open("/proc/filesystems", encoding="ascii") as file:
+        known = "\tcgroup2\n" in file.read()
+    return _mount() or ("" if known else "the kernel has no cgroup2")
+
+
+@_probe("seccomp")
+def _seccomp() -> str:
+    return "" if _facts().seccomp else "the kernel has no seccomp"
+
+
+@_probe("libseccomp")
+def _libseccomp() -> str:
+    return "" if ctypes.util.find_library("seccomp") else "libseccomp.so.2 is not installed"
+
+
+@_probe("apparmor")
+def _apparmor() -> str:
+    return "" if _facts().apparmor else "AppArmor is not enabled"
+
+
+@_probe("selinux")
+def _selinux() -> str:
+    return "" if _facts().selinux else "SELinux is not enabled"
+
+
+@_probe("qemu")
+def _qemu() -> str:
+    return missing("qemu-system-x86_64") or ("" if os.uname().machine == "x86_64" else "the VM kernel is for x86-64")
+
+
+@_probe("vm-kernel")
+def _vm_kernel() -> str:
+    """The kernel that the cgroup v2 VM boots, downloaded once into .cache/."""
+    from vm import kernel
+
+    return "" if kernel.cached() else f"no kernel in {kernel.CACHE} (make vm-kernel)"
+
+
+@_probe("native")
+def _native() -> str:
+    """The static C programs, built into the package."""
+    import appc
+
+    found = os.path.join(os.path.dirname(appc.__file__), "_native", "appc-init")
+    return "" if os.access(found, os.X_OK) else "appc-init is not built"
