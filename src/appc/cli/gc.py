@@ -1,0 +1,51 @@
+"""`appc gc`: clear away pods that have ended."""
+
+from __future__ import annotations
+
+from appc.cli.options import Args, Option, Verb, duration
+from appc.cli.output import out
+from appc.errors import AppcError
+from appc.pods import gc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.cli.context import Context
+
+VERB = Verb(
+    "gc",
+    "clear away pods that have ended",
+    description=(
+        "Removes exited pods after a grace period, prepared pods nobody ran within a day, and whatever interrupted "
+        "commands or killed keepers left behind. Running it twice, or twice at once, does no harm."
+    ),
+    options=(
+        Option("--grace-period", metavar="TIME", default=1800.0, parse=duration, help="keep pods this long after their end (default 30m)"),
+        Option("--dry-run", help="say what would be done and why, and do nothing"),
+    ),
+)
+
+
+def run(args: Args, context: Context) -> int:
+    """Print one line for each pod that is (or would be) ended or removed."""
+    failed = False
+    verdicts = gc.judge(context.root, args.grace_period)
+    for verdict in verdicts:
+        if verdict.action == "keep":
+            context.debug(f"kept: {verdict.reason}", f"pod {verdict.pod.uuid}")
+            continue
+        try:
+            done = args.dry_run or _carry_out(verdict, args.grace_period)
+        except AppcError as error:
+            context.error(error.what, error.where, error.hint)
+            failed = True
+            continue
+        if done:
+            out(f"{verdict.pod.uuid} {verdict.action}: {verdict.reason}\n")
+    return 1 if failed else 0
+
+
+def _carry_out(verdict: gc.Verdict, grace: float) -> bool:
+    """Carry a verdict out; a pod ended just now is removed at once when there is no grace period."""
+    if not gc.carry_out(verdict):
+        return False
+    return verdict.action != "end" or grace > 0 or gc.remove(verdict.pod)

@@ -1,0 +1,53 @@
+"""`appc kill`: send a signal to the apps of a pod."""
+
+from __future__ import annotations
+
+from appc.cli.options import Args, Operand, Option, Verb
+from appc.errors import PodStateError
+from appc.pods import layout
+from appc.run import control
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.cli.context import Context
+
+# Linux numbers on every architecture appc supports.
+SIGNALS = {
+    name: number
+    for number, name in enumerate(
+        "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU "
+        "URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS".split(),
+        1,
+    )
+}
+
+
+def signal_number(text: str) -> int:
+    """Parse a signal: TERM, SIGTERM or 15."""
+    name = text.upper().removeprefix("SIG")
+    if name in SIGNALS:
+        return SIGNALS[name]
+    if text.isdecimal() and 1 <= int(text) <= 64:
+        return int(text)
+    raise ValueError(f"{text!r} is not a signal")
+
+
+VERB = Verb(
+    "kill",
+    "send a signal to a pod's apps",
+    options=(
+        Option("--signal", "-s", metavar="SIGNAL", parse=signal_number, default=9, help="name or number (default KILL)"),
+        Option("--app", metavar="NAME", help="only to this app"),
+    ),
+    operands=(Operand("uuid", complete="pod", help="any unique beginning of it"),),
+)
+
+
+def run(args: Args, context: Context) -> int:
+    """Signal the app, or all of them; an app that has ended already is an error when it alone was meant."""
+    pod = layout.find(context.root, args.uuid)
+    reached = control.kill(pod, args.signal, args.app or "")
+    if not reached:
+        what = f"app {args.app} is not running" if args.app else "none of its apps is running"
+        raise PodStateError(what, f"pod {pod.uuid}")
+    return 0

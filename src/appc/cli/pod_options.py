@@ -1,0 +1,262 @@
+"""The words that describe a pod, shared by `run`, `prepare` and `plan`, and what they mean."""
+
+from __future__ import annotations
+
+from appc.schema.isolators import Isolator
+from appc.schema.pod import Mount, Volume
+
+from appc.cli.options import LIST, Option
+from appc.errors import AppcError, UsageError
+from appc.pods.request import STREAM_MODES, AppRequest, PodRequest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.cli.context import Context
+    from appc.cli.options import Args
+
+MANIFEST_LIMIT = 4 * 1024 * 1024
+NETWORKS = ("none", "host")
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Parse NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ValueError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def volume(text: str) -> Volume:
+    """Parse NAME,kind=host,source=/x[,readOnly=true][,recursive=false] or NAME,kind=empty[,mode=…][,uid=…][,gid=…]."""
+    return Volume.parse_string(text)
+
+
+def mount(text: str) -> Mount:
+    """Parse volume=V,target=P."""
+    fields: dict[str, str] = {}
+    for part in text.split(","):
+        name, value = pair(part)
+        if name not in ("volume", "target") or name in fields:
+            raise ValueError(f"{part!r} in {text!r}: the form is volume=NAME,target=/PATH")
+        fields[name] = value
+    if len(fields) != 2 or not fields["target"].startswith("/"):
+        raise ValueError(f"{text!r} is not volume=NAME,target=/PATH")
+    return Mount(volume=fields["volume"], path=fields["target"])
+
+
+def limit(name: str) -> object:
+    """Return a parser of a quantity into the resource isolator `name`."""
+
+    def parse_limit(text: str) -> Isolator:
+        return Isolator.parse_string(f"resource/{name},limit={text}")
+
+    return parse_limit
+
+
+def seccomp(text: str) -> Isolator:
+    """Parse mode=retain|remove[,errno=E],CALL,CALL…"""
+    words = text.split(",")
+    mode, errno, calls = "", "", []
+    for word in words:
+        if word.startswith("mode="):
+            mode = word[5:]
+        elif word.startswith("errno="):
+            errno = word[6:]
+        elif word:
+            calls.append(word)
+    if mode not in ("retain", "remove") or not calls:
+        raise ValueError(f"{text!r} is not mode=retain|remove[,errno=E],CALL[,CALL...]")
+    value: dict[str, object] = {"set": calls}
+    if errno:
+        value["errno"] = errno
+    return Isolator.parse({"name": f"os/linux/seccomp-{mode}-set", "value": value})
+
+
+def gids(text: str) -> tuple[int, ...]:
+    """Parse a comma-separated list of group IDs."""
+    words = [word for word in text.split(",") if word]
+    if not all(word.isdecimal() for word in words):
+        raise ValueError(f"{text!r} is not a list of group IDs such as 10,20")
+    return tuple(int(word) for word in words)
+
+
+INSECURE = Option(
+    "--insecure", metavar="WHAT", kind=LIST, choices=("image",), help="image: run images without a trusted signature"
+)
+
+POD_OPTIONS = (
+    Option("--pod-manifest", metavar="FILE", complete="file", help="run this pod manifest; no images are named then"),
+    Option(
+        "--volume", metavar="NAME,kind=K,...", kind="repeat", parse=volume, help="define a volume (kind host or empty)"
+    ),
+    Option("--mount", metavar="volume=V,target=P", kind="repeat", parse=mount, help="mount a volume in every app"),
+    Option("--net", metavar="NETWORK", default="none", help="none (loopback only, the default) or host"),
+    Option("--hostname", metavar="NAME", help="the pod's hostname (default: appc-UUID)"),
+    Option("--set-env", metavar="N=V", kind="repeat", parse=pair, help="set a variable in every app"),
+    Option(
+        "--set-env-file", metavar="FILE", kind="repeat", complete="file", help="set variables from a file of N=V lines"
+    ),
+    Option("--inherit-env", help="pass the caller's environment on, below everything else"),
+    Option("--annotation", metavar="N=V", kind="repeat", parse=pair, help="annotate the pod"),
+    Option("--user-annotation", metavar="N=V", kind="repeat", parse=pair, help="user annotation of the pod"),
+    Option("--user-label", metavar="N=V", kind="repeat", parse=pair, help="user label of the pod"),
+    Option("--strict", help="refuse the pod when an isolator cannot be enforced"),
+    Option("--pull", choices=("new", "update", "never"), default="new", help="when to fetch images that are named"),
+    INSECURE,
+    Option("--grace", metavar="SECONDS", default="10", help="time between SIGTERM and SIGKILL when the pod stops"),
+    Option("--uuid-file-save", metavar="FILE", complete="file", help="write the pod's UUID here"),
+    Option("--rm", help="remove the pod when it has ended"),
+    Option("--interactive", "-i", help="give the one app this terminal"),
+)
+
+APP_OPTIONS = (
+    Option("--name", metavar="NAME", help="the app's name in the pod (default: from the image's)"),
+    Option("--exec", metavar="PROGRAM", help="run this instead of the image's command"),
+    Option("--user", metavar="USER", help="name, number or path whose owner is meant"),
+    Option("--group", metavar="GROUP", help="name, number or path whose group is meant"),
+    Option("--supplementary-gids", metavar="N,N", parse=gids, help="further groups"),
+    Option("--working-dir", metavar="DIR", help="working directory in the app's root"),
+    Option("--env", "-e", metavar="N=V", kind="repeat", parse=pair, help="set a variable"),
+    Option("--mount", metavar="volume=V,target=P", kind="repeat", parse=mount, help="mount a volume"),
+    Option("--memory", metavar="SIZE", parse=limit("memory"), help="memory limit, such as 256Mi"),  # type: ignore[arg-type]
+    Option("--cpu", metavar="CORES", parse=limit("cpu"), help="processor limit, such as 500m"),  # type: ignore[arg-type]
+    Option("--caps-retain", metavar="CAP,...", kind=LIST, help="keep just these capabilities"),
+    Option("--caps-remove", metavar="CAP,...", kind=LIST, help="drop these of the default capabilities"),
+    Option("--seccomp", metavar="mode=M,CALL,...", parse=seccomp, help="retain or remove system calls"),
+    Option("--no-new-privileges", help="forbid the app to gain privileges (setuid programs)"),
+    Option("--isolator", metavar="NAME,K=V", kind="repeat", parse=Isolator.parse_string, help="any other isolator"),
+    Option("--readonly-rootfs", help="mount the app's root read-only"),
+    Option("--annotation", metavar="N=V", kind="repeat", parse=pair, help="annotate the app"),
+    Option("--user-annotation", metavar="N=V", kind="repeat", parse=pair, help="user annotation of the app"),
+    Option("--user-label", metavar="N=V", kind="repeat", parse=pair, help="user label of the app"),
+    Option("--signature", metavar="FILE", complete="file", help="the image file's detached signature"),
+    Option("--stdin", choices=("null", "tty", "stream"), help="where standard input comes from"),
+    Option("--stdout", choices=STREAM_MODES, help="where standard output goes"),
+    Option("--stderr", choices=STREAM_MODES, help="where standard error goes"),
+)
+
+EXCLUSIVE = (("--pod-manifest", "--volume"), ("--pod-manifest", "--mount"), ("--pod-manifest", "--set-env"))
+
+
+def request(args: Args, context: Context) -> PodRequest:
+    """Return the pod that the words of `run`, `prepare` or `plan` describe."""
+    if args.net not in NETWORKS:
+        raise UsageError(f"{args.net!r} is not none or host", "--net", "other networks are not part of this version")
+    manifest = None
+    if args.pod_manifest:
+        if args.apps:
+            raise UsageError("cannot go together with images", "--pod-manifest")
+        manifest = _read_manifest(args.pod_manifest, args.strict)
+    elif not args.apps:
+        raise UsageError("no image is named", "", "name one, or a pod manifest with --pod-manifest FILE")
+    if args.interactive and len(args.apps or (manifest.apps if manifest else ())) != 1:
+        raise UsageError("needs a pod of one app", "--interactive")
+    environment = [entry for path in args.set_env_file for entry in _env_file(path)] + list(args.set_env)
+    return PodRequest(
+        tuple(_app(app) for app in args.apps),
+        manifest=manifest,
+        volumes=tuple(args.volume),
+        mounts=tuple(args.mount),
+        net=args.net,
+        hostname=args.hostname or "",
+        environment=tuple(environment),
+        inherited=_inherited() if args.inherit_env else (),
+        annotations=tuple(args.annotation),
+        user_annotations=tuple(args.user_annotation),
+        user_labels=tuple(args.user_label),
+        interactive=args.interactive,
+        remove=args.rm,
+        strict=args.strict,
+        insecure=tuple(args.insecure),
+        pull=args.pull,
+        grace=_seconds(args.grace),
+    )
+
+
+def _app(app: Args) -> AppRequest:
+    if app.caps_retain and app.caps_remove:
+        raise UsageError("cannot go together with --caps-remove", "--caps-retain")
+    isolators = [isolator for isolator in (app.memory, app.cpu, app.seccomp) if isolator] + list(app.isolator)
+    for mode, names in (("retain", app.caps_retain), ("remove", app.caps_remove)):
+        if names:
+            isolators.append(
+                Isolator.parse(
+                    {
+                        "name": f"os/linux/capabilities-{mode}-set",
+                        "value": {"set": [_capability(name) for name in names]},
+                    }
+                )
+            )
+    if app.no_new_privileges:
+        isolators.append(Isolator.parse({"name": "os/linux/no-new-privileges", "value": True}))
+    return AppRequest(
+        app.image,
+        name=app.name or "",
+        exec_=(app.exec,) if app.exec else (),
+        args=tuple(app.args),
+        user=app.user or "",
+        group=app.group or "",
+        supplementary_gids=app.supplementary_gids,
+        working_directory=app.working_dir or "",
+        environment=tuple(app.env),
+        mounts=tuple(app.mount),
+        isolators=tuple(isolators),
+        read_only_root_fs=app.readonly_rootfs,
+        annotations=tuple(app.annotation),
+        user_annotations=tuple(app.user_annotation),
+        user_labels=tuple(app.user_label),
+        signature=app.signature or "",
+        stdin=app.stdin or "",
+        stdout=app.stdout or "",
+        stderr=app.stderr or "",
+    )
+
+
+def _capability(name: str) -> str:
+    upper = name.upper()
+    return upper if upper.startswith("CAP_") else f"CAP_{upper}"
+
+
+def _seconds(text: str) -> float:
+    from appc.cli.options import duration
+
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise UsageError(str(error), "--grace") from None
+
+
+def _read_manifest(path: str, strict: bool) -> object:
+    from appc.schema.pod import PodManifest
+
+    from appc.errors import ManifestError
+
+    with open(path, "rb") as stream:
+        data = stream.read(MANIFEST_LIMIT + 1)
+    if len(data) > MANIFEST_LIMIT:
+        raise AppcError(f"is larger than {MANIFEST_LIMIT} bytes", path)
+    try:
+        return PodManifest.parse(data, strict=strict)
+    except ManifestError as error:
+        raise ManifestError(list(error.faults), path) from None
+
+
+def _env_file(path: str) -> list[tuple[str, str]]:
+    """Read N=V lines; empty lines and lines that begin with `#` or `;` are comments."""
+    entries = []
+    with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+        for number, line in enumerate(stream, 1):
+            text = line.strip()
+            if not text or text[0] in "#;":
+                continue
+            try:
+                entries.append(pair(text))
+            except ValueError as error:
+                raise AppcError(str(error), f"{path}:{number}") from None
+    return entries
+
+
+def _inherited() -> tuple[tuple[str, str], ...]:
+    import os
+
+    return tuple(os.environ.items())

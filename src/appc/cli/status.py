@@ -1,0 +1,91 @@
+"""`appc status`: everything there is to say about one pod."""
+
+from __future__ import annotations
+
+import time
+
+from appc.cli.options import FORMAT, OPTIONAL, Args, Operand, Option, Verb, duration
+from appc.cli.output import json_document, out, printable
+from appc.pods import layout
+from appc.run import control
+from appc.run.status import describe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from appc.cli.context import Context
+
+VERB = Verb(
+    "status",
+    "show how a pod fares",
+    description=(
+        "Shows the pod's state, its apps with their exit statuses, and which isolators are enforced, modified or ignored."
+    ),
+    options=(
+        Option("--wait", metavar="TIME", kind=OPTIONAL, parse=duration, help="wait until the pod has ended (=TIME at most)"),
+        Option("--wait-ready", metavar="TIME", kind=OPTIONAL, parse=duration, help="wait until all apps run (=TIME at most)"),
+        FORMAT,
+    ),
+    operands=(Operand("uuid", complete="pod", help="any unique beginning of it"),),
+)
+
+POLL_SECONDS = 0.02
+
+
+def run(args: Args, context: Context) -> int:
+    """Print the status; with --wait, 1 when the time was over first."""
+    pod = layout.find(context.root, args.uuid)
+    in_time = True
+    if args.wait_ready is not None:
+        in_time = _wait_ready(pod, args.wait_ready or None)
+    if args.wait is not None:
+        in_time = control.wait(pod, args.wait or None)
+    document = describe(pod.refresh())
+    if context.format == "json":
+        json_document(document)
+    else:
+        _print(document)
+    return 0 if in_time else 1
+
+
+def _wait_ready(pod: layout.Pod, timeout: float | None) -> bool:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while not describe(pod.refresh()).get("ready"):
+        if pod.phase == "exited" or (deadline is not None and time.monotonic() > deadline):
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _print(document: dict[str, Any]) -> None:
+    lines = [("state", document["state"]), ("created", _time(document["created"]))]
+    if document.get("pid"):
+        lines += [("pid", document["pid"]), ("keeper", document["keeper"])]
+    lines.append(("networks", ",".join(document.get("networks", []))))
+    for app in document["apps"]:
+        text = app["state"]
+        if app["signal"] is not None:
+            text += f", killed by signal {app['signal']}"
+        elif app["exit-status"] is not None:
+            text += f", status {app['exit-status']}"
+        if app["pid"]:
+            text += f", pid {app['pid']}"
+        if app["started"]:
+            text += f", started {_time(app['started'])}"
+        if app["post-stop"]:
+            text += f", post-stop {app['post-stop']}"
+        lines.append((f"app-{app['name']}", text))
+    if document.get("exit-status") is not None:
+        lines.append(("exit-status", document["exit-status"]))
+    if document.get("failure"):
+        lines.append(("failure", document["failure"]))
+    for row in document.get("isolators", []):
+        reason = f" ({row['reason']})" if row["reason"] else ""
+        lines.append((f"isolator-{row['scope']}-{row['name']}", row["outcome"] + reason))
+    for key, value in lines:
+        out(f"{key}={printable(str(value))}\n")
+
+
+def _time(nanoseconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(nanoseconds / 1e9))
