@@ -50,14 +50,14 @@ class Context:
     def root(self) -> str:
         """Images and pods: `--root`, else $APPC_ROOT, else configured, else the default for this user."""
         if not self._root:
-            self._root = os.path.abspath(os.environ.get("APPC_ROOT") or self.settings.root or default_root())
+            self._root = os.path.abspath(os.environ.get("APPC_ROOT") or self.settings.paths_root or default_root())
         return self._root
 
     @property
     def state(self) -> str:
         """Sockets and OCI state: `--state`, else $APPC_STATE, else configured, else the default for this user."""
         if not self._state:
-            self._state = os.path.abspath(os.environ.get("APPC_STATE") or self.settings.state or default_state())
+            self._state = os.path.abspath(os.environ.get("APPC_STATE") or self.settings.paths_state or default_state())
         return self._state
 
     def error(self, what: str, where: str = "", hint: str = "") -> None:

@@ -98,9 +98,13 @@ def find_verb(words: Sequence[str]) -> tuple[str, list[str]]:
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status; every error has become a message on stderr."""
     context = Context()
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         try:
             asked = parse(GLOBAL, sys.argv[1:] if words is None else words)
+            if asked.config and not os.path.isdir(asked.config):
+                raise UsageError("no such directory", f"--config {asked.config}")
             context = Context(
                 asked.root or "",
                 asked.state or "",

@@ -77,7 +77,9 @@ class Option:
         self.metavar = metavar or "|".join(choices)
         self.help = help
         self.choices = choices
-        self.default = False if default is None and self.kind == FLAG else default
+        if default is None:
+            default = False if self.kind == FLAG else () if self.kind in (REPEAT, LIST) else None
+        self.default: Any = default
         self.parse = parse
         self.hidden = hidden
         self.complete = complete
@@ -154,11 +156,12 @@ class Args:
         self.help = False
         for option in options:
             many = option.kind in (REPEAT, LIST)
-            setattr(self, option.dest, list(option.default or ()) if many else option.default)
+            setattr(self, option.dest, list(option.default) if many else option.default)
 
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
 
 
 FORMAT = Option("--format", choices=("table", "json"), default="table", help="for people, or one JSON document")

@@ -1,0 +1,177 @@
+"""The configuration: JSON files of a few directories, merged, and checked against one table.
+
+A directory contributes `config.json`, then every `config.d/*.json` in the order of their names. Objects merge key
+by key, anything else replaces what came before, and `null` brings the default back. It is JSON because a launch
+reads it, and JSON is the one format with a parser that costs nothing to import. Floor 3: it reads files.
+"""
+
+from __future__ import annotations
+
+import os
+
+from appc.errors import ManifestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+LIMIT = 1 << 20  # bytes of one file
+
+
+class Setting:
+    """One row of the table: a dotted key, how its value is checked, its default and its meaning."""
+
+    __slots__ = ("attribute", "check", "default", "key", "meaning")
+
+    def __init__(self, key: str, check: Callable[[object], Any], default: object, meaning: str) -> None:
+        self.key = key
+        self.check = check
+        self.default = default
+        self.meaning = meaning
+        self.attribute = "".join("_" + c.lower() if c.isupper() else c for c in key.replace(".", "_"))
+
+
+def _path(value: object) -> str:
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise ValueError("is not an absolute path")
+    return value
+
+
+def _one_of(*words: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"is not one of {', '.join(words)}")
+        return value
+
+    return check
+
+
+def _whole(low: int, high: int) -> Callable[[object], int]:
+    def check(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError(f"is not a whole number from {low} to {high}")
+        return value
+
+    return check
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 86400:
+        raise ValueError("is not a number of seconds from 0 to 86400")
+    return float(value)
+
+
+TABLE = (
+    Setting("paths.root", _path, "", "where images and pods are; --root and $APPC_ROOT go before it"),
+    Setting("paths.state", _path, "", "where is what dies with a reboot; --state and $APPC_STATE go before it"),
+    Setting("images.pull", _one_of("new", "update", "never"), "new", "when to look for an image outside the store"),
+    Setting(
+        "images.keepOriginal",
+        _one_of("signed", "never", "always"),
+        "signed",
+        "which imported files are kept as they came, for export with their signatures",
+    ),
+    Setting("logs.size", _whole(4096, 1 << 40), 16 << 20, "bytes after which an app's log is rotated"),
+    Setting("logs.files", _whole(1, 100), 3, "how many files of an app's log are kept, the current one included"),
+    Setting("stop.grace", _seconds, 10.0, "seconds that apps get between SIGTERM and SIGKILL"),
+)
+
+
+class Settings:
+    """The merged settings: an attribute for each row of the table, named after its key (`logs.size` → `logs_size`).
+
+    `origin` tells which file set a key; a key that no file set is not in it.
+    """
+
+    paths_root: str
+    paths_state: str
+    images_pull: str
+    images_keep_original: str
+    logs_size: int
+    logs_files: int
+    stop_grace: float
+
+    def __init__(self) -> None:
+        self.origin: dict[str, str] = {}
+        for row in TABLE:
+            setattr(self, row.attribute, row.default)
+
+
+def load(directories: tuple[str, ...]) -> Settings:
+    """Merge the files of the directories, later ones winning; ManifestError lists the faults of all files.
+
+    Directories and files that do not exist contribute nothing.
+    """
+    settings = Settings()
+    faults: list[tuple[str, str]] = []
+    for directory in directories:
+        for path in _files(directory):
+            faults += [(f"{path}: {key}" if key else path, what) for key, what in _merge(settings, path)]
+    if faults:
+        raise ManifestError(faults, hint="`appc config --full` lists the settings there are")
+    return settings
+
+
+def _files(directory: str) -> Iterator[str]:
+    yield directory + "/config.json"
+    try:
+        names = sorted(os.listdir(directory + "/config.d"))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in names:
+        if name.endswith(".json") and name[0] != ".":
+            yield f"{directory}/config.d/{name}"
+
+
+def _merge(settings: Settings, path: str) -> list[tuple[str, str]]:
+    """Apply one file to the settings and return its faults as (key, message)."""
+    try:
+        document = _read(path)
+    except ManifestError as error:
+        return list(error.faults)
+    if not isinstance(document, dict):
+        return [("", "is not a JSON object")]
+    faults = []
+    for section, body in document.items():
+        rows = [row for row in TABLE if row.key.startswith(section + ".")]
+        if not rows:
+            faults.append((section, _unknown(section, [row.key.partition(".")[0] for row in TABLE])))
+            continue
+        if body is None:
+            body = dict.fromkeys(row.key.partition(".")[2] for row in rows)
+        if not isinstance(body, dict):
+            faults.append((section, "is not an object"))
+            continue
+        for name, value in body.items():
+            key = f"{section}.{name}"
+            row = next((row for row in rows if row.key == key), None)
+            if row is None:
+                faults.append((key, _unknown(key, [row.key for row in rows])))
+                continue
+            try:
+                setattr(settings, row.attribute, row.default if value is None else row.check(value))
+            except ValueError as error:
+                faults.append((key, str(error)))
+            settings.origin[key] = path
+            if value is None:
+                del settings.origin[key]
+    return faults
+
+
+def _unknown(word: str, known: list[str]) -> str:
+    import difflib  # only when something is already wrong
+
+    near = difflib.get_close_matches(word, known, 1, 0.6)
+    return f"no such setting; did you mean {near[0]}?" if near else "no such setting"
+
+
+def _read(path: str) -> object:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(LIMIT + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    from appc.schema.json import loads
+
+    return loads(data, LIMIT)
