@@ -1,0 +1,221 @@
+"""The fields of tar headers, from bytes to values: numbers, names, pax records, sparse maps.
+
+Covers V7, ustar, pax and GNU headers. Everything raises `HeaderError` with a reason and no position; the
+reader adds which archive and which entry.
+"""
+
+from __future__ import annotations
+
+import struct
+
+BLOCK = 512
+ZERO_BLOCK = bytes(BLOCK)
+
+_FIELDS = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12s")
+_SPACES = b" " * 8
+_MAX_DECIMAL_DIGITS = 20
+
+
+class HeaderError(ValueError):
+    """A header field is not what any tar format allows."""
+
+
+class RawHeader:
+    """One header block, decoded but not yet combined with the extended headers before it."""
+
+    __slots__ = (
+        "block",
+        "devmajor",
+        "devminor",
+        "gid",
+        "gname",
+        "linkname",
+        "mode",
+        "mtime",
+        "name",
+        "size",
+        "typeflag",
+        "uid",
+        "uname",
+    )
+
+    def __init__(self, block: bytes) -> None:
+        """Decode `block` (512 bytes, not all zero)."""
+        (
+            name,
+            mode,
+            uid,
+            gid,
+            size,
+            mtime,
+            checksum,
+            typeflag,
+            linkname,
+            magic,
+            uname,
+            gname,
+            major,
+            minor,
+            prefix,
+            end,
+        ) = _FIELDS.unpack(block)
+        # The checksum field counts as spaces.
+        plain = sum(block) - sum(checksum) + 256
+        stored = number(checksum)
+        if plain != stored and _signed_sum(block) - _signed_sum(checksum) + 256 != stored:
+            raise HeaderError("header checksum does not match (corrupt, or not a tar archive)")
+        self.block = block
+        self.typeflag = typeflag
+        name = cut(name)
+        # GNU headers keep other fields where ustar keeps the name's prefix.
+        if magic[:6] == b"ustar\0":
+            if end[-4:] == b"tar\0":
+                prefix = prefix[:131]
+            prefix = cut(prefix)
+            if prefix:
+                name = prefix + b"/" + name
+        self.name = name
+        self.linkname = cut(linkname)
+        self.mode = number(mode)
+        self.uid = number(uid)
+        self.gid = number(gid)
+        self.size = number(size)
+        self.mtime = number(mtime)
+        self.devmajor = self.devminor = 0
+        self.uname = self.gname = b""
+        if magic[:5] == b"ustar":
+            self.uname = cut(uname)
+            self.gname = cut(gname)
+            if typeflag in b"34":
+                self.devmajor = number(major)
+                self.devminor = number(minor)
+
+
+def _signed_sum(data: bytes) -> int:
+    """Old Sun and HP writers summed signed chars."""
+    return sum(data) - 256 * sum(1 for byte in data if byte > 127)
+
+
+def cut(field: bytes) -> bytes:
+    """A text field up to its first NUL."""
+    end = field.find(0)
+    return field if end < 0 else field[:end]
+
+
+def decode(raw: bytes) -> str:
+    """Names are bytes; those that are not UTF-8 survive as surrogates, whatever the locale says."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def number(field: bytes) -> int:
+    """A numeric header field: octal text, or base-256 (GNU, star) when its first bit is set."""
+    first = field[0]
+    if first == 0x80 or first == 0xFF:
+        return int.from_bytes(field[1:], "big") - (1 << (8 * len(field) - 8) if first == 0xFF else 0)
+    if first & 0x80:
+        # Some writers use the low bits of the first byte too.
+        value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
+        return value - (1 << (8 * len(field) - 1)) if first & 0x40 else value
+    digits = cut(field).strip(b" ")
+    if not digits:
+        return 0
+    # int() would take signs, underscores and a 0o prefix.
+    if digits.strip(b"01234567"):
+        raise HeaderError(f"header holds {digits.decode('ascii', 'backslashreplace')!r} where a number belongs")
+    return int(digits, 8)
+
+
+def pax_records(data: bytes) -> list[tuple[str, bytes]]:
+    """The records `LENGTH KEY=VALUE\\n` of an extended header, in order, repeated keys included."""
+    records = []
+    at, total = 0, len(data)
+    while at < total:
+        space = data.find(b" ", at, at + 12)
+        digits = data[at:space] if space > at else b""
+        if not digits.isdigit():
+            raise HeaderError("extended header has a record without a length")
+        length = int(digits)
+        end = at + length
+        if end > total or end <= space + 1:
+            raise HeaderError(f"extended header has a record of impossible length {length}")
+        if data[end - 1] != 10:
+            raise HeaderError("extended header has a record that does not end with a newline")
+        equals = data.find(b"=", space + 1, end)
+        if equals <= space + 1:
+            raise HeaderError("extended header has a record without a key")
+        records.append((decode(data[space + 1 : equals]), data[equals + 1 : end - 1]))
+        at = end
+    return records
+
+
+def decimal(value: bytes, what: str) -> int:
+    """A non-negative decimal number of a pax record."""
+    if not value.isdigit() or len(value) > _MAX_DECIMAL_DIGITS:
+        raise HeaderError(f"extended header holds no sensible {what}")
+    return int(value)
+
+
+def pax_time(value: bytes) -> int:
+    """A pax time, decimal seconds with a fraction, in nanoseconds; finer digits are cut off."""
+    sign = -1 if value[:1] == b"-" else 1
+    whole, _, fraction = value[1 if sign < 0 else 0 :].partition(b".")
+    if fraction and not fraction.isdigit():
+        raise HeaderError("extended header holds no sensible time")
+    return sign * (decimal(whole or b"0", "time") * 1_000_000_000 + int(fraction[:9].ljust(9, b"0")))
+
+
+def gnu_sparse(block: bytes) -> tuple[list[tuple[int, int]], bool, int]:
+    """The sparse map in an old GNU header: extents (offset, length), whether more blocks follow, real size."""
+    return _extents(block[386:482]), block[482] != 0, number(block[483:495])
+
+
+def gnu_sparse_extension(block: bytes) -> tuple[list[tuple[int, int]], bool]:
+    """One further block of an old GNU sparse map, and whether more follow."""
+    return _extents(block[:504]), block[504] != 0
+
+
+def _extents(area: bytes) -> list[tuple[int, int]]:
+    extents = []
+    for at in range(0, len(area), 24):
+        if area[at] == 0:
+            break
+        extents.append((number(area[at : at + 12]), number(area[at + 12 : at + 24])))
+    return extents
+
+
+def pax_sparse(records: list[tuple[str, bytes]]) -> list[tuple[int, int]] | None:
+    """The sparse map of pax formats 0.0 and 0.1, None when the records hold none."""
+    numbers: list[bytes] = []
+    found = False
+    for key, value in records:
+        if key == "GNU.sparse.map":
+            numbers = value.split(b",") if value else []
+            found = True
+        elif key in ("GNU.sparse.offset", "GNU.sparse.numbytes"):
+            # 0.0 repeats the two keys, in turn.
+            if (len(numbers) % 2 == 0) != (key == "GNU.sparse.offset"):
+                raise HeaderError("sparse map has an offset without a length")
+            numbers.append(value)
+            found = True
+        elif key == "GNU.sparse.numblocks":
+            found = True
+    if not found:
+        return None
+    if len(numbers) % 2:
+        raise HeaderError("sparse map has an offset without a length")
+    values = [decimal(value, "sparse map") for value in numbers]
+    return list(zip(values[::2], values[1::2], strict=True))
+
+
+def check_sparse(extents: list[tuple[int, int]], stored: int, size: int) -> None:
+    """Refuse a map whose extents overlap, run backwards, pass the end, or do not use the stored bytes up."""
+    end = total = 0
+    for offset, length in extents:
+        if offset < end or length < 0:
+            raise HeaderError("sparse map is not in ascending order")
+        end = offset + length
+        total += length
+    if end > size:
+        raise HeaderError("sparse map reaches beyond the end of the file")
+    if total != stored:
+        raise HeaderError(f"sparse map covers {total} bytes where {stored} are stored")
