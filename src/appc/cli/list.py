@@ -7,7 +7,7 @@ import time
 from appc.cli.options import LISTING, Args, Verb
 from appc.cli.output import ago, json_document, listing
 from appc.pods import layout
-from appc.run.status import describe
+from appc.executor.status import describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -38,6 +38,7 @@ FAST = (
     "gc",
     "metadata-service",
     "version",
+    "completion-values",
 )
 
 # The others, in the order the help shows them.

@@ -87,15 +87,28 @@ class Option:
 
 
 class Operand:
-    """One operand: `count` is "1", "?" (may be missing), "*", "+" or "rest" (the remaining words, dashes and all)."""
+    """One operand: `count` is "1", "?" (may be missing), "*", "+" or "rest" (the remaining words, dashes and all).
 
-    __slots__ = ("complete", "count", "help", "metavar", "name")
+    `choices` and `complete` are as for options.
+    """
 
-    def __init__(self, name: str, metavar: str = "", *, count: str = "1", help: str = "", complete: str = "") -> None:
+    __slots__ = ("choices", "complete", "count", "help", "metavar", "name")
+
+    def __init__(
+        self,
+        name: str,
+        metavar: str = "",
+        *,
+        count: str = "1",
+        help: str = "",
+        choices: tuple[str, ...] = (),
+        complete: str = "",
+    ) -> None:
         self.name = name
-        self.metavar = metavar or name.upper()
+        self.metavar = metavar or "|".join(choices) or name.upper()
         self.count = count
         self.help = help
+        self.choices = choices
         self.complete = complete
 
 
@@ -317,9 +330,8 @@ class _Parser:
                 setattr(args, option.dest, self._value(option, text))
 
     def _value(self, option: Option, text: str) -> Any:
-        if option.choices and text not in option.choices:
-            what = f"{text!r} is not one of {', '.join(option.choices)}"
-            raise self._error(option.long, what, did_you_mean(text, option.choices))
+        if option.choices:
+            self._choose(option.long, text, option.choices)
         if option.parse is None:
             return text
         try:
@@ -328,6 +340,11 @@ class _Parser:
             raise self._error(option.long, error.what, error.hint) from None
         except ValueError as error:
             raise self._error(option.long, str(error), "") from None
+
+    def _choose(self, name: str, text: str, choices: tuple[str, ...]) -> None:
+        if text not in choices:
+            what = f"{text!r} is not one of {', '.join(choices)}"
+            raise self._error(name, what, did_you_mean(text, choices))
 
     def _finish(self) -> None:
         for group in self.verb.exclusive:
@@ -345,6 +362,8 @@ class _Parser:
                 value = words.pop(0) if len(words) > (needed if operand.count == "?" else 0) else None
                 if value is None and operand.count == "1":
                     raise self._error("", f"{operand.metavar} is missing", "")
+                if value is not None and operand.choices:
+                    self._choose(operand.name.upper(), value, operand.choices)
                 setattr(self.args, operand.name, value)
                 continue
             taken = words[: len(words) - needed] if needed else list(words)

@@ -6,7 +6,7 @@ from appc.cli.options import Args, Operand, Verb
 from appc.cli.output import out
 from appc.errors import AppcError
 from appc.pods import layout
-from appc.run import control
+from appc.executor import control
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

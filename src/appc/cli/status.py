@@ -7,8 +7,8 @@ import time
 from appc.cli.options import FORMAT, OPTIONAL, Args, Operand, Option, Verb, duration
 from appc.cli.output import json_document, out, printable
 from appc.pods import layout
-from appc.run import control
-from appc.run.status import describe
+from appc.executor import control
+from appc.executor.status import describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from appc.cli.options import Args, Operand, Option, Verb, duration
 from appc.errors import AppcError
 from appc.pods import layout
-from appc.run import control
+from appc.executor import control
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

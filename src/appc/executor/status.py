@@ -80,6 +80,6 @@ def _exit_status(apps: list[dict[str, Any]], failure: dict[str, str], state: str
 def _failure(pod: Pod, fields: dict[str, str]) -> str | None:
     if not fields:
         return None
-    from appc.run.failure import explain
+    from appc.executor.failure import explain
 
     return str(explain(pod, fields))

@@ -1,0 +1,47 @@
+"""`appc enter`: run a command beside an app, in its root and with its limits."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from appc.cli.options import Args, Operand, Option, Verb
+from appc.errors import AppcError
+from appc.pods import layout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.cli.context import Context
+
+VERB = Verb(
+    "enter",
+    "run a command in a running app's surroundings",
+    description=(
+        "The command joins the app's namespaces, control groups, user, capabilities and system call filter. Without "
+        "one, the first of /bin/bash and /bin/sh that the image has is run. Its exit status is the result."
+    ),
+    options=(
+        Option("--app", metavar="NAME", help="the app (needed when the pod has several)"),
+        Option("--tty", "-t", help="give the command a terminal (the default when this one is a terminal)"),
+    ),
+    operands=(
+        Operand("uuid", complete="pod", help="any unique beginning of it"),
+        Operand("command", "CMD...", count="rest", help="the command and its arguments"),
+    ),
+)
+
+
+def run(args: Args, context: Context) -> int:
+    """Become the keeper of the command; returns only by raising."""
+    from appc.executor.enter import enter
+
+    pod = layout.find(context.root, args.uuid)
+    names = [str(entry["name"]) for entry in pod.read_json("pod")["apps"]]
+    if args.app is None and len(names) > 1:
+        raise AppcError("has several apps", f"pod {pod.uuid}", f"name one with --app: {', '.join(names)}")
+    app = args.app or names[0]
+    if app not in names:
+        raise AppcError(f"has no app {app}", f"pod {pod.uuid}", f"its apps are {', '.join(names)}")
+    tty = args.tty if "--tty" in args.given else os.isatty(0) and os.isatty(1)
+    sys.stdout.flush()
+    enter(pod, app, tuple(args.command), tty, context.state)

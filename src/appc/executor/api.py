@@ -1,0 +1,251 @@
+"""The Python API: what `import appc` offers, without a process in between.
+
+Every call takes the same defaults as the command line (root, state, configuration directories) and
+raises `appc.errors.*`. A pod outlives the program that started it unless it is stopped; used as a
+context manager it is stopped at the end of the block.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from appc.errors import AppcError, PodStateError, UsageError
+from appc.pods import layout, logs
+from appc.pods.request import AppRequest, PodRequest
+from appc.executor import control
+from appc.executor.launch import launch
+from appc.executor.prepare import prepare
+from appc.executor.status import describe
+from appc.schema.isolators import Isolator
+from appc.schema.pod import Mount, Volume
+from appc.store.images import ImageStore, StoredImage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
+    from typing import Any
+
+    from appc.pods.logs import LogLine
+
+App = AppRequest
+"""One app of a pod: an image and what to change about it; see `appc.pods.request.AppRequest`."""
+
+
+class Directories:
+    """Where images, pods and configuration are: the command line's --root, --state and --config."""
+
+    __slots__ = ("config", "root", "state")
+
+    def __init__(self, root: str = "", state: str = "", config: Sequence[str] = ()) -> None:
+        superuser = os.geteuid() == 0
+        data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+        runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+        home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+        self.root = root or os.environ.get("APPC_ROOT") or ("/var/lib/appc" if superuser else f"{data}/appc")
+        self.state = state or os.environ.get("APPC_STATE") or ("/run/appc" if superuser else f"{runtime}/appc")
+        self.config = tuple(config) or ("/usr/lib/appc", "/etc/appc", f"{home}/appc")
+
+
+def fetch(
+    reference: str,
+    *,
+    signature: str = "",
+    insecure: Sequence[str] = (),
+    pull: str = "update",
+    directories: Directories | None = None,
+) -> StoredImage:
+    """Return the image that `reference` means (any IMAGE form), imported and verified if need be.
+
+    Raises ImageNotFound, SignatureError, ArchiveError, ManifestError or another AppcError.
+    """
+    from appc.images.fetch import resolve
+
+    where = directories or Directories()
+    return resolve(
+        ImageStore(where.root), reference, pull=pull, insecure=tuple(insecure), signature=signature, config=where.config
+    )
+
+
+def list_images(*, directories: Directories | None = None) -> list[StoredImage]:
+    """Return the images in the store, by ID."""
+    return ImageStore((directories or Directories()).root).list()
+
+
+def run(
+    *apps: StoredImage | str | AppRequest,
+    args: Sequence[str] = (),
+    name: str = "",
+    exec: str = "",
+    env: Mapping[str, str] | None = None,
+    user: str = "",
+    group: str = "",
+    working_dir: str = "",
+    memory: str = "",
+    cpu: str = "",
+    mounts: Mapping[str, str] | None = None,
+    volumes: Mapping[str, str | None] | None = None,
+    net: str = "none",
+    hostname: str = "",
+    read_only: bool = False,
+    strict: bool = False,
+    insecure: Sequence[str] = (),
+    grace: float = 10.0,
+    directories: Directories | None = None,
+) -> RunningPod:
+    """Start a pod and return it when all its apps run.
+
+    Each of `apps` is an image (as `fetch` returns it, or any IMAGE form) or an `App`. The words from
+    `args` to `cpu`, `mounts` (target path to volume name) and `read_only` describe the app when there
+    is just one image; `volumes` maps names to host paths, or to None for an empty volume. `memory` and
+    `cpu` are quantities ("512Mi", "250m"); `grace` is in seconds. Raises AppcError; nothing runs then.
+    """
+    single = len(apps) == 1 and not isinstance(apps[0], AppRequest)
+    described = any((args, name, exec, env, user, group, working_dir, memory, cpu, mounts, read_only))
+    if described and not single:
+        raise UsageError("options of an app need just one image", "appc.run", "pass appc.App(image, …) for each app")
+    isolators = [
+        Isolator.parse_string(f"resource/{kind},limit={quantity}")
+        for kind, quantity in (("memory", memory), ("cpu", cpu))
+        if quantity
+    ]
+    requests = []
+    for app in apps:
+        if isinstance(app, AppRequest):
+            requests.append(app)
+            continue
+        requests.append(
+            AppRequest(
+                app if isinstance(app, str) else str(app.id),
+                name=name,
+                exec_=(exec,) if exec else (),
+                args=tuple(args),
+                user=user,
+                group=group,
+                working_directory=working_dir,
+                environment=tuple((env or {}).items()),
+                mounts=tuple(Mount(volume=volume, path=path) for path, volume in (mounts or {}).items()),
+                isolators=tuple(isolators),
+                read_only_root_fs=read_only,
+            )
+        )
+    where = directories or Directories()
+    request = PodRequest(
+        tuple(requests),
+        volumes=tuple(
+            Volume(name=volume, kind="host", source=source) if source else Volume(name=volume, kind="empty")
+            for volume, source in (volumes or {}).items()
+        ),
+        net=net,
+        hostname=hostname,
+        strict=strict,
+        insecure=tuple(insecure),
+        grace=grace,
+    )
+    prepared = prepare(where.root, where.config, request, [])
+    keeper = launch(prepared, where.state)
+    return RunningPod(prepared.pod, prepared.warnings, keeper)
+
+
+def pod(uuid: str, *, directories: Directories | None = None) -> RunningPod:
+    """Return the pod whose UUID begins with `uuid`; PodNotFound when there is none or more than one."""
+    return RunningPod(layout.find((directories or Directories()).root, uuid), [], None)
+
+
+def list_pods(*, directories: Directories | None = None) -> list[RunningPod]:
+    """Return all pods of this host."""
+    return [RunningPod(entry, [], None) for entry in layout.every((directories or Directories()).root)]
+
+
+class RunningPod:
+    """A pod, running or ended. `warnings` holds what was noteworthy about its start."""
+
+    def __init__(self, pod: layout.Pod, warnings: list[str], keeper: int | None) -> None:
+        self._pod = pod
+        self._keeper = keeper
+        self._reaping = threading.Lock()
+        self.warnings = tuple(warnings)
+
+    def __repr__(self) -> str:
+        return f"<pod {self.uuid}>"
+
+    def __enter__(self) -> RunningPod:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def uuid(self) -> str:
+        """The pod's UUID."""
+        return self._pod.uuid
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The pod's status document: what `appc status --format json` prints."""
+        self._reap()
+        return describe(self._pod.refresh())
+
+    @property
+    def exit_status(self) -> int | None:
+        """The pod's exit status (the first failing app's; 128+N for signal N), None while it runs or when unknown."""
+        status: int | None = self.status["exit-status"]
+        return status
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The reified pod manifest, as parsed JSON."""
+        document: dict[str, Any] = self._pod.refresh().read_json("pod")
+        return document
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Return when all apps run; PodStateError when the pod has ended or `timeout` seconds are over."""
+        if not self.status.get("ready"):
+            raise PodStateError(f"is not running ({self._pod.state()})", f"pod {self.uuid}")
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait until the pod has ended and return its exit status; TimeoutError after `timeout` seconds."""
+        if not control.wait(self._pod, timeout):
+            raise TimeoutError(f"pod {self.uuid} is still running")
+        self._reap()
+        return self.exit_status
+
+    def stop(self, *, force: bool = False, timeout: float | None = None) -> None:
+        """End the pod (SIGTERM, then SIGKILL after its grace time; `force`: SIGKILL now) and wait for its end."""
+        if not control.stop(self._pod.refresh(), force=force, timeout=timeout):
+            raise TimeoutError(f"pod {self.uuid} is still stopping")
+        self._reap()
+
+    def kill(self, signal: int, app: str = "") -> None:
+        """Send a signal to one app, or to all."""
+        control.kill(self._pod.refresh(), signal, app)
+
+    def logs(
+        self, app: str = "", *, follow: bool = False, since_ns: int = 0, until_ns: int = 2**63
+    ) -> Iterator[LogLine]:
+        """Yield what the apps wrote, line by line; with `follow` until the pod ends."""
+        names = [str(entry["name"]) for entry in self.manifest["apps"]]
+        if app and app not in names:
+            raise AppcError(f"has no app {app}", f"pod {self.uuid}")
+        return logs.read(
+            self._pod, [app] if app else names, follow=follow, since_ns=since_ns, until_ns=until_ns
+        )
+
+    def remove(self) -> None:
+        """Remove the ended pod with all it wrote."""
+        control.remove(self._pod.refresh())
+
+    def _reap(self) -> None:
+        """Collect the keeper's own exit when it is our child, so that no zombie is left."""
+        with self._reaping:
+            if self._keeper is None:
+                return
+            try:
+                pid, _ = os.waitpid(self._keeper, os.WNOHANG)
+            except ChildProcessError:
+                pid = self._keeper
+            if pid:
+                self._keeper = None
