@@ -75,7 +75,7 @@ def group_help(name: str) -> str:
 def verb_help(verb: Verb) -> str:
     """Return the help of one verb."""
     lines = [f"usage: appc {usage(verb)}", "", *_wrap(verb.summary[:1].upper() + verb.summary[1:] + ".", 0)]
-    for paragraph in _paragraphs(verb.description):
+    for paragraph in paragraphs(verb.description):
         lines += ["", *_wrap(paragraph, 0)]
     operands = [(operand.metavar, operand.help) for operand in verb.operands if operand.help]
     if operands:
@@ -112,13 +112,15 @@ def option_form(option: Option) -> str:
     if option.kind == OPTIONAL:
         return f"{form}[={option.metavar}]"
     if option.kind == LIST:
-        return f"{form} {option.metavar.replace('|', ',') or 'WORD'},..."
+        return f"{form} {option.metavar or 'WORD'}{'' if option.metavar.endswith('...') else ',...'}"
     return f"{form} {option.metavar}"
 
 
 def option_help(option: Option) -> str:
     """Return what an option does, with its default and whether it may be repeated."""
     notes = []
+    if option.kind == LIST and option.choices:
+        notes.append(f"of {', '.join(option.choices)}")
     if option.kind == REPEAT:
         notes.append("repeatable")
     if option.default not in (None, False, True, "", ()):
@@ -146,7 +148,8 @@ def _columns(rows: list[tuple[str, str]], column: int = 30) -> list[str]:
     return lines
 
 
-def _paragraphs(text: str) -> list[str]:
+def paragraphs(text: str) -> list[str]:
+    """Split a description at its empty lines; how its lines were broken in the source does not matter."""
     return [" ".join(part.split()) for part in text.strip().split("\n\n") if part.strip()]
 
 

@@ -1,0 +1,72 @@
+# Every target does its own set-up: system packages (apt, as root), a virtual environment, the build.
+# PYTHON is the interpreter appc is installed for; it must be 3.11 or later.
+
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+STAMPS := .cache/stamps
+BIN := $(VENV)/bin
+PHASE := tools/phase
+PYTEST := APPC_MUST=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+SOURCES := $(shell find src native tools/manual.py hatch_build.py pyproject.toml README.md LICENSE \
+             -type f -not -path '*/_native/*' -not -name '*.pyc' 2>/dev/null)
+
+export PYTHON
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.PHONY: help setup build lint format test test-all fuzz demo bench man clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(STAMPS)/venv ## install what is missing: system packages and the virtual environment
+
+$(STAMPS)/venv: pyproject.toml tools/requirements.py
+	@mkdir -p $(STAMPS)
+	@tools/packages build
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "appc needs Python 3.11 or later; set PYTHON")'
+	@$(PHASE) "virtual environment" sh -c '$(PYTHON) -m venv $(VENV) && \
+	    $(PYTHON) tools/requirements.py > .cache/requirements.txt && \
+	    $(BIN)/python -m pip install -qq -r .cache/requirements.txt'
+	@touch $@
+
+build: $(STAMPS)/build ## compile, make the wheel and install it into .venv
+
+$(STAMPS)/build: $(STAMPS)/venv $(SOURCES)
+	@rm -rf dist
+	@$(PHASE) build sh -c '$(BIN)/python -m pip wheel -qq --no-deps --no-build-isolation --wheel-dir dist . && \
+	    $(BIN)/python -m pip install -qq --no-deps --force-reinstall dist/appc-*.whl'
+	@touch $@
+
+lint: setup ## ruff, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## format the Python files
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: build ## everything but what is slow or needs other implementations
+	@tools/packages test vm
+	@$(PYTEST) -q -m "not slow and not interop" --durations 5
+
+test-all: build ## also the whole suite in the virtual machine, the comparisons with others, and longer fuzzing
+	@tools/packages test vm interop
+	@$(PYTEST) -q --durations 10
+
+demo: build ## two real applications, packaged, signed, trusted and run as one pod
+	@tools/packages demo
+	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/run
+
+bench: build ## measure launches against other tools, with a table and bench.json
+	@tools/packages bench
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/bench.py
+
+man: setup ## manual pages and completions into build/share, and docs/cli.md
+	@$(BIN)/python tools/manual.py --share build/share
+	@$(BIN)/python tools/manual.py --docs docs/cli.md
+
+clean: ## remove what was built
+	rm -rf build dist $(VENV) $(STAMPS) .mypy_cache .ruff_cache .pytest_cache .hypothesis src/appc/_native
