@@ -1,0 +1,185 @@
+"""What is done to control groups that exist: read and write their files, measure, kill, remove."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from appc.errors import HostError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from appc.host.probe import HostFacts
+
+ROOT = "appc"
+_PATIENCE = 2.0  # seconds that killed processes get to die
+_SIGKILL = 9
+
+
+def write(path: str, text: str) -> None:
+    """Write a control file with one write(2); the kernel's refusal is an OSError naming nothing."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def read(path: str) -> str:
+    """Read a control file of up to 64 KiB whole."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 65536).decode()
+    finally:
+        os.close(fd)
+
+
+def tree(path: str) -> list[str]:
+    """Return the group at `path` and all below it, innermost first; nothing when it does not exist."""
+    found: list[str] = []
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    found += tree(entry.path)
+    except FileNotFoundError:
+        return []
+    return [*found, path]
+
+
+def processes(path: str) -> list[int]:
+    """Return the processes directly in a group, those of foreign PID namespaces excepted; none when it is gone."""
+    try:
+        with open(f"{path}/cgroup.procs", encoding="ascii") as file:
+            return [int(line) for line in file if line != "0\n"]
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV):
+            return []
+        raise HostError(f"cannot be read: {error.strerror}", f"{path}/cgroup.procs") from error
+
+
+def kill(paths: Iterable[str], patience: float = _PATIENCE) -> bool:
+    """Send SIGKILL to everything in the groups and below them until they are empty.
+
+    Returns False when something is still there after `patience` seconds (uninterruptible sleep).
+    """
+    deadline = time.monotonic() + patience
+    pause = 0.0005
+    groups = dict.fromkeys(group for path in paths for group in tree(path))
+    while True:
+        left = False
+        for group in groups:
+            found = processes(group)
+            if found:
+                left = True
+                _kill_group(group, found)
+        if not left or time.monotonic() > deadline:
+            return not left
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
+
+
+def _kill_group(group: str, found: list[int]) -> None:
+    try:
+        write(f"{group}/cgroup.kill", "1")  # Linux 5.14, v2 only
+        return
+    except OSError:
+        pass
+    for pid in found:
+        try:
+            os.kill(pid, _SIGKILL)
+        except ProcessLookupError:
+            pass
+        except PermissionError as error:
+            raise HostError(f"process {pid} cannot be killed: {error.strerror}", group) from error
+
+
+def remove(paths: Iterable[str], patience: float = _PATIENCE) -> bool:
+    """Remove the directories in the order given; ones that do not exist count as removed.
+
+    A group whose last process is just dying is busy for a moment: it is tried again for `patience` seconds.
+    Returns False when one could not be removed.
+    """
+    deadline = time.monotonic() + patience
+    done = True
+    for path in paths:
+        pause = 0.0005
+        while not _removed(path):
+            if time.monotonic() > deadline:
+                done = False
+                break
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+    return done
+
+
+def _removed(path: str) -> bool:
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        return error.errno == errno.ENOENT
+    return True
+
+
+def pods(facts: HostFacts) -> set[str]:
+    """Return the UUIDs of the pods that have groups on this host."""
+    found: set[str] = set()
+    for base in facts.bases.values():
+        try:
+            names = os.listdir(f"{base}/{ROOT}")
+        except OSError:
+            continue
+        found.update(name for name in names if os.path.isdir(f"{base}/{ROOT}/{name}"))
+    return found
+
+
+def pod_directories(uuid: str, facts: HostFacts) -> list[str]:
+    """Return every group of a pod that exists, in the order to remove them."""
+    return [group for base in facts.bases.values() for group in tree(f"{base}/{ROOT}/{uuid}")]
+
+
+def remove_root(facts: HostFacts) -> None:
+    """Remove the `appc` directories that hold no pod (create() makes them again)."""
+    remove((f"{base}/{ROOT}" for base in facts.bases.values()), patience=0)
+
+
+def stats(paths: Iterable[str]) -> dict[str, int]:
+    """Measure a pod or app by its directories: `memory` and `memory-peak` in bytes, `cpu` in nanoseconds,
+    `pids`, and `oom-kills`; what no controller counts here is left out."""
+    measured: dict[str, int] = {}
+    for path in paths:
+        for key, file, word, factor in _GAUGES:
+            if key not in measured:
+                value = _gauge(f"{path}/{file}", word)
+                if value is not None:
+                    measured[key] = value * factor
+    return measured
+
+
+# key, file, the word before the number ("" = the number alone), factor to the unit told; v2 before v1.
+_GAUGES = (
+    ("memory", "memory.current", "", 1),
+    ("memory", "memory.usage_in_bytes", "", 1),
+    ("memory-peak", "memory.peak", "", 1),
+    ("memory-peak", "memory.max_usage_in_bytes", "", 1),
+    ("oom-kills", "memory.events", "oom_kill", 1),
+    ("oom-kills", "memory.oom_control", "oom_kill", 1),
+    ("cpu", "cpu.stat", "usage_usec", 1000),
+    ("cpu", "cpuacct.usage", "", 1),
+    ("pids", "pids.current", "", 1),
+)
+
+
+def _gauge(path: str, word: str) -> int | None:
+    try:
+        text = read(path)
+    except OSError:
+        return None
+    for line in text.splitlines():
+        name, _, number = line.rpartition(" ")
+        if name == word and number.isdigit():
+            return int(number)
+    return None
