@@ -1,0 +1,188 @@
+"""The endpoints of ace.md, "Metadata Service": a request of a pod in, the answer out."""
+
+from __future__ import annotations
+
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+
+from appc.errors import AppcError
+from appc.metadata.messages import FORM, JSON, TEXT, UNICODE_TEXT, Refusal, Request, Response
+from appc.metadata.pods import Pod, is_uuid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_BASE = "acMetadata/v1/"
+
+
+def respond(request: Request, pod: Pod) -> Response:
+    """Answer `request`, which came in on the socket of `pod`. Never raises for a bad request."""
+    try:
+        return _route(request, pod)
+    except Refusal as refusal:
+        return refusal.response()
+    except FileNotFoundError:
+        return Refusal(404, "the pod is gone").response()
+    except (OSError, ValueError, AppcError) as error:
+        return Refusal(500, f"the pod's records cannot be read ({error})").response()
+
+
+def _route(request: Request, pod: Pod) -> Response:
+    token, _, path = request.path.lstrip("/").partition("/")
+    if not _is_token_of(pod, token):
+        raise Refusal(401, "not this pod's token", (("WWW-Authenticate", 'AppContainer realm="pod"'),))
+    if not path.startswith(_BASE):
+        raise _not_found()
+    parts = path[len(_BASE) :].split("/")
+    if parts[:2] == ["pod", "hmac"]:
+        return _identity(request, pod, parts[2:])
+    if parts[0] == "pod":
+        endpoint = _pod_endpoint(pod, parts[1:])
+    elif parts[0] == "apps" and len(parts) > 2:
+        endpoint = _app_endpoint(pod, parts[1], parts[2:])
+    else:
+        raise _not_found()
+    _allow(request, "GET", "HEAD")
+    return endpoint
+
+
+def _pod_endpoint(pod: Pod, parts: list[str]) -> Response:
+    if parts == ["uuid"]:
+        return Response(200, TEXT, pod.uuid.encode())
+    if parts == ["manifest"]:
+        return Response(200, JSON, pod.manifest_bytes())
+    if parts[:1] == ["annotations"]:
+        return _annotations(_annotation_map(pod.manifest()), parts[1:])
+    raise _not_found()
+
+
+def _app_endpoint(pod: Pod, name: str, parts: list[str]) -> Response:
+    app = _app(pod, name)
+    if parts == ["image", "manifest"]:
+        return Response(200, JSON, pod.image_manifest_bytes(name))
+    if parts == ["image", "id"]:
+        return Response(200, TEXT, str(app["image"]["id"]).encode("ascii"))
+    if parts[:1] == ["annotations"]:
+        from appc.schema.image import ImageManifest
+
+        image = ImageManifest.parse(pod.image_manifest_bytes(name))
+        merged = {str(annotation.name): str(annotation.value) for annotation in image.annotations}
+        merged.update(_annotation_map(app))
+        return _annotations(merged, parts[1:])
+    raise _not_found()
+
+
+def _app(pod: Pod, name: str) -> dict[str, Any]:
+    apps: list[dict[str, Any]] = pod.manifest().get("apps") or []
+    for app in apps:
+        if app.get("name") == name:
+            return app
+    raise Refusal(404, "the pod has no app of this name")
+
+
+def _annotation_map(holder: dict[str, Any]) -> dict[str, str]:
+    return {entry["name"]: entry["value"] for entry in holder.get("annotations") or ()}
+
+
+def _annotations(annotations: dict[str, str], parts: list[str]) -> Response:
+    """All annotations as JSON, or the value of one whose name (which may contain slashes) is given."""
+    if not parts:
+        from appc.schema.json import dumps
+
+        entries = [{"name": name, "value": value} for name, value in annotations.items()]
+        return Response(200, JSON, dumps(entries).encode())
+    name = _unquoted("/".join(parts).encode()).decode("utf-8", "replace")
+    if name not in annotations:
+        raise Refusal(404, "there is no annotation of this name")
+    return Response(200, UNICODE_TEXT, annotations[name].encode())
+
+
+def _identity(request: Request, pod: Pod, parts: list[str]) -> Response:
+    if parts not in (["sign"], ["verify"]):
+        raise _not_found()
+    _allow(request, "POST")
+    form = _form(request)
+    content = _field(form, "content")
+    if parts == ["sign"]:
+        return Response(200, TEXT, b2a_base64(_hmac(pod, content), newline=False))
+    return _verified(pod.root, _field(form, "uuid"), content, _field(form, "signature"))
+
+
+def _verified(root: str, uuid: bytes, content: bytes, signature: bytes) -> Response:
+    signer = uuid.decode("ascii", "replace").lower()
+    if not is_uuid(signer):
+        raise Refusal(400, "field uuid is not a UUID")
+    try:
+        # Base64 has no spaces: one stands for a plus sign that the client forgot to escape.
+        given = a2b_base64(signature.strip().replace(b" ", b"+"), strict_mode=True)
+    except Base64Error:
+        raise Refusal(400, "field signature is not base64") from None
+    from hmac import compare_digest
+
+    try:
+        expected = _hmac(Pod(root, signer), content)
+    except FileNotFoundError:
+        raise Refusal(403, "the signature is not that pod's") from None
+    if not compare_digest(given, expected):
+        raise Refusal(403, "the signature is not that pod's")
+    return Response(200, TEXT, b"")
+
+
+def _hmac(pod: Pod, content: bytes) -> bytes:
+    """Sign with the pod's key over its identity and the content, so that one speaks for one pod only."""
+    from hmac import digest
+
+    return digest(pod.hmac_key(), bytes.fromhex(pod.uuid.replace("-", "")) + content, "sha512")
+
+
+def _form(request: Request) -> dict[str, bytes]:
+    if request.content_type != FORM:
+        raise Refusal(400, f"the body must be a form ({FORM})")
+    form: dict[str, bytes] = {}
+    for pair in request.body.split(b"&"):
+        name, _, value = pair.partition(b"=")
+        key = _unquoted(name.replace(b"+", b" ")).decode("utf-8", "replace")
+        if key in form:
+            raise Refusal(400, "a field of the form is there twice")
+        form[key] = _unquoted(value.replace(b"+", b" "))
+    return form
+
+
+def _field(form: dict[str, bytes], name: str) -> bytes:
+    value = form.get(name)
+    if not value:
+        raise Refusal(400, f"field {name} of the form is missing")
+    return value
+
+
+def _unquoted(text: bytes) -> bytes:
+    """Resolve %XX escapes (urllib would triple the time to the first answer)."""
+    first, *rest = text.split(b"%")
+    pieces = [first]
+    for piece in rest:
+        digits = piece[:2].decode("ascii", "replace")
+        if len(digits) != 2 or any(digit not in "0123456789abcdefABCDEF" for digit in digits):
+            raise Refusal(400, "a percent sign is not followed by two hexadecimal digits")
+        pieces += (bytes.fromhex(digits), piece[2:])
+    return b"".join(pieces)
+
+
+def _is_token_of(pod: Pod, token: str) -> bool:
+    """Compare in constant time; a pod that is gone has no token."""
+    from hmac import compare_digest
+
+    try:
+        expected = pod.token()
+    except FileNotFoundError:
+        return False
+    return bool(expected) and compare_digest(token.encode("utf-8", "surrogateescape"), expected.encode("ascii"))
+
+
+def _allow(request: Request, *methods: str) -> None:
+    if request.method not in methods:
+        raise Refusal(405, f"only {' and '.join(methods)}", (("Allow", ", ".join(methods)),))
+
+
+def _not_found() -> Refusal:
+    return Refusal(404, "there is no such endpoint")

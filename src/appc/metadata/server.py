@@ -1,0 +1,314 @@
+"""The metadata service's one process: an epoll loop over keepers, pods' sockets and their clients.
+
+A keeper hands over the listening socket of a pod when its first client has come, and takes the watch
+back when the service closes the connection they spoke over. The socket stays open in the keeper all
+along, so a client that comes while the service leaves waits in its backlog and is served by the next.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import select
+import struct
+import sys
+import time
+
+from appc.metadata import endpoints
+from appc.metadata.http import Conversation
+from appc.metadata.messages import Refusal
+from appc.metadata.pods import Pod, is_uuid
+
+IDLE_SECONDS = 28.0
+"""How long the service stays after the last request: it is to be gone when 30 s have passed."""
+
+REQUEST_SECONDS = 10.0
+"""How long a request may take to arrive, and an answer to be taken."""
+
+CLIENTS_PER_POD = 32
+_ACCEPT_PAUSE_SECONDS = 0.5
+_LONGEST_WAIT_SECONDS = 3600.0
+_CHUNK = 64 * 1024
+_PACKET_LIMIT = 64
+_DESCRIPTORS_LIMIT = 4
+_INT = struct.Struct("i")
+_IN, _OUT, _NOTHING = select.EPOLLIN, select.EPOLLOUT, 0
+
+
+class _Endpoint:
+    """Something the loop watches. `deadline` (monotonic seconds) is when `expire` is called."""
+
+    deadline = float("inf")
+
+    def __init__(self, loop: Server, sock: _socket.socket) -> None:
+        sock.setblocking(False)
+        self.loop = loop
+        self.sock = sock
+        loop.watch(self)
+
+    def ready(self, events: int) -> None:
+        """Act on readiness."""
+        raise NotImplementedError
+
+    def expire(self) -> None:
+        """Act on the deadline."""
+        self.close()
+
+    def close(self) -> None:
+        """Leave the loop."""
+        self.loop.forget(self)
+        self.sock.close()
+
+
+class _Acceptor(_Endpoint):
+    """A listening socket."""
+
+    def accept(self) -> _socket.socket | None:
+        """Return a new connection, if there is one; out of descriptors, try again a little later."""
+        try:
+            fd, _ = self.sock._accept()  # type: ignore[attr-defined]
+        except (BlockingIOError, ConnectionError, InterruptedError):
+            return None
+        except OSError:
+            self.loop.watch(self, _NOTHING)
+            self.deadline = time.monotonic() + _ACCEPT_PAUSE_SECONDS
+            return None
+        return _socket.socket(fileno=fd)
+
+    def expire(self) -> None:
+        self.deadline = float("inf")
+        self.loop.watch(self)
+
+
+class _Door(_Acceptor):
+    """The unix socket on which keepers come."""
+
+    def ready(self, events: int) -> None:
+        sock = self.accept()
+        if sock is not None:
+            _Keeper(self.loop, sock)
+
+
+class _Keeper(_Endpoint):
+    """A pod's keeper: it says which pod and hands over its socket, and is there as long as the pod."""
+
+    listener: _Listener | None = None
+
+    def ready(self, events: int) -> None:
+        try:
+            packet, descriptors = _receive(self.sock)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet, descriptors = b"", []
+        uuid = packet.decode("ascii", "replace").strip()
+        if self.listener is None and len(descriptors) == 1 and is_uuid(uuid):
+            self.loop.touch()
+            self.listener = _Listener(self.loop, _socket.socket(fileno=descriptors[0]), Pod(self.loop.root, uuid))
+            return
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self.close()
+
+    def close(self) -> None:
+        super().close()
+        if self.listener is not None:
+            self.listener.close()
+
+
+class _Listener(_Acceptor):
+    """The listening socket of one pod."""
+
+    def __init__(self, loop: Server, sock: _socket.socket, pod: Pod) -> None:
+        self.pod = pod
+        self.clients: set[_Client] = set()
+        super().__init__(loop, sock)
+
+    def ready(self, events: int) -> None:
+        sock = self.accept()
+        if sock is None:
+            return
+        self.loop.touch()
+        self.clients.add(_Client(self.loop, sock, self))
+        if len(self.clients) >= CLIENTS_PER_POD:
+            # The others wait in the backlog until one of these has gone.
+            self.loop.watch(self, _NOTHING)
+
+    def left(self, client: _Client) -> None:
+        """Note that `client` has gone."""
+        self.clients.discard(client)
+        if self.sock.fileno() >= 0:
+            self.loop.watch(self)
+
+    def close(self) -> None:
+        super().close()
+        for client in tuple(self.clients):
+            client.close()
+
+
+class _Client(_Endpoint):
+    """One connection of an app: requests are read and answered in order, one at a time."""
+
+    def __init__(self, loop: Server, sock: _socket.socket, listener: _Listener) -> None:
+        self.listener = listener
+        self.conversation = Conversation()
+        self.unsent = b""
+        self.finished = False
+        super().__init__(loop, sock)
+        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        self.deadline = time.monotonic() + IDLE_SECONDS
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request or an answer is on its way."""
+        return not self.finished and (bool(self.unsent) or self.conversation.incomplete)
+
+    def ready(self, events: int) -> None:
+        try:
+            if self.unsent:
+                self._send(b"")
+            else:
+                self._receive()
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close()
+
+    def expire(self) -> None:
+        if self.conversation.incomplete and not self.unsent and not self.finished:
+            self.conversation.open = False
+            refusal = Refusal(408, f"the request took longer than {REQUEST_SECONDS:.0f} s")
+            try:
+                self.sock.send(self.conversation.answer(refusal.response()))
+            except OSError:
+                pass
+        self.close()
+
+    def close(self) -> None:
+        super().close()
+        self.listener.left(self)
+
+    def _receive(self) -> None:
+        data = self.sock.recv(_CHUNK)
+        if not data:
+            self.close()
+        elif not self.finished:
+            if not self.conversation.incomplete:
+                self.deadline = time.monotonic() + REQUEST_SECONDS
+            self.conversation.feed(data)
+            self._answer()
+
+    def _answer(self) -> None:
+        """Answer the requests that have arrived, as far as the client takes the answers."""
+        while self.conversation.open and not self.unsent:
+            try:
+                request = self.conversation.next_request()
+                due, self.conversation.to_send = self.conversation.to_send, b""
+                if request is None:
+                    if due:
+                        self._send(due)
+                    return
+                response = endpoints.respond(request, self.listener.pod)
+            except Refusal as refusal:
+                due, response = b"", refusal.response()
+            except Exception:
+                # A defect that one pod's request brings out is not to take the service from the others.
+                sys.excepthook(*sys.exc_info())
+                self.conversation.open = False
+                due, response = b"", Refusal(500, "the service failed").response()
+            now = time.monotonic()
+            self.loop.touch(now)
+            self.deadline = now + (REQUEST_SECONDS if self.conversation.incomplete else IDLE_SECONDS)
+            self._send(due + self.conversation.answer(response))
+
+    def _send(self, data: bytes) -> None:
+        self.unsent += data
+        try:
+            sent = self.sock.send(self.unsent)
+        except BlockingIOError:
+            sent = 0
+        self.unsent = self.unsent[sent:]
+        if self.unsent:
+            if data:
+                self.deadline = time.monotonic() + REQUEST_SECONDS
+                self.loop.watch(self, _OUT)
+            return
+        if not data:
+            self.loop.watch(self)
+        if not self.conversation.open and not self.finished:
+            # Closing now, with unread bytes, would reset the connection and take the answer with it.
+            self.finished = True
+            self.deadline = min(self.deadline, time.monotonic() + REQUEST_SECONDS)
+            self.sock.shutdown(_socket.SHUT_WR)
+        elif not data:
+            self._answer()
+
+
+class Server:
+    """The loop. It serves the pods below `root` whose keepers come to `door`; `idle` is in seconds."""
+
+    def __init__(self, root: str, door: _socket.socket, idle: float = IDLE_SECONDS) -> None:
+        self.root = root
+        self._idle = idle
+        self._epoll = select.epoll()
+        self._endpoints: dict[int, _Endpoint] = {}
+        self._last = time.monotonic()
+        _Door(self, door)
+
+    def watch(self, endpoint: _Endpoint, events: int = _IN) -> None:
+        """Watch `endpoint` for `events`."""
+        fd = endpoint.sock.fileno()
+        if fd in self._endpoints:
+            self._epoll.modify(fd, events)
+        else:
+            self._endpoints[fd] = endpoint
+            self._epoll.register(fd, events)
+
+    def forget(self, endpoint: _Endpoint) -> None:
+        """Watch `endpoint` no more."""
+        fd = endpoint.sock.fileno()
+        if self._endpoints.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def touch(self, now: float | None = None) -> None:
+        """Note that somebody needed the service."""
+        self._last = time.monotonic() if now is None else now
+
+    def run(self) -> None:
+        """Serve until nobody has asked anything for the idle time."""
+        while True:
+            now = time.monotonic()
+            for endpoint in [one for one in self._endpoints.values() if one.deadline <= now]:
+                endpoint.expire()
+            due = self._last + self._idle
+            busy = any(isinstance(one, _Client) and one.busy for one in self._endpoints.values())
+            next_deadline = min((one.deadline for one in self._endpoints.values()), default=due)
+            wait = min(next_deadline, next_deadline if busy else due) - now
+            events = self._epoll.poll(max(0.0, min(wait, _LONGEST_WAIT_SECONDS)))
+            if not events and not busy and time.monotonic() >= due:
+                return
+            for fd, event in events:
+                endpoint_ready = self._endpoints.get(fd)
+                if endpoint_ready is not None:
+                    endpoint_ready.ready(event)
+
+    def close(self) -> None:
+        """Let go of every pod: their keepers watch again."""
+        for endpoint in tuple(self._endpoints.values()):
+            if endpoint.sock.fileno() >= 0:
+                endpoint.close()
+        self._epoll.close()
+
+
+def _receive(sock: _socket.socket) -> tuple[bytes, list[int]]:
+    """Receive a packet and the descriptors that came with it."""
+    packet, ancillary, _, _ = sock.recvmsg(
+        _PACKET_LIMIT, _socket.CMSG_SPACE(_DESCRIPTORS_LIMIT * _INT.size), _socket.MSG_CMSG_CLOEXEC
+    )
+    descriptors = [
+        descriptor
+        for level, kind, data in ancillary
+        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
+        for (descriptor,) in _INT.iter_unpack(data[: len(data) - len(data) % _INT.size])
+    ]
+    return packet, descriptors
