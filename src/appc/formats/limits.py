@@ -33,7 +33,7 @@ class Limits:
     def __init__(
         self,
         *,
-        entries: int = 2_000_000,
+        entries: int = 1_000_000,
         name: int = 4096,
         component: int = 255,
         depth: int = 256,

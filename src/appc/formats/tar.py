@@ -7,9 +7,10 @@ be where it is for the caller (`formats.aci`) and for `formats.extract`, which t
 from __future__ import annotations
 
 from appc.errors import ArchiveError
-from appc.formats import tarheader
+from appc.formats import tarheader, tarpax
 from appc.formats.limits import DEFAULT, Limits
 from appc.formats.tarheader import BLOCK, ZERO_BLOCK, HeaderError, RawHeader, decode
+from appc.formats.tarnames import BLOCK_DEVICE, CHAR, DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK, printable, safe_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,13 +25,20 @@ if TYPE_CHECKING:
         def read(self, size: int, /) -> bytes: ...
 
 
-FILE = "file"
-DIRECTORY = "dir"
-SYMLINK = "symlink"
-HARDLINK = "hardlink"
-CHAR = "char"
-BLOCK_DEVICE = "block"
-FIFO = "fifo"
+__all__ = (
+    "BLOCK_DEVICE",
+    "CHAR",
+    "DIRECTORY",
+    "FIFO",
+    "FILE",
+    "HARDLINK",
+    "SYMLINK",
+    "Entry",
+    "Reader",
+    "printable",
+    "safe_name",
+    "zeros",
+)
 
 _TYPES = {
     b"0": FILE,
@@ -47,34 +55,6 @@ _TYPES = {
 _READ_SIZE = 1 << 20
 _MAX_ID = (1 << 32) - 2
 _MAX_TIME_NS = (1 << 63) - 1
-_LOCAL_ONLY = ("path", "linkpath", "size")
-
-
-def printable(name: str) -> str:
-    """A name as it may appear in a one-line message."""
-    if len(name) > 200:
-        name = name[:200] + "…"
-    return name if name.isprintable() else name.encode("unicode_escape", "surrogatepass").decode("ascii")
-
-
-def safe_name(name: str, limits: Limits = DEFAULT) -> str:
-    """The relative path a name in an archive stands for: no leading "./", no trailing or doubled "/".
-
-    "" is the archive's own root. Raises ArchiveError for absolute names, "..", and names that no file could have.
-    """
-    if name.startswith("/"):
-        raise ArchiveError("name is absolute", printable(name))
-    if "\0" in name:
-        raise ArchiveError("name contains a NUL byte", printable(name))
-    parts = [part for part in name.split("/") if part and part != "."]
-    if ".." in parts:
-        raise ArchiveError('name contains ".."', printable(name))
-    if len(parts) > limits.depth:
-        raise ArchiveError(f"name is more than {limits.depth} directories deep", printable(name))
-    for part in parts:
-        if len(part) > limits.component // 4 and len(part.encode("utf-8", "surrogateescape")) > limits.component:
-            raise ArchiveError(f"name has a component longer than {limits.component} bytes", printable(name))
-    return "/".join(parts)
 
 
 class Entry:
@@ -279,55 +259,25 @@ class Reader:
         if flag == b"\0" and header.name[-1:] == b"/":
             kind = DIRECTORY
         entry = Entry(self, header, kind)
+        sparse = None
         if self._globals or records:
-            self._apply(entry, self._globals + (records or []))
+            sparse = tarpax.apply(entry, self._globals + (records or []))
         # Only files have content: readers agree to ignore the size of every other type.
         stored = entry.size
+        if stored < 0:
+            raise HeaderError("entry has a negative size")
         if flag == b"S":
             entry.sparse, entry.size = self._read_gnu_sparse(header)
             tarheader.check_sparse(entry.sparse, stored, entry.size)
-        elif "GNU.sparse.size" in entry.pax or "GNU.sparse.realsize" in entry.pax:
-            stored = self._pax_sparse(entry, records or [])
+        elif sparse is not None:
+            stored = self._pax_sparse(entry, sparse)
         self._left = stored
         self._padding = -stored % BLOCK
         self._entry = entry
         return entry
 
-    def _apply(self, entry: Entry, records: list[tuple[str, bytes]]) -> None:
-        """Let extended records override the header; an empty value takes an earlier record back."""
-        effective = dict(records)
-        for key, value in effective.items():
-            if key == "path":
-                entry.name = decode(value) if value else entry.name
-            elif key == "linkpath":
-                entry.linkname = decode(value) if value and entry.linkname else entry.linkname
-            elif key.startswith("SCHILY.xattr."):
-                entry.xattrs[key[13:]] = value
-            elif key.startswith("LIBARCHIVE.xattr."):
-                name, data = _libarchive_xattr(key[17:], value)
-                if "SCHILY.xattr." + name not in effective:
-                    entry.xattrs[name] = data
-            elif not value:
-                continue
-            elif key == "size":
-                entry.size = tarheader.decimal(value, "size") if entry.type == FILE else 0
-            elif key == "mtime":
-                entry.mtime_ns = tarheader.pax_time(value)
-            elif key == "uid":
-                entry.uid = tarheader.decimal(value, "uid")
-            elif key == "gid":
-                entry.gid = tarheader.decimal(value, "gid")
-            elif key == "uname":
-                entry.uname = decode(value)
-            elif key == "gname":
-                entry.gname = decode(value)
-            else:
-                entry.pax[key] = value
-
     def _add_globals(self, records: list[tuple[str, bytes]]) -> None:
-        for key, _ in records:
-            if key in _LOCAL_ONLY or key.startswith(("GNU.sparse.", "SCHILY.xattr.", "LIBARCHIVE.xattr.")):
-                raise HeaderError(f"global extended header sets {key!r} for every entry")
+        tarpax.check_global(records)
         self._globals += records
         if sum(len(key) + len(value) for key, value in self._globals) > self._limits.pax:
             raise HeaderError(f"global extended headers are longer than {self._limits.pax} bytes")
@@ -341,28 +291,19 @@ class Reader:
                 raise HeaderError(f"sparse map has more than {self._limits.extents} extents")
         return extents, size
 
-    def _pax_sparse(self, entry: Entry, records: list[tuple[str, bytes]]) -> int:
+    def _pax_sparse(self, entry: Entry, sparse: tarpax.Sparse) -> int:
         """Apply a sparse map of pax format 0.0, 0.1 or 1.0; returns how many bytes of content are stored."""
-        if entry.type != FILE:
-            raise HeaderError(f"sparse map on a {entry.type}")
         stored = entry.size
-        pax = entry.pax
-        size = tarheader.decimal(pax.get("GNU.sparse.realsize") or pax["GNU.sparse.size"], "sparse size")
-        if pax.get("GNU.sparse.major", b"0") == b"1":
+        extents = sparse.extents
+        if extents is None:
             extents, used = self._read_sparse_map(stored)
             stored -= used
-        else:
-            found = tarheader.pax_sparse(records)
-            if found is None:
-                raise HeaderError("sparse file without a sparse map")
-            extents = found
         if len(extents) > self._limits.extents:
             raise HeaderError(f"sparse map has more than {self._limits.extents} extents")
-        tarheader.check_sparse(extents, stored, size)
-        if pax.get("GNU.sparse.name"):
-            entry.name = decode(pax["GNU.sparse.name"])
+        tarheader.check_sparse(extents, stored, sparse.size)
+        entry.name = sparse.name or entry.name
         entry.sparse = extents
-        entry.size = size
+        entry.size = sparse.size
         return stored
 
     def _read_sparse_map(self, stored: int) -> tuple[list[tuple[int, int]], int]:
@@ -399,8 +340,6 @@ class Reader:
             raise HeaderError('regular file has a name that ends with "/"')
         if entry.type in (SYMLINK, HARDLINK) and not entry.linkname:
             raise HeaderError("link has no target")
-        if entry.size < 0:
-            raise HeaderError("entry has a negative size")
         if not (0 <= entry.uid <= _MAX_ID and 0 <= entry.gid <= _MAX_ID):
             raise HeaderError(f"owner {entry.uid}:{entry.gid} is out of range")
         if not -_MAX_TIME_NS <= entry.mtime_ns <= _MAX_TIME_NS:
@@ -474,16 +413,3 @@ class Reader:
     def _error(self, what: str, name: str = "") -> ArchiveError:
         name = printable(name)
         return ArchiveError(what, f"{self._where}: {name}" if self._where and name else self._where or name)
-
-
-def _libarchive_xattr(name: str, value: bytes) -> tuple[str, bytes]:
-    """libarchive's own form: URL-encoded name, base64 value without padding."""
-    import binascii
-
-    raw = name.encode("utf-8", "surrogateescape")
-    parts = raw.split(b"%")
-    try:
-        plain = parts[0] + b"".join(bytes([int(part[:2], 16)]) + part[2:] for part in parts[1:])
-        return decode(plain), binascii.a2b_base64(value + b"=" * (-len(value) % 4))
-    except (ValueError, IndexError):
-        raise HeaderError(f"extended attribute {printable(name)!r} is not of libarchive's form") from None

@@ -10,6 +10,7 @@ import struct
 
 BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
+EXTENSIONS = b"xXgLK"
 
 _FIELDS = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12s")
 _SPACES = b" " * 8
@@ -40,25 +41,9 @@ class RawHeader:
     )
 
     def __init__(self, block: bytes) -> None:
-        """Decode `block` (512 bytes, not all zero)."""
-        (
-            name,
-            mode,
-            uid,
-            gid,
-            size,
-            mtime,
-            checksum,
-            typeflag,
-            linkname,
-            magic,
-            uname,
-            gname,
-            major,
-            minor,
-            prefix,
-            end,
-        ) = _FIELDS.unpack(block)
+        """Decode `block` (512 bytes, not all zero); of an extension's header only type and size matter."""
+        fields = _FIELDS.unpack(block)
+        name, mode, uid, gid, size, mtime, checksum, typeflag, linkname, magic = fields[:10]
         # The checksum field counts as spaces.
         plain = sum(block) - sum(checksum) + 256
         stored = number(checksum)
@@ -66,6 +51,10 @@ class RawHeader:
             raise HeaderError("header checksum does not match (corrupt, or not a tar archive)")
         self.block = block
         self.typeflag = typeflag
+        self.size = number(size)
+        if typeflag in EXTENSIONS:
+            return
+        uname, gname, major, minor, prefix, end = fields[10:]
         name = cut(name)
         # GNU headers keep other fields where ustar keeps the name's prefix.
         if magic[:6] == b"ustar\0":
@@ -79,7 +68,6 @@ class RawHeader:
         self.mode = number(mode)
         self.uid = number(uid)
         self.gid = number(gid)
-        self.size = number(size)
         self.mtime = number(mtime)
         self.devmajor = self.devminor = 0
         self.uname = self.gname = b""
@@ -98,8 +86,7 @@ def _signed_sum(data: bytes) -> int:
 
 def cut(field: bytes) -> bytes:
     """A text field up to its first NUL."""
-    end = field.find(0)
-    return field if end < 0 else field[:end]
+    return field.partition(b"\0")[0]
 
 
 def decode(raw: bytes) -> str:
@@ -109,16 +96,16 @@ def decode(raw: bytes) -> str:
 
 def number(field: bytes) -> int:
     """A numeric header field: octal text, or base-256 (GNU, star) when its first bit is set."""
-    first = field[0]
-    if first == 0x80 or first == 0xFF:
-        return int.from_bytes(field[1:], "big") - (1 << (8 * len(field) - 8) if first == 0xFF else 0)
-    if first & 0x80:
-        # Some writers use the low bits of the first byte too.
-        value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
-        return value - (1 << (8 * len(field) - 1)) if first & 0x40 else value
-    digits = cut(field).strip(b" ")
-    if not digits:
-        return 0
+    digits = field[:-1]
+    if not digits.isdigit() or field[-1] not in b"\0 ":
+        first = field[0]
+        if first & 0x80:
+            # Some writers use the low bits of the first byte too; the next one is the sign.
+            value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
+            return value - (1 << (8 * len(field) - 1)) if first & 0x40 else value
+        digits = cut(field).strip(b" ")
+        if not digits:
+            return 0
     # int() would take signs, underscores and a 0o prefix.
     if digits.strip(b"01234567"):
         raise HeaderError(f"header holds {digits.decode('ascii', 'backslashreplace')!r} where a number belongs")
@@ -181,30 +168,6 @@ def _extents(area: bytes) -> list[tuple[int, int]]:
             break
         extents.append((number(area[at : at + 12]), number(area[at + 12 : at + 24])))
     return extents
-
-
-def pax_sparse(records: list[tuple[str, bytes]]) -> list[tuple[int, int]] | None:
-    """The sparse map of pax formats 0.0 and 0.1, None when the records hold none."""
-    numbers: list[bytes] = []
-    found = False
-    for key, value in records:
-        if key == "GNU.sparse.map":
-            numbers = value.split(b",") if value else []
-            found = True
-        elif key in ("GNU.sparse.offset", "GNU.sparse.numbytes"):
-            # 0.0 repeats the two keys, in turn.
-            if (len(numbers) % 2 == 0) != (key == "GNU.sparse.offset"):
-                raise HeaderError("sparse map has an offset without a length")
-            numbers.append(value)
-            found = True
-        elif key == "GNU.sparse.numblocks":
-            found = True
-    if not found:
-        return None
-    if len(numbers) % 2:
-        raise HeaderError("sparse map has an offset without a length")
-    values = [decimal(value, "sparse map") for value in numbers]
-    return list(zip(values[::2], values[1::2], strict=True))
 
 
 def check_sparse(extents: list[tuple[int, int]], stored: int, size: int) -> None:

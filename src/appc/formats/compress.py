@@ -1,0 +1,340 @@
+"""Compressed streams: which kind, reading with limits, writing the same bytes for the same input.
+
+Kinds are "gzip", "bzip2", "xz", "zstd" (read only) and "none". Reading uses the fastest gzip decoder that is
+installed. Writing always uses zlib, bz2 and lzma of the standard library, and cuts its input where neither
+the caller's writes nor the number of processors matter: the bytes depend on content, kind, level and the
+version of that one library.
+"""
+
+from __future__ import annotations
+
+import os
+
+from appc.errors import ArchiveError, UsageError
+from appc.formats.limits import DEFAULT, MIB, Limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from typing import Any, Protocol
+
+    class Source(Protocol):
+        """A stream of bytes; short reads are fine, an empty one is its end."""
+
+        def read(self, size: int, /) -> bytes: ...
+
+    class Sink(Protocol):
+        """Where bytes go."""
+
+        def write(self, data: bytes, /) -> object: ...
+
+    class Writer(Sink, Protocol):
+        """Compresses what is written; `close` completes the stream and leaves the sink open, `abort` gives up."""
+
+        def close(self) -> None: ...
+        def abort(self) -> None: ...
+
+    class Decoder(Protocol):
+        """What the incremental decoders have in common."""
+
+        @property
+        def eof(self) -> bool: ...
+        @property
+        def needs_input(self) -> bool: ...
+        @property
+        def unused_data(self) -> bytes: ...
+        def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+    class Encoder(Protocol):
+        """What the incremental encoders have in common."""
+
+        def compress(self, data: bytes, /) -> bytes: ...
+        def flush(self) -> bytes: ...
+
+
+_MAGIC = {"gzip": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
+# kind: lowest, highest and usual level
+LEVELS = {"gzip": (1, 9, 6), "bzip2": (1, 9, 9), "xz": (0, 9, 6)}
+
+_HEAD = 512
+_INPUT = 256 * 1024
+_GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+_GZIP_BLOCK = 512 * 1024
+_GZIP_WINDOW = 32 * 1024
+
+
+def detect(head: bytes) -> str:
+    """What a stream is, from its first 512 bytes: a kind of compression, "tar", or "none" for anything else."""
+    for kind, magic in _MAGIC.items():
+        if head.startswith(magic):
+            return kind
+    return "tar" if head[257:262] == b"ustar" else "none"
+
+
+class Reader:
+    """Decompresses `source`, one stream or several of one kind in a row, and reads it to its end.
+
+    `kind` is what `detect` said; "tar" and "none" pass through. Zeros behind the last stream are padding;
+    anything else there is left out, as gzip(1) does, and `ignored` counts its bytes. `consumed` and
+    `produced` count bytes before and after decompression. Raises ArchiveError, with `where`, for input that
+    is corrupt, truncated or expands beyond the limits.
+    """
+
+    def __init__(self, source: Source, limits: Limits = DEFAULT, where: str = "") -> None:
+        self._source = source
+        self._limits = limits
+        self._where = where
+        self._input = b""
+        self.consumed = 0
+        self.produced = 0
+        self.ignored = 0
+        while len(self._input) < _HEAD:
+            data = self._fill()
+            if not data:
+                break
+            self._input += data
+        self.kind = detect(self._input)
+        self._plain = self.kind not in _MAGIC
+        self._ended = False
+        if not self._plain:
+            self._decoder, self._errors = _decoder(self.kind, limits, where)
+
+    def read(self, size: int = MIB, /) -> bytes:
+        """Up to `size` bytes of the uncompressed stream, b"" at its end."""
+        data = b""
+        if self._plain:
+            data, self._input = self._input[:size] or self._fill(size), self._input[size:]
+        while not data and not self._ended and not self._plain:
+            if self._decoder.eof and not self._next_stream():
+                break
+            if self._decoder.needs_input and not self._input:
+                self._input = self._fill()
+                if not self._input:
+                    raise ArchiveError(f"{self.kind} stream is truncated", self._where)
+            data = self._decode(size)
+        self.produced += len(data)
+        limits = self._limits
+        if self.produced > limits.ratio_floor and self.produced > limits.ratio * self.consumed:
+            hint = f"if it is to be trusted, decompress the {self.kind} stream first"
+            raise ArchiveError(f"expands to more than {limits.ratio} times its size", self._where, hint)
+        return data
+
+    def _fill(self, size: int = _INPUT) -> bytes:
+        data = self._source.read(size)
+        self.consumed += len(data)
+        return data
+
+    def _decode(self, size: int) -> bytes:
+        data, self._input = self._input, b""
+        try:
+            return self._decoder.decompress(data, size)
+        except self._errors as error:
+            raise ArchiveError(f"{self.kind} stream is corrupt ({error})", self._where) from None
+
+    def _next_stream(self) -> bool:
+        """Set out on a further stream of the same kind; False at the end of the input."""
+        magic = _MAGIC[self.kind]
+        rest = self._decoder.unused_data.lstrip(b"\0")
+        while len(rest) < len(magic):
+            data = self._fill()
+            if not data:
+                break
+            rest = (rest + data).lstrip(b"\0")
+        if rest.startswith(magic):
+            self._decoder, self._errors = _decoder(self.kind, self._limits, self._where)
+            self._input = rest
+            return True
+        while rest:
+            self.ignored += len(rest)
+            rest = self._fill()
+        self._ended = True
+        return False
+
+
+def reader(source: Source, limits: Limits = DEFAULT, where: str = "") -> Reader:
+    """A stream of the uncompressed bytes of `source`, whatever its compression; see `Reader`."""
+    return Reader(source, limits, where)
+
+
+def _decoder(kind: str, limits: Limits, where: str) -> tuple[Decoder, tuple[type[Exception], ...]]:
+    """An incremental decoder and the exceptions by which it reports bad input."""
+    if kind == "gzip":
+        return _gzip_decoder()
+    if kind == "bzip2":
+        import bz2
+
+        return bz2.BZ2Decompressor(), (OSError, EOFError, ValueError)
+    if kind == "xz":
+        import lzma
+
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=limits.memory), (lzma.LZMAError, EOFError)
+    zstd = _zstd()
+    if zstd is None:
+        hint = "install the Python package backports.zstd"
+        raise ArchiveError("is compressed with zstd, which this installation cannot read", where, hint)
+    return zstd.ZstdDecompressor(), (zstd.ZstdError, EOFError)
+
+
+def _gzip_decoder() -> tuple[Decoder, tuple[type[Exception], ...]]:
+    import zlib
+
+    try:
+        from isal import igzip_lib
+    except ImportError:
+        pass
+    else:
+        isal: Any = igzip_lib
+        return isal.IgzipDecompressor(flag=isal.DECOMP_GZIP), (isal.IsalError, EOFError, ValueError)
+    try:
+        from zlib_ng import zlib_ng  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        return _Inflate(zlib.decompressobj(31)), (zlib.error,)
+    return _Inflate(zlib_ng.decompressobj(31)), (zlib_ng.error,)
+
+
+def _zstd() -> Any:
+    try:
+        from compression import zstd
+    except ImportError:
+        try:
+            from backports import zstd
+        except ImportError:
+            return None
+    return zstd
+
+
+class _Inflate:
+    """zlib's decompression object with the interface that the other decoders have."""
+
+    def __init__(self, inflate: Any) -> None:
+        self._inflate = inflate
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._inflate.eof)
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._inflate.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._inflate.unused_data)
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return bytes(self._inflate.decompress(self._inflate.unconsumed_tail + data, max_length))
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def writer(sink: Sink, kind: str, level: int | None = None) -> Writer:
+    """A stream that writes to `sink` compressed as `kind` ("none" too); UsageError for a kind or level there is not."""
+    if kind == "none":
+        if level is not None:
+            raise UsageError("there are no levels without compression")
+        return _Plain(sink)
+    if kind not in LEVELS:
+        raise UsageError(f"{kind!r} is no kind of compression", hint=f"choose one of {', '.join(LEVELS)}, none")
+    lowest, highest, usual = LEVELS[kind]
+    if level is None:
+        level = usual
+    if not lowest <= level <= highest:
+        raise UsageError(f"{kind} has levels from {lowest} to {highest}, not {level}")
+    if kind == "gzip":
+        return _Gzip(sink, level)
+    if kind == "bzip2":
+        import bz2
+
+        return _Encoded(sink, bz2.BZ2Compressor(level))
+    import lzma
+
+    return _Encoded(sink, lzma.LZMACompressor(lzma.FORMAT_XZ, preset=level))
+
+
+class _Plain:
+    """No compression."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.write = sink.write
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+    def abort(self) -> None:
+        """Nothing is held back."""
+
+
+class _Encoded:
+    """One stream through an incremental encoder."""
+
+    def __init__(self, sink: Sink, encoder: Encoder) -> None:
+        self._sink = sink
+        self._encoder = encoder
+
+    def write(self, data: bytes) -> None:
+        self._sink.write(self._encoder.compress(data))
+
+    def close(self) -> None:
+        self._sink.write(self._encoder.flush())
+
+    def abort(self) -> None:
+        """Nothing runs in the background."""
+
+
+class _Gzip:
+    """One gzip member whose blocks are deflated by all processors.
+
+    Every block knows the 32 KiB before it and ends on a byte boundary, so that their concatenation is one
+    deflate stream; the blocks are of one size, whoever deflates them. Neither name nor time is recorded.
+    """
+
+    def __init__(self, sink: Sink, level: int) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        threads = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
+        self._sink = sink
+        self._level = level
+        self._pool = ThreadPoolExecutor(threads)
+        self._most = 2 * threads
+        self._jobs: list[Future[bytes]] = []
+        self._pending = bytearray()
+        self._window = b""
+        self._crc = 0
+        self._size = 0
+        sink.write(_GZIP_HEADER)
+
+    def write(self, data: bytes) -> None:
+        self._pending += data
+        # One block is always kept back, for the last one is marked.
+        while len(self._pending) > _GZIP_BLOCK:
+            block = bytes(memoryview(self._pending)[:_GZIP_BLOCK])
+            del self._pending[:_GZIP_BLOCK]
+            self._submit(block, last=False)
+
+    def close(self) -> None:
+        self._submit(bytes(self._pending), last=True)
+        while self._jobs:
+            self._sink.write(self._jobs.pop(0).result())
+        self._pool.shutdown()
+        self._sink.write(self._crc.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little"))
+
+    def abort(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _submit(self, block: bytes, last: bool) -> None:
+        import zlib
+
+        self._crc = zlib.crc32(block, self._crc)
+        self._size += len(block)
+        while len(self._jobs) >= self._most:
+            self._sink.write(self._jobs.pop(0).result())
+        self._jobs.append(self._pool.submit(_deflate, block, self._window, self._level, last))
+        self._window = block[-_GZIP_WINDOW:]
+
+
+def _deflate(block: bytes, window: bytes, level: int, last: bool) -> bytes:
+    import zlib
+
+    deflate = zlib.compressobj(level, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, window)
+    return deflate.compress(block) + deflate.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
