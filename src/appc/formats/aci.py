@@ -41,12 +41,12 @@ class ACI:
     `warnings` are oddities that were let pass.
     """
 
-    __slots__ = ("compression", "entries", "image_id", "manifest", "size", "warnings")
+    __slots__ = ("compression", "entries", "image_id", "manifest_bytes", "size", "warnings")
 
     def __init__(
-        self, manifest: bytes, image_id: ImageID, entries: int, size: int, compression: str, warnings: list[str]
+        self, manifest_bytes: bytes, image_id: ImageID, entries: int, size: int, compression: str, warnings: list[str]
     ) -> None:
-        self.manifest = manifest
+        self.manifest_bytes = manifest_bytes
         self.image_id = image_id
         self.entries = entries
         self.size = size
@@ -57,8 +57,8 @@ class ACI:
 def read_aci(
     source: compress.Source,
     sink: Sink | None = None,
-    *,
     limits: Limits = DEFAULT,
+    *,
     where: str = "",
     log: TarLog | None = None,
     on_manifest: Callable[[bytes], None] | None = None,
