@@ -81,6 +81,10 @@ class Quantity:
         """Thousandths of the base unit, rounded away from zero."""
         return _divided(self.nano, 10**6)
 
+    def as_json(self) -> str:
+        """The form a quantity has in manifests: what was written."""
+        return self.text
+
     def __str__(self) -> str:
         nano = self.nano
         if nano == 0:

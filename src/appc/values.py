@@ -314,6 +314,10 @@ class Labels(tuple[tuple[str, str], ...]):
             return Labels((own, value if own == name else kept) for own, kept in self)
         return Labels((*self, (name, value)))
 
+    def as_json(self) -> list[dict[str, str]]:
+        """The form labels have in manifests."""
+        return [{"name": str(name), "value": value} for name, value in self]
+
     def __str__(self) -> str:
         return ",".join(f"{name}={value}" for name, value in self)
 
