@@ -8,7 +8,6 @@ in Go accept, `strict` what the specification's text (types.md) says; strict is 
 from __future__ import annotations
 
 import os
-from itertools import pairwise
 
 from appc.errors import InvalidValue
 from appc.quantity import Quantity
@@ -51,9 +50,10 @@ def _named(text: str, what: str, separators: str, strict: bool) -> str:
     if text[0] in separators or text[-1] in separators:
         raise InvalidValue(f"{quoted(text)} is not an {what}: it must begin and end with a letter or digit")
     if strict:
-        for left, right in pairwise(text):
-            if left in separators and right in separators:
-                raise InvalidValue(f"{quoted(text)} is not an {what}: {left}{right} stand side by side")
+        for index in range(len(text) - 1):
+            if text[index] in separators and text[index + 1] in separators:
+                pair = text[index : index + 2]
+                raise InvalidValue(f"{quoted(text)} is not an {what}: {pair} stand side by side")
     return text
 
 
@@ -293,24 +293,24 @@ class Labels(tuple[tuple[str, str], ...]):
             found[ACIdentifier.parse(name, strict)] = value
         return cls.of(found)
 
-    def get(self, name: str, default: str = "") -> str:
-        """The value of label `name`, or `default`."""
+    def get(self, name: str) -> str | None:
+        """The value of label `name`, or None."""
         for own, value in self:
             if own == name:
                 return value
-        return default
+        return None
 
-    def has(self, name: str) -> bool:
-        """Whether there is a label `name`."""
-        return any(own == name for own, _ in self)
+    def items(self) -> Iterable[tuple[str, str]]:
+        """The pairs, as from a dict."""
+        return self
 
-    def matches(self, wanted: Labels) -> bool:
-        """Whether every label of `wanted` is here with the same value (aci.md, "Dependency Matching")."""
-        return all(pair in self for pair in wanted)
+    def matches(self, actual: Labels) -> bool:
+        """Whether `actual` has every one of these labels, with the same value (aci.md, "Dependency Matching")."""
+        return all(pair in actual for pair in self)
 
     def with_label(self, name: str, value: str) -> Labels:
         """These labels with `name` set: in its place if it is here, else at the end."""
-        if self.has(name):
+        if self.get(name) is not None:
             return Labels((own, value if own == name else kept) for own, kept in self)
         return Labels((*self, (name, value)))
 
@@ -354,8 +354,9 @@ class ImageReference:
         return cls(ACIdentifier.parse(name, strict), Labels.parse(",".join(words), strict))
 
     def __str__(self) -> str:
-        version = f":{self.labels.get('version')}" if self.labels.has("version") else ""
-        return self.name + version + "".join(f",{n}={v}" for n, v in self.labels if n != "version")
+        version = self.labels.get("version")
+        head = self.name if version is None else f"{self.name}:{version}"
+        return head + "".join(f",{n}={v}" for n, v in self.labels if n != "version")
 
     def __repr__(self) -> str:
         return f"ImageReference({str(self)!r})"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from appc.errors import InvalidValue
 from appc.schema.kinds import Faults, choice, list_of, map_of, parsed, string, unique
-from appc.schema.platforms import OS_ARCH
 from appc.schema.record import REQUIRED, Record, field
-from appc.schema.texts import check_date, check_url
 from appc.values import ACIdentifier, ACName, ImageHash, Labels, SemVer, quoted
 
 TYPE_CHECKING = False
@@ -15,6 +13,25 @@ if TYPE_CHECKING:
 
 # The version of the App Container specification that manifests made here follow.
 AC_VERSION = "0.8.11"
+
+# Values of the label `os`, and of the label `arch` that go with each (aci.md, "labels"). An implementation may
+# extend the table, so it is a plain dict.
+OS_ARCH: dict[str, tuple[str, ...]] = {
+    "linux": (
+        "amd64",
+        "i386",
+        "aarch64",
+        "aarch64_be",
+        "armv6l",
+        "armv7l",
+        "armv7b",
+        "ppc64",
+        "ppc64le",
+        "s390x",
+    ),
+    "freebsd": ("amd64", "i386", "arm"),
+    "darwin": ("x86_64", "i386"),
+}
 
 AC_NAME = parsed(ACName.parse)
 AC_IDENTIFIER = parsed(ACIdentifier.parse)
@@ -82,10 +99,14 @@ class Annotation(Record):
     value: str = field("value", string, default="", demanded=True)
 
     def _check(self, faults: Faults) -> None:
+        if self.name not in ("created", "homepage", "documentation"):
+            return
+        from appc.schema.texts import check_date, check_url
+
         try:
             if self.name == "created":
                 check_date(self.value, faults.strict)
-            elif self.name in ("homepage", "documentation"):
+            else:
                 check_url(self.value, faults.strict)
         except InvalidValue as error:
             faults.add(error.what, "value")

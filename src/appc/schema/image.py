@@ -8,7 +8,6 @@ from appc.schema.common import AC_IDENTIFIER, AC_NAME, ANNOTATIONS, LABELS, USER
 from appc.schema.isolators import Isolator, app_isolators
 from appc.schema.kinds import Faults, boolean, choice, frozen_dict, integer, list_of, string, unique
 from appc.schema.record import REQUIRED, Record, field
-from appc.schema.strings import flag, number, read, word
 from appc.values import ImageHash, Labels, quoted
 
 TYPE_CHECKING = False
@@ -103,6 +102,8 @@ class MountPoint(Record):
     @classmethod
     def parse_string(cls, text: str) -> MountPoint:
         """Read `NAME,path=/PATH[,readOnly=true]`; raises InvalidValue."""
+        from appc.schema.strings import flag, read, word
+
         point = read(cls, text, "NAME,path=/PATH[,readOnly=true]", {"path": word, "readOnly": flag})
         if not point.path:
             raise InvalidValue("path is required", quoted(text), "the form is NAME,path=/PATH[,readOnly=true]")
@@ -125,6 +126,8 @@ class Port(Record):
     @classmethod
     def parse_string(cls, text: str) -> Port:
         """Read `NAME,protocol=tcp,port=80[,count=N][,socketActivated=true]`; raises InvalidValue."""
+        from appc.schema.strings import flag, number, read, word
+
         readers = {"protocol": word, "port": number, "count": number, "socketActivated": flag}
         return read(cls, text, "NAME,protocol=tcp,port=80[,count=N][,socketActivated=true]", readers)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from appc.errors import InvalidValue, ManifestError
 from appc.schema.kinds import Faults, anything, boolean, integer, list_of, map_of, parsed, string, type_name
 from appc.schema.record import Record, field
-from appc.schema.strings import flag, number, pairs
 from appc.values import ACIdentifier, Quantity, quoted
 
 TYPE_CHECKING = False
@@ -210,6 +209,8 @@ class Isolator(Record):
 
 
 def _value_of(name: str, text: str) -> Any:
+    from appc.schema.strings import flag, number, pairs
+
     kind = KNOWN[name].kind
     if name.startswith("resource/"):
         value: dict[str, Any] = dict(pairs("," + text)[1])

@@ -1,29 +1,8 @@
-"""Operating systems and architectures: the labels of appc, and what Go and the OCI call the same machines.
-
-aci.md, "labels": the table may be extended by an implementation, so it is a plain dict.
-"""
+"""What Go, the OCI and uname(2) call the machines that the labels `os` and `arch` name."""
 
 from __future__ import annotations
 
 from appc.errors import InvalidValue
-
-# Values of the label `os`, and the values of the label `arch` that go with each.
-OS_ARCH: dict[str, tuple[str, ...]] = {
-    "linux": (
-        "amd64",
-        "i386",
-        "aarch64",
-        "aarch64_be",
-        "armv6l",
-        "armv7l",
-        "armv7b",
-        "ppc64",
-        "ppc64le",
-        "s390x",
-    ),
-    "freebsd": ("amd64", "i386", "arm"),
-    "darwin": ("x86_64", "i386"),
-}
 
 # (os, appc arch) → (Go arch, variant). The OCI writes variants as v6, v7.
 _TO_GO = {

@@ -9,7 +9,6 @@ from appc.schema.image import App, Port
 from appc.schema.isolators import Isolator, pod_isolators
 from appc.schema.kinds import Faults, boolean, choice, frozen_dict, integer, list_of, string, unique
 from appc.schema.record import Record, field
-from appc.schema.strings import flag, number, read, word
 from appc.values import ImageHash, Labels, quoted
 
 TYPE_CHECKING = False
@@ -120,6 +119,8 @@ class Volume(Record):
 
         Raises InvalidValue.
         """
+        from appc.schema.strings import flag, number, read, word
+
         readers = {
             "kind": word,
             "source": word,
