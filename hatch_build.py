@@ -17,7 +17,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PROGRAMS = ("appc-init", "appc-keep")
-STARTER = "appc"
+STARTER = "appc-start"
 
 
 class NativeBuildHook(BuildHookInterface[Any]):
@@ -31,12 +31,12 @@ class NativeBuildHook(BuildHookInterface[Any]):
         make = shutil.which("make")
         if make is None or not (shutil.which("cc") or shutil.which("gcc") or shutil.which("musl-gcc")):
             raise SystemExit("appc needs make and a C compiler to be built: apt-get install make gcc musl-tools")
-        subprocess.run(
-            [make, "--no-print-directory", "-C", os.path.join(self.root, "native"), f"OUT={output}"], check=True
-        )
+        # No -Werror: a compiler newer than this source must not stop an installation.
+        command = [make, "--no-print-directory", "-C", os.path.join(self.root, "native")]
+        subprocess.run([*command, f"OUT={output}", "WARNINGS=-Wall -Wextra"], check=True)
         for name in PROGRAMS:
             build_data["force_include"][os.path.join(output, name)] = f"appc/_native/{name}"
-        build_data["shared_scripts"] = {os.path.join(output, STARTER): STARTER}
+        build_data["shared_scripts"] = {os.path.join(output, STARTER): "appc"}
         build_data["shared_data"] = self._documents()
         build_data["pure_python"] = False
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")

@@ -102,22 +102,23 @@ def main(words: Sequence[str] | None = None) -> int:
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        try:
-            asked = parse(GLOBAL, sys.argv[1:] if words is None else words)
-            if asked.config and not os.path.isdir(asked.config):
-                raise UsageError("no such directory", f"--config {asked.config}")
-            context = Context(
-                asked.root or "",
-                asked.state or "",
-                (os.path.abspath(asked.config),) if asked.config else (),
-                asked.log_level,
-                asked.log_format,
-            )
-            return _dispatch(asked, context)
-        finally:
-            _flush()
+        asked = parse(GLOBAL, sys.argv[1:] if words is None else words)
+        if asked.config and not os.path.isdir(asked.config):
+            raise UsageError("no such directory", f"--config {asked.config}")
+        context = Context(
+            asked.root or "",
+            asked.state or "",
+            (os.path.abspath(asked.config),) if asked.config else (),
+            asked.log_level,
+            asked.log_format,
+        )
+        status = _dispatch(asked, context)
+        # Here a full disk or a closed pipe still becomes a message and a status.
+        _flush()
     except BaseException as error:
-        return report(error, context)
+        status = report(error, context)
+        _discard()
+    return status
 
 
 def _dispatch(asked: Args, context: Context) -> int:
@@ -127,6 +128,8 @@ def _dispatch(asked: Args, context: Context) -> int:
 
         (sys.stdout if asked.help else sys.stderr).write(overview())
         return 0 if asked.help else EXIT_USAGE
+    if command[1:] in (["--help"], ["-h"]) and any(verb.startswith(command[0] + " ") for verb in VERBS):
+        command = ["help", command[0]]
     name, words = find_verb(command)
     if name not in FAST and sys.flags.no_site and "site" not in sys.modules:
         import site
@@ -147,9 +150,16 @@ def _dispatch(asked: Args, context: Context) -> int:
 
 
 def _flush() -> None:
-    """Flush stdout here, where a full disk or a closed pipe still becomes a message and a status."""
     if sys.stdout is not None:
         sys.stdout.flush()
+
+
+def _discard() -> None:
+    """Write what is pending or, where it cannot be written, keep Python from complaining about it at its end."""
+    try:
+        _flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def report(error: BaseException, context: Context) -> int:
@@ -163,9 +173,7 @@ def report(error: BaseException, context: Context) -> int:
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     if isinstance(error, BrokenPipeError) and error.filename is None:
-        # The reader of our output left. Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return EXIT_BROKEN_PIPE
+        return EXIT_BROKEN_PIPE  # the reader of our output left
     status, where, what, hint = _explain(error)
     if sys.stderr is not None:
         sys.stderr.write(message(context.log_format, "error", what, where, hint))

@@ -1,0 +1,25 @@
+"""Runs the command line in a Python of its own, started as the starter starts it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import appc
+
+SOURCE = str(Path(appc.__file__).parent.parent)
+CODE = f"import sys; sys.path.append({SOURCE!r}); from appc.cli.main import main; sys.exit(main())"
+
+
+def command(*words: str) -> list[str]:
+    """The words that start appc with `words`."""
+    return [sys.executable, "-I", "-S", "-c", CODE, *words]
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run appc to its end with variables added to the environment."""
+    return subprocess.run(
+        command(*words), capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )

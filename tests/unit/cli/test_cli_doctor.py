@@ -1,0 +1,53 @@
+"""`appc doctor`: what follows from which facts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from appc.cli.doctor import examine
+from appc.host.probe import HostFacts
+from cli_starter import run
+
+GOOD: dict[str, object] = {
+    "kernel": (6, 12),
+    "cgroup": "v2",
+    "unified": "/sys/fs/cgroup",
+    "controllers": dict.fromkeys(("memory", "cpu", "pids"), "/sys/fs/cgroup"),
+    "bases": {"/sys/fs/cgroup": "/sys/fs/cgroup"},
+}
+
+
+def findings(**changes: object) -> dict[str, tuple[str, str]]:
+    facts = HostFacts(**{**GOOD, **changes})  # type: ignore[arg-type]
+    return {finding.about: (finding.state, finding.remedy) for finding in examine(facts)}
+
+
+def test_a_good_host_has_no_faults() -> None:
+    assert {state for state, _ in findings().values()} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "about", "state", "remedy"),
+    [
+        ({"kernel": (5, 4)}, "kernel", "missing", "use Linux 5.12 or later"),
+        ({"overlay": False}, "overlay", "limited", "modprobe overlay"),
+        ({"memfd_noexec": 2}, "sealed programs", "missing", "sysctl vm.memfd_noexec=1"),
+        ({"euid": 1000, "caps": 0}, "privilege", "limited", "run pods as root"),
+        ({"caps": 0}, "privilege", "missing", "run appc outside the container it is in"),
+        ({"cgroup": "none", "bases": {}}, "cgroups", "limited", "mount -t cgroup2 cgroup2 /sys/fs/cgroup"),
+        ({"controllers": {}}, "memory controller", "limited", "boot with cgroup_enable=memory"),
+        ({"userns": False}, "user namespaces", "limited", "sysctl user.max_user_namespaces=65536"),
+    ],
+)
+def test_each_lack_has_a_state_and_a_remedy(changes: dict[str, object], about: str, state: str, remedy: str) -> None:
+    assert findings(**changes)[about] == (state, remedy)
+
+
+def test_the_report_is_for_people_or_programs() -> None:
+    result = run("doctor", "--format", "json")
+    rows = json.loads(result.stdout)
+    assert {"about", "state", "finding", "remedy"} == set(rows[0])
+    assert result.returncode == int(any(row["state"] == "missing" for row in rows))
+    assert run("doctor").stdout.count("\n") >= len(rows)

@@ -1,0 +1,112 @@
+"""What the verbs on the way of a launch import: time a user waits for, every time.
+
+Counted as modules, because wall time says more about the machine than about the change.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import appc
+from appc.cli.main import FAST, VERBS
+
+SOURCE = Path(appc.__file__).parent.parent
+
+# Each costs milliseconds, most of them by what they import in turn.
+BANNED = {
+    "_ssl",
+    "argparse",
+    "asyncio",
+    "collections",
+    "contextlib",
+    "copyreg",
+    "dataclasses",
+    "datetime",
+    "enum",
+    "functools",
+    "hashlib",
+    "importlib.metadata",
+    "inspect",
+    "json",
+    "logging",
+    "pathlib",
+    "pickle",
+    "random",
+    "re",
+    "secrets",
+    "shutil",
+    "signal",
+    "site",
+    "socket",
+    "ssl",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "tomllib",
+    "typing",
+    "urllib",
+    "uuid",
+}
+
+# The service of the metadata serves for a while, and pays for its HTTP library.
+LAUNCH = tuple(verb for verb in FAST if verb != "metadata-service")
+
+STARTER = "import sys; sys.path.append({source!r}); from appc.cli.main import load, main; {action}; print(*sys.modules)"
+
+
+def modules(action: str) -> set[str]:
+    """The modules in a Python that was started as the starter starts it, after `action`."""
+    command = [sys.executable, "-I", "-S", "-c", STARTER.format(source=str(SOURCE), action=action)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return set(result.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("verb", LAUNCH)
+def test_a_fast_verb_imports_nothing_dear(verb: str) -> None:
+    assert not modules(f"load({verb!r})") & BANNED
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["version"], ["list"], ["list", "--format", "json"], ["completion-values", "pod"]],
+    ids=" ".join,
+)
+def test_running_it_imports_nothing_dear_either(words: list[str], tmp_path: Path) -> None:
+    action = f"main(['--root', {str(tmp_path)!r}, *{words!r}])"
+    assert not modules(action) & BANNED
+
+
+def test_reading_the_configuration_imports_nothing_dear(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"logs": {"files": 2}}')
+    assert not modules(f"from appc.config import load as read; read(({str(tmp_path)!r},))") & BANNED
+
+
+def test_an_error_of_usage_is_cheap_until_something_is_wrong(tmp_path: Path) -> None:
+    assert "difflib" not in modules(f"main(['--root', {str(tmp_path)!r}, 'list', '--full'])")
+
+
+def test_version_imports_a_handful_of_modules_of_ours() -> None:
+    ours = {name for name in modules("main(['version'])") if name.startswith("appc")}
+    assert ours == {
+        "appc",
+        "appc.cli",
+        "appc.cli.context",
+        "appc.cli.main",
+        "appc.cli.options",
+        "appc.cli.output",
+        "appc.cli.version",
+        "appc.errors",
+        "appc.version",
+    }
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_table_can_be_read_with_the_standard_library_alone(verb: str) -> None:
+    """Help, completions and manual pages are made before the dependencies are installed."""
+    third_party = {"h11", "isal", "pysequoia", "rich", "yaml"}
+    assert not modules(f"load({verb!r})") & third_party
