@@ -133,8 +133,10 @@ def read_manifest(source: compress.Source, *, limits: Limits = DEFAULT, where: s
 
 
 def read_image_id(source: compress.Source, *, limits: Limits = DEFAULT, where: str = "") -> ImageID:
-    """The SHA-512 of the uncompressed stream, whatever it is of."""
+    """The SHA-512 of the uncompressed archive, whatever is in it."""
     stream = compress.reader(source, limits, where)
+    if stream.kind not in COMPRESSIONS:
+        raise _unreadable(stream.kind, where)
     digest = hashlib.sha512()
     with ReadAhead(stream, digest) as ahead:
         while ahead.read():

@@ -1,0 +1,88 @@
+"""`appc image build`: a directory becomes an image file."""
+
+from __future__ import annotations
+
+import os
+
+from appc.cli.options import Args, Operand, Option, Verb
+from appc.cli.output import out
+from appc.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.cli.context import Context
+
+
+def _level(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError("a level is a number from 0 to 9")
+    return int(text)
+
+
+def _seconds(text: str) -> int:
+    if not text.isascii() or not text.removeprefix("-").isdigit() or len(text) > 12:
+        raise ValueError("a time is a whole number of seconds since 1970-01-01 UTC")
+    return int(text)
+
+
+VERB = Verb(
+    "image build",
+    "make an image file from a directory",
+    description=(
+        "SOURCE is a layout (a file `manifest` and a directory `rootfs`) or, with --manifest, the root file system "
+        "itself. The manifest is checked first. Prints the image ID.\n\n"
+        "The same files with the same owners, modes, attributes and times give the same image, byte for byte, "
+        "wherever and whenever it is built. Times are the files' own, to the nanosecond, unless --mtime sets them all "
+        "or SOURCE_DATE_EPOCH in the environment sets those that are later. Names of users and groups, sparseness, "
+        "access times and the host's security labels are not part of an image; sockets are left out."
+    ),
+    options=(
+        Option("--manifest", metavar="FILE", complete="file", help="the image manifest: JSON, .yaml or .toml"),
+        Option(
+            "--compress", choices=("gzip", "bzip2", "xz", "none"), default="gzip", help="how to compress the archive"
+        ),
+        Option("--level", metavar="N", parse=_level, help="compression level: 1 to 9, for xz also 0"),
+        Option("--owner-root", help="everything belongs to user 0 and group 0"),
+        Option("--mtime", metavar="SECONDS", parse=_seconds, help="modification time of everything, since 1970"),
+        Option("--overwrite", help="replace OUT if it exists"),
+    ),
+    operands=(
+        Operand("source", complete="dir", help="a layout, or a root file system"),
+        Operand("out", "OUT.aci", complete="file", help="the image file to make"),
+    ),
+    examples=(
+        ("appc image build layout app.aci", "from layout/manifest and layout/rootfs"),
+        ("appc image build --manifest app.yaml --owner-root tree app.aci", "from a bare root file system"),
+    ),
+)
+
+
+def run(args: Args, context: Context) -> int:
+    """Build the image and print its ID."""
+    from appc.formats.acibuild import Times
+    from appc.formats.acifile import build_file
+
+    built = build_file(
+        args.source,
+        args.out,
+        manifest=args.manifest or "",
+        compression=args.compress,
+        level=args.level,
+        owner_root=args.owner_root,
+        times=Times(args.mtime, _source_date_epoch()),
+        overwrite=args.overwrite,
+    )
+    for warning in built.warnings:
+        context.warn(warning)
+    out(f"{built.image_id}\n")
+    return 0
+
+
+def _source_date_epoch() -> int | None:
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return None
+    try:
+        return _seconds(text)
+    except ValueError as error:
+        raise UsageError(str(error), f"SOURCE_DATE_EPOCH={text}") from None

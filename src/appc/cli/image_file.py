@@ -1,0 +1,49 @@
+"""Image files as the verbs about them open them: with progress on a terminal, and errors that name the file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import contextmanager
+
+from appc.cli.output import Progress
+from appc.errors import ArchiveError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+
+class Counted:
+    """Tells a progress line what was read."""
+
+    def __init__(self, file: BinaryIO, progress: Progress) -> None:
+        self._file = file
+        self._progress = progress
+
+    def read(self, size: int, /) -> bytes:
+        """Read as the file does."""
+        data = self._file.read(size)
+        self._progress.advance(len(data))
+        return data
+
+
+@contextmanager
+def open_image(path: str, doing: str) -> Iterator[Counted]:
+    """Open an image file to read it from its beginning to its end; `doing` is for the progress line."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ArchiveError(f"cannot be read: {error.strerror}", path) from error
+    with os.fdopen(fd, "rb", buffering=0) as file:
+        status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
+            raise ArchiveError("is a directory, not an image", path)
+        with Progress(f"{doing} {path}", status.st_size or None) as progress:
+            yield Counted(file, progress)
+
+
+def is_file(reference: str) -> bool:
+    """Whether an IMAGE operand means a file, as `run` and `fetch` understand it, rather than an image in the store."""
+    return reference.endswith(".aci") or reference.startswith(("/", "./", "../")) or os.path.isfile(reference)

@@ -1,0 +1,114 @@
+"""`appc image validate`: say everything that is wrong with manifests, images and layouts."""
+
+from __future__ import annotations
+
+import os
+
+from appc.cli.image_file import open_image
+from appc.cli.options import Args, Operand, Option, Verb
+from appc.errors import AppcError, ArchiveError, ManifestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.cli.context import Context
+
+VERB = Verb(
+    "image validate",
+    "check manifests, image files and layouts",
+    description=(
+        "What each FILE is shows from its content: a directory is a layout, a tar archive (compressed or not) an "
+        "image, text a manifest of an image or a pod. All faults of all files are reported; valid files are passed "
+        "over in silence. The exit status is 1 when there was any fault."
+    ),
+    options=(
+        Option("--type", choices=("appimage", "layout", "manifest"), help="what the files are, instead of looking"),
+        Option("--strict", help="accept only what the specification's text allows, not all that other tools accept"),
+    ),
+    operands=(Operand("file", count="+", complete="file", help="what to check"),),
+)
+
+
+def run(args: Args, context: Context) -> int:
+    """Check every file; 1 when one of them has a fault."""
+    status = 0
+    for path in args.file:
+        try:
+            what = _validate(path, args.type, args.strict, context)
+        except AppcError as error:
+            context.error(error.what, error.where, error.hint)
+            status = max(status, error.exit_status)
+        else:
+            if what:
+                context.debug(f"is a valid {what}", path)
+            else:
+                status = max(status, 1)
+    return status
+
+
+def _validate(path: str, kind: str | None, strict: bool, context: Context) -> str:
+    """What a valid file is, "" when faults were reported."""
+    kind = kind or _detect(path)
+    if kind == "layout":
+        from appc.formats.layout import read_layout
+
+        read_layout(path, strict)
+        return "image layout"
+    if kind == "manifest":
+        return _manifest(path, strict)
+    return "image" if _image(path, strict, context) else ""
+
+
+def _detect(path: str) -> str:
+    if os.path.isdir(path):
+        return "layout"
+    from appc.formats import compress
+
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise ArchiveError(f"cannot be read: {error.strerror}", path) from error
+    if compress.detect(head) != "none":
+        return "appimage"
+    if path.endswith((".json", ".yaml", ".yml", ".toml")) or head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
+        return "manifest"
+    raise ArchiveError("is neither an image, nor a layout, nor a manifest", path, "--type says what it should be")
+
+
+def _manifest(path: str, strict: bool) -> str:
+    from appc.formats.layout import read_manifest, read_small
+    from appc.schema.json import loads
+    from appc.schema.pod import PodManifest
+
+    if not path.endswith((".yaml", ".yml", ".toml")):
+        data = read_small(path)
+        try:
+            value = loads(data)
+        except ManifestError as error:
+            raise ManifestError(list(error.faults), path) from None
+        if isinstance(value, dict) and any(
+            str(key).lower() == "ackind" and kind == "PodManifest" for key, kind in value.items()
+        ):
+            PodManifest.parse(data, strict, path)
+            return "pod manifest"
+    read_manifest(path, strict)
+    return "image manifest"
+
+
+def _image(path: str, strict: bool, context: Context) -> bool:
+    from appc.formats.aci import MANIFEST, read_aci
+    from appc.schema.image import ImageManifest
+
+    faults: list[ArchiveError] = []
+    try:
+        with open_image(path, "checking") as source:
+            found = read_aci(source, where=path, faults=faults)
+    finally:
+        # What was found before the archive could not be read any further counts too.
+        for fault in faults:
+            context.error(fault.what, fault.where, fault.hint)
+    for warning in found.warnings:
+        context.warn(warning)
+    if found.manifest_bytes or not faults:
+        ImageManifest.parse(found.manifest_bytes, strict, f"{path}: {MANIFEST}")
+    return not faults

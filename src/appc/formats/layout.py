@@ -1,0 +1,147 @@
+"""Image layouts (aci.md, "Image Layout") and manifest files, as people have them on disk before an image is built."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from appc.errors import ArchiveError, ManifestError
+from appc.formats.aci import MANIFEST, ROOTFS
+from appc.formats.limits import DEFAULT
+from appc.schema.image import ImageManifest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_MAX_NODES = 100_000
+
+
+class Layout:
+    """A layout that has been checked: its manifest as JSON, and the path of its root file system."""
+
+    __slots__ = ("manifest", "rootfs")
+
+    def __init__(self, manifest: bytes, rootfs: str) -> None:
+        self.manifest = manifest
+        self.rootfs = rootfs
+
+
+def read_layout(directory: str, strict: bool = False) -> Layout:
+    """Check that `directory` holds `manifest`, a regular file or a link to one, and `rootfs`, and nothing else.
+
+    Raises ManifestError with every fault of the layout and of its manifest, ArchiveError when the directory
+    cannot be read.
+    """
+    faults: list[tuple[str, str]] = []
+    try:
+        names = set(os.listdir(directory))
+    except OSError as error:
+        raise ArchiveError(f"cannot be read: {error.strerror}", directory) from error
+    for name in sorted(names - {MANIFEST, ROOTFS}):
+        faults.append((name, f'is neither "{MANIFEST}" nor "{ROOTFS}"'))
+    rootfs = os.path.join(directory, ROOTFS)
+    if ROOTFS not in names:
+        faults.append((ROOTFS, "is missing"))
+    elif not stat.S_ISDIR(os.lstat(rootfs).st_mode):
+        faults.append((ROOTFS, "is not a directory"))
+    manifest = b""
+    if MANIFEST not in names:
+        faults.append((MANIFEST, "is missing"))
+    else:
+        try:
+            manifest = read_manifest(os.path.join(directory, MANIFEST), strict)
+        except ManifestError as error:
+            faults += [(f"{MANIFEST}: {path}" if path else MANIFEST, message) for path, message in error.faults]
+        except ArchiveError as error:
+            faults.append((MANIFEST, error.what))
+    if faults:
+        raise ManifestError(faults, directory)
+    return Layout(manifest, rootfs)
+
+
+def read_manifest(path: str, strict: bool = False) -> bytes:
+    """The image manifest in a file, as JSON: verbatim, or converted where the name ends in .yaml, .yml or .toml.
+
+    Raises ManifestError with all faults, ArchiveError when the file cannot be read.
+    """
+    data = read_small(path)
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in (".yaml", ".yml"):
+        return ImageManifest.parse(_from_yaml(data, path), strict, path).to_json()
+    if suffix == ".toml":
+        return ImageManifest.parse(_from_toml(data, path), strict, path).to_json()
+    ImageManifest.parse(data, strict, path)
+    return data
+
+
+def read_small(path: str) -> bytes:
+    """A regular file of at most the size a manifest may have; ArchiveError for anything else."""
+    try:
+        # A FIFO must not be waited for.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ArchiveError("is not a regular file", path)
+            data = file.read(DEFAULT.manifest + 1)
+    except OSError as error:
+        raise ArchiveError(f"cannot be read: {error.strerror}", path) from error
+    if len(data) > DEFAULT.manifest:
+        raise ArchiveError(f"is longer than the {DEFAULT.manifest} bytes a manifest may have", path)
+    return data
+
+
+def _from_yaml(data: bytes, path: str) -> dict[str, Any]:
+    try:
+        import yaml
+    except ImportError:
+        hint = "install the Python package PyYAML, or write the manifest in JSON or TOML"
+        raise ArchiveError("is YAML, which this installation cannot read", path, hint) from None
+
+    class Loader(yaml.SafeLoader):
+        """Dates stay text, as they are in JSON."""
+
+    Loader.yaml_implicit_resolvers = {
+        first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    try:
+        return _object(yaml.load(data, Loader), path)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}" if mark is not None else ""
+        raise ManifestError([(place, f"is not YAML: {getattr(error, 'problem', None) or error}")], path) from None
+
+
+def _from_toml(data: bytes, path: str) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return _object(tomllib.loads(data.decode("utf-8")), path)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError([("", f"is not TOML: {error}")], path) from None
+
+
+def _object(value: object, path: str) -> dict[str, Any]:
+    """`value` as JSON could hold it; YAML's aliases are written out, so what they make of it is bounded."""
+    left = _MAX_NODES
+
+    def plain(node: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ManifestError([("", f"has more than {_MAX_NODES} values")], path)
+        if isinstance(node, dict):
+            return {str(key): plain(child) for key, child in node.items()}
+        if isinstance(node, list | tuple):
+            return [plain(child) for child in node]
+        if node is None or isinstance(node, bool | int | float | str):
+            return node
+        if hasattr(node, "isoformat"):
+            return node.isoformat()
+        raise ManifestError([("", f"holds a {type(node).__name__}, which JSON does not have")], path)
+
+    result = plain(value)
+    if not isinstance(result, dict):
+        raise ManifestError([("", "must be an object")], path)
+    return result
