@@ -8,19 +8,13 @@ import sys
 
 
 def main(root: str, state: str) -> None:
-    """Serve, cut off from the keeper: its session, directory and output. A crash leaves its trace in `state`."""
-    if os.getpid() != os.getsid(0):
-        try:
-            os.setsid()
-        except PermissionError:  # a process group's leader: its session is its starter's choice
-            pass
+    """Serve; a crash leaves its trace in `state`. The keeper has set up session and descriptors."""
     os.chdir("/")
     with open("/proc/self/comm", "w") as name:
         name.write("appc-metadata")
-    null = os.open(os.devnull, os.O_RDWR)
     log = os.open(f"{state}/metadata.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    for descriptor, target in enumerate((null, null, log)):
-        os.dup2(target, descriptor)
+    os.dup2(log, 2)
+    os.close(log)
 
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     from appc.metadata.service import serve
