@@ -59,8 +59,8 @@ VERB = Verb(
 
 def run(args: Args, context: Context) -> int:
     """Build the image and print its ID."""
+    from appc.build.image import build_file
     from appc.formats.acibuild import Times
-    from appc.formats.acifile import build_file
 
     built = build_file(
         args.source,

@@ -49,9 +49,9 @@ def _validate(path: str, kind: str | None, strict: bool, context: Context) -> st
     """What a valid file is, "" when faults were reported."""
     kind = kind or _detect(path)
     if kind == "layout":
-        from appc.formats.layout import read_layout
+        from appc.build.image import layout_manifest
 
-        read_layout(path, strict)
+        layout_manifest(path, strict)
         return "image layout"
     if kind == "manifest":
         return _manifest(path, strict)
@@ -76,12 +76,13 @@ def _detect(path: str) -> str:
 
 
 def _manifest(path: str, strict: bool) -> str:
-    from appc.formats.layout import read_manifest, read_small
+    from appc.build.image import manifest_file
+    from appc.formats.layout import read_small
     from appc.schema.json import loads
     from appc.schema.pod import PodManifest
 
     if not path.endswith((".yaml", ".yml", ".toml")):
-        data = read_small(path)
+        data = read_small(None, path, path)
         try:
             value = loads(data)
         except ManifestError as error:
@@ -91,7 +92,7 @@ def _manifest(path: str, strict: bool) -> str:
         ):
             PodManifest.parse(data, strict, path)
             return "pod manifest"
-    read_manifest(path, strict)
+    manifest_file(path, strict)
     return "image manifest"
 
 

@@ -8,6 +8,7 @@ import stat
 from appc.errors import ArchiveError, ManifestError
 from appc.formats.aci import MANIFEST, ROOTFS
 from appc.formats.limits import DEFAULT
+from appc.formats.tarnames import printable
 from appc.schema.image import ImageManifest
 
 TYPE_CHECKING = False
@@ -17,77 +18,66 @@ if TYPE_CHECKING:
 _MAX_NODES = 100_000
 
 
-class Layout:
-    """A layout that has been checked: its manifest as JSON, and the path of its root file system."""
+def check_layout(directory: int, where: str, strict: bool = False) -> bytes:
+    """The manifest of a layout, as JSON, given the descriptor of its directory.
 
-    __slots__ = ("manifest", "rootfs")
-
-    def __init__(self, manifest: bytes, rootfs: str) -> None:
-        self.manifest = manifest
-        self.rootfs = rootfs
-
-
-def read_layout(directory: str, strict: bool = False) -> Layout:
-    """Check that `directory` holds `manifest`, a regular file or a link to one, and `rootfs`, and nothing else.
-
-    Raises ManifestError with every fault of the layout and of its manifest, ArchiveError when the directory
-    cannot be read.
+    There must be `manifest`, a regular file or a link to one, and the directory `rootfs`, and nothing else.
+    Raises ManifestError with every fault of the layout and of its manifest.
     """
     faults: list[tuple[str, str]] = []
     try:
         names = set(os.listdir(directory))
+        rootfs = stat.S_IFMT(os.stat(ROOTFS, dir_fd=directory, follow_symlinks=False).st_mode) if ROOTFS in names else 0
     except OSError as error:
-        raise ArchiveError(f"cannot be read: {error.strerror}", directory) from error
+        raise ArchiveError(f"cannot be read: {error.strerror}", where) from error
     for name in sorted(names - {MANIFEST, ROOTFS}):
-        faults.append((name, f'is neither "{MANIFEST}" nor "{ROOTFS}"'))
-    rootfs = os.path.join(directory, ROOTFS)
-    if ROOTFS not in names:
-        faults.append((ROOTFS, "is missing"))
-    elif not stat.S_ISDIR(os.lstat(rootfs).st_mode):
-        faults.append((ROOTFS, "is not a directory"))
+        faults.append((printable(name), f'is neither "{MANIFEST}" nor "{ROOTFS}"'))
+    if rootfs != stat.S_IFDIR:
+        faults.append((ROOTFS, "is not a directory" if rootfs else "is missing"))
     manifest = b""
-    if MANIFEST not in names:
-        faults.append((MANIFEST, "is missing"))
-    else:
-        try:
-            manifest = read_manifest(os.path.join(directory, MANIFEST), strict)
-        except ManifestError as error:
-            faults += [(f"{MANIFEST}: {path}" if path else MANIFEST, message) for path, message in error.faults]
-        except ArchiveError as error:
-            faults.append((MANIFEST, error.what))
+    try:
+        if MANIFEST in names:
+            manifest = read_manifest(directory, MANIFEST, where, strict)
+        else:
+            faults.append((MANIFEST, "is missing"))
+    except ManifestError as error:
+        faults += [(f"{MANIFEST}: {path}" if path else MANIFEST, message) for path, message in error.faults]
+    except ArchiveError as error:
+        faults.append((MANIFEST, error.what))
     if faults:
-        raise ManifestError(faults, directory)
-    return Layout(manifest, rootfs)
+        raise ManifestError(faults, where)
+    return manifest
 
 
-def read_manifest(path: str, strict: bool = False) -> bytes:
-    """The image manifest in a file, as JSON: verbatim, or converted where the name ends in .yaml, .yml or .toml.
+def read_manifest(directory: int | None, name: str, where: str, strict: bool = False) -> bytes:
+    """The image manifest in the file `name` of a directory (None: the current one), as JSON.
 
-    Raises ManifestError with all faults, ArchiveError when the file cannot be read.
+    JSON is returned as it is; .yaml, .yml and .toml are converted. Raises ManifestError with all faults,
+    ArchiveError when the file cannot be read; both name `where`.
     """
-    data = read_small(path)
-    suffix = os.path.splitext(path)[1].lower()
+    data = read_small(directory, name, where)
+    suffix = os.path.splitext(name)[1].lower()
     if suffix in (".yaml", ".yml"):
-        return ImageManifest.parse(_from_yaml(data, path), strict, path).to_json()
+        return ImageManifest.parse(_from_yaml(data, where), strict, where).to_json()
     if suffix == ".toml":
-        return ImageManifest.parse(_from_toml(data, path), strict, path).to_json()
-    ImageManifest.parse(data, strict, path)
+        return ImageManifest.parse(_from_toml(data, where), strict, where).to_json()
+    ImageManifest.parse(data, strict, where)
     return data
 
 
-def read_small(path: str) -> bytes:
+def read_small(directory: int | None, name: str, where: str) -> bytes:
     """A regular file of at most the size a manifest may have; ArchiveError for anything else."""
     try:
         # A FIFO must not be waited for.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=directory)
         with os.fdopen(fd, "rb") as file:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise ArchiveError("is not a regular file", path)
+                raise ArchiveError("is not a regular file", where)
             data = file.read(DEFAULT.manifest + 1)
     except OSError as error:
-        raise ArchiveError(f"cannot be read: {error.strerror}", path) from error
+        raise ArchiveError(f"cannot be read: {error.strerror}", where) from error
     if len(data) > DEFAULT.manifest:
-        raise ArchiveError(f"is longer than the {DEFAULT.manifest} bytes a manifest may have", path)
+        raise ArchiveError(f"is longer than the {DEFAULT.manifest} bytes a manifest may have", where)
     return data
 
 

@@ -1,74 +1,13 @@
-"""Image files: built from a directory, complete or not there at all."""
+"""Files that are complete or not there."""
 
 from __future__ import annotations
 
 import errno
 import os
 
-from appc.errors import ArchiveError, HostError, UsageError
-from appc.formats.acibuild import Times, build_aci
-from appc.formats.layout import read_layout, read_manifest
+from appc.errors import HostError, UsageError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from appc.formats.acibuild import Built
-
-SUFFIX = ".aci"
 _TMPFILE = getattr(os, "O_TMPFILE", 0)
-
-
-def build_file(
-    source: str,
-    out: str,
-    *,
-    manifest: str = "",
-    compression: str = "gzip",
-    level: int | None = None,
-    owner_root: bool = False,
-    times: Times | None = None,
-    overwrite: bool = False,
-) -> Built:
-    """Build the image `out` from the layout `source`, or from the root file system `source` and a `manifest` file.
-
-    The manifest is checked first. Raises ManifestError with all faults, ArchiveError for what cannot be
-    packed, UsageError when `out` exists (unless `overwrite`) or would be part of itself, HostError when it
-    cannot be written. After an error there is no trace of the new image, and an old one is as it was.
-    """
-    if not out.endswith(SUFFIX):
-        raise UsageError(f"an image's name must end with {SUFFIX}", out)
-    if manifest:
-        data, rootfs = read_manifest(manifest), source
-    else:
-        layout = read_layout(source)
-        data, rootfs = layout.manifest, layout.rootfs
-    try:
-        root = os.open(rootfs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise ArchiveError(f"cannot be read: {error.strerror}", rootfs) from error
-    try:
-        _check_outside(out, rootfs)
-        with NewFile(out, overwrite) as file:
-            built = build_aci(
-                root,
-                data,
-                file,
-                compression=compression,
-                level=level,
-                owner_root=owner_root,
-                times=times,
-                where=rootfs,
-            )
-            file.commit()
-    finally:
-        os.close(root)
-    return built
-
-
-def _check_outside(out: str, rootfs: str) -> None:
-    directory = os.path.realpath(os.path.dirname(out) or ".")
-    inside = os.path.realpath(rootfs)
-    if os.path.commonpath((directory, inside)) == inside:
-        raise UsageError(f"lies in {rootfs} and would be part of itself", out, "write it to another directory")
 
 
 class NewFile:

@@ -1,0 +1,1 @@
+"""Making images: from directories, and whatever else becomes one (floor 5)."""

@@ -1,0 +1,93 @@
+"""Image files from directories: layouts, or root file systems with a manifest."""
+
+from __future__ import annotations
+
+import os
+
+from appc.build.newfile import NewFile
+from appc.errors import ArchiveError, UsageError
+from appc.formats.aci import ROOTFS
+from appc.formats.acibuild import Times, build_aci
+from appc.formats.layout import check_layout, read_manifest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.formats.acibuild import Built
+
+SUFFIX = ".aci"
+_OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def build_file(
+    source: str,
+    out: str,
+    *,
+    manifest: str = "",
+    compression: str = "gzip",
+    level: int | None = None,
+    owner_root: bool = False,
+    times: Times | None = None,
+    overwrite: bool = False,
+) -> Built:
+    """Build the image `out` from the layout `source`, or from the root file system `source` and a `manifest` file.
+
+    The manifest is checked first. Raises ManifestError with all faults, ArchiveError for what cannot be
+    packed, UsageError when `out` exists (unless `overwrite`) or would be part of itself, HostError when it
+    cannot be written. After an error there is no trace of the new image, and an old one is as it was.
+    """
+    if not out.endswith(SUFFIX):
+        raise UsageError(f"an image's name must end with {SUFFIX}", out)
+    root = _open(source)
+    try:
+        where = source
+        if manifest:
+            data = manifest_file(manifest)
+        else:
+            data = check_layout(root, source)
+            where = os.path.join(source, ROOTFS)
+            layout, root = root, os.open(ROOTFS, _OPEN_DIR | os.O_NOFOLLOW, dir_fd=root)
+            os.close(layout)
+        _check_outside(out, where)
+        with NewFile(out, overwrite) as file:
+            built = build_aci(
+                root,
+                data,
+                file,
+                compression=compression,
+                level=level,
+                owner_root=owner_root,
+                times=times,
+                where=where,
+            )
+            file.commit()
+    finally:
+        os.close(root)
+    return built
+
+
+def layout_manifest(directory: str, strict: bool = False) -> bytes:
+    """The manifest of the layout in `directory`, once all of it has been checked; see `formats.layout`."""
+    fd = _open(directory)
+    try:
+        return check_layout(fd, directory, strict)
+    finally:
+        os.close(fd)
+
+
+def manifest_file(path: str, strict: bool = False) -> bytes:
+    """The image manifest in a file, as JSON, once it has been checked; see `formats.layout`."""
+    return read_manifest(None, path, path, strict)
+
+
+def _open(directory: str) -> int:
+    try:
+        return os.open(directory, _OPEN_DIR)
+    except OSError as error:
+        raise ArchiveError(f"cannot be read: {error.strerror}", directory) from error
+
+
+def _check_outside(out: str, rootfs: str) -> None:
+    directory = os.path.realpath(os.path.dirname(out) or ".")
+    inside = os.path.realpath(rootfs)
+    if os.path.commonpath((directory, inside)) == inside:
+        raise UsageError(f"lies in {rootfs} and would be part of itself", out, "write it to another directory")
