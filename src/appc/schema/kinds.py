@@ -116,6 +116,11 @@ def parsed(parse: Parser) -> Kind:
     return check
 
 
+def prefixed(prefix: str, names: str) -> tuple[str, ...]:
+    """The words of `names`, each with `prefix` before it."""
+    return tuple(prefix + name for name in names.split())
+
+
 def choice(*words: str) -> Kind:
     """One of `words`."""
     listed = " or ".join(words)
@@ -183,3 +188,47 @@ def unique(items: tuple[Any, ...], attribute: str, what: str, faults: Faults) ->
             faults.add(f'is the second {what} called "{key}"; the first is [{seen[key]}]', f"[{index}]")
         else:
             seen[key] = index
+
+
+class Struct:
+    """An object with known keys, returned as it is: for formats whose middle form stays a plain dict.
+
+    Keys are exact; unknown ones are accepted; null counts as absent. `check` sees the object once all its known
+    values are sound, for what one value alone cannot show.
+    """
+
+    __slots__ = ("check", "kinds", "required")
+
+    def __init__(
+        self,
+        kinds: dict[str, Kind],
+        required: tuple[str, ...] = (),
+        check: Callable[[dict[str, Any], Faults], None] | None = None,
+    ) -> None:
+        self.kinds = kinds
+        self.required = required
+        self.check = check
+
+    def __call__(self, value: Any, faults: Faults) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise InvalidValue(f"must be an object, not {type_name(value)}")
+        start = len(faults)
+        kinds = self.kinds
+        for key, item in value.items():
+            kind = kinds.get(key)
+            if kind is None or item is None:
+                continue
+            before = len(faults)
+            try:
+                kind(item, faults)
+            except InvalidValue as error:
+                faults.append((key, error.what))
+            else:
+                if len(faults) != before:
+                    faults.locate(before, key)
+        for key in self.required:
+            if value.get(key) is None:
+                faults.append((key, "is required"))
+        if self.check is not None and len(faults) == start:
+            self.check(value, faults)
+        return value

@@ -37,7 +37,9 @@ def test_writes_what_the_standard_library_writes(value):
     assert dumps(value, indent=4) == json.dumps(value, ensure_ascii=False, indent=4)
 
 
-@given(st.binary(max_size=40) | st.text(alphabet='[]{}",:0123456789.eE+-truefalsn\\ud8 \n', max_size=30).map(str.encode))
+@given(
+    st.binary(max_size=40) | st.text(alphabet='[]{}",:0123456789.eE+-truefalsn\\ud8 \n', max_size=30).map(str.encode)
+)
 def test_any_bytes_give_a_value_or_a_manifest_error(data):
     try:
         value = loads(data)
