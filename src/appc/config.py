@@ -1,8 +1,9 @@
-"""The configuration: JSON files of a few directories, merged, and checked against one table.
+"""Where things are, and the configuration: JSON files of a few directories, merged, checked against one table.
 
-A directory contributes `config.json`, then every `config.d/*.json` in the order of their names. Objects merge key
-by key, anything else replaces what came before, and `null` brings the default back. It is JSON because a launch
-reads it, and JSON is the one format with a parser that costs nothing to import. Floor 3: it reads files.
+A configuration directory contributes `config.json`, then every `config.d/*.json` in the order of their names.
+Objects merge key by key, anything else replaces what came before, and `null` brings the default back. It is JSON
+because a launch reads it, and JSON is the one format with a parser that costs nothing to import. Floor 3: it reads
+files.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from appc.errors import ManifestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
 LIMIT = 1 << 20  # bytes of one file
@@ -98,7 +99,55 @@ class Settings:
             setattr(self, row.attribute, row.default)
 
 
-def load(directories: tuple[str, ...]) -> Settings:
+class Directories:
+    """Where images, pods and the configuration are: --root, --state and --config, or what stands in for them.
+
+    `root` holds images and pods: given, else $APPC_ROOT, else `paths.root`, else /var/lib/appc for root and
+    $XDG_DATA_HOME/appc for others. `state` holds what dies with a reboot: given, else $APPC_STATE, else
+    `paths.state`, else /run/appc or $XDG_RUNTIME_DIR/appc. `config` is the directories of the configuration, later
+    ones winning: given, else /usr/lib/appc, /etc/appc and $XDG_CONFIG_HOME/appc.
+    """
+
+    def __init__(self, root: str = "", state: str = "", config: Sequence[str] = ()) -> None:
+        self.config = tuple(config) or ("/usr/lib/appc", "/etc/appc", _xdg("XDG_CONFIG_HOME", ".config"))
+        self._root = os.path.abspath(root) if root else ""
+        self._state = os.path.abspath(state) if state else ""
+        self._settings: Settings | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The merged configuration, read when first asked for; ManifestError lists all its faults."""
+        if self._settings is None:
+            self._settings = load(self.config)
+        return self._settings
+
+    @property
+    def root(self) -> str:
+        """The absolute path of the directory of images and pods."""
+        chosen = self._root or os.environ.get("APPC_ROOT") or self.settings.paths_root
+        if not chosen:
+            chosen = "/var/lib/appc" if os.geteuid() == 0 else _xdg("XDG_DATA_HOME", ".local/share")
+        self._root = os.path.abspath(chosen)
+        return self._root
+
+    @property
+    def state(self) -> str:
+        """The absolute path of the directory of what dies with a reboot."""
+        chosen = self._state or os.environ.get("APPC_STATE") or self.settings.paths_state
+        if not chosen:
+            runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+            chosen = "/run/appc" if os.geteuid() == 0 else f"{runtime}/appc"
+        self._state = os.path.abspath(chosen)
+        return self._state
+
+
+def _xdg(variable: str, fallback: str) -> str:
+    """Return appc's directory below an XDG base directory; relative values are ignored, as that specification asks."""
+    base = os.environ.get(variable, "")
+    return (base if base.startswith("/") else os.path.expanduser("~/" + fallback)) + "/appc"
+
+
+def load(directories: Sequence[str]) -> Settings:
     """Merge the files of the directories, later ones winning; ManifestError lists the faults of all files.
 
     Directories and files that do not exist contribute nothing.

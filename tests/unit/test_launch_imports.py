@@ -100,6 +100,7 @@ def test_version_imports_a_handful_of_modules_of_ours() -> None:
         "appc.cli.options",
         "appc.cli.output",
         "appc.cli.version",
+        "appc.config",
         "appc.errors",
         "appc.version",
     }

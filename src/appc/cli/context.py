@@ -1,64 +1,37 @@
-"""What a verb knows besides its own words: where things are, how to speak, what is configured."""
+"""What a verb knows besides its own words: where things are, what is configured, and how to speak."""
 
 from __future__ import annotations
 
-import os
 import sys
+
+from appc.cli.options import LEVELS
+from appc.config import Directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from appc.config import Settings
-
-LEVELS = ("error", "warn", "info", "debug")
+    from collections.abc import Sequence
 
 
-class Context:
-    """The invocation: directories, message level and formats.
+class Context(Directories):
+    """The invocation: directories and settings, and what the user said about messages and results.
 
-    `root` holds images and pods, `state` what dies with a reboot, `config` the configuration directories in the
-    order they are merged. `format` is what `--format` said ("table" when the verb has no such option).
+    `format`, `legend` and `full` are what --format, --no-legend and --full say, for verbs that have them.
     """
 
     def __init__(
         self,
         root: str = "",
         state: str = "",
-        config: tuple[str, ...] = (),
+        config: Sequence[str] = (),
         log_level: str = "info",
         log_format: str = "text",
     ) -> None:
-        self.config = config or config_directories()
-        self._root = os.path.abspath(root) if root else ""
-        self._state = os.path.abspath(state) if state else ""
+        super().__init__(root, state, config)
         self.log_level = log_level
         self.log_format = log_format
         self.format = "table"
         self.legend = True
         self.full = False
-        self._settings: Settings | None = None
-
-    @property
-    def settings(self) -> Settings:
-        """The merged configuration, read when first asked for; ManifestError lists all its faults."""
-        if self._settings is None:
-            from appc.config import load
-
-            self._settings = load(self.config)
-        return self._settings
-
-    @property
-    def root(self) -> str:
-        """Images and pods: `--root`, else $APPC_ROOT, else configured, else the default for this user."""
-        if not self._root:
-            self._root = os.path.abspath(os.environ.get("APPC_ROOT") or self.settings.paths_root or default_root())
-        return self._root
-
-    @property
-    def state(self) -> str:
-        """Sockets and OCI state: `--state`, else $APPC_STATE, else configured, else the default for this user."""
-        if not self._state:
-            self._state = os.path.abspath(os.environ.get("APPC_STATE") or self.settings.paths_state or default_state())
-        return self._state
 
     def error(self, what: str, where: str = "", hint: str = "") -> None:
         """Say what failed on stderr; for verbs that go on with the next operand."""
@@ -105,29 +78,3 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
-
-
-def default_root() -> str:
-    """Return /var/lib/appc for root, $XDG_DATA_HOME/appc for others."""
-    if os.geteuid() == 0:
-        return "/var/lib/appc"
-    return _xdg("XDG_DATA_HOME", ".local/share")
-
-
-def default_state() -> str:
-    """Return /run/appc for root, $XDG_RUNTIME_DIR/appc for others."""
-    if os.geteuid() == 0:
-        return "/run/appc"
-    return (os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") + "/appc"
-
-
-def config_directories() -> tuple[str, ...]:
-    """Return /usr/lib/appc, /etc/appc and $XDG_CONFIG_HOME/appc: later ones win."""
-    return ("/usr/lib/appc", "/etc/appc", _xdg("XDG_CONFIG_HOME", ".config"))
-
-
-def _xdg(variable: str, fallback: str) -> str:
-    base = os.environ.get(variable, "")
-    if not base.startswith("/"):
-        base = os.path.expanduser("~/" + fallback)
-    return base + "/appc"

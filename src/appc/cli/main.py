@@ -39,6 +39,7 @@ FAST = (
     "metadata-service",
     "version",
     "completion-values",
+    "finish",
 )
 
 # The others, in the order the help shows them.

@@ -185,6 +185,8 @@ LISTING = (
 )
 HELP = Option("--help", "-h", help="show this help")
 
+LEVELS = ("error", "warn", "info", "debug")
+
 # The options before the verb. Their words end at the verb's name.
 GLOBAL = Verb(
     "",
@@ -194,7 +196,7 @@ GLOBAL = Verb(
         Option("--root", metavar="DIR", complete="dir", help="where images and pods are (also $APPC_ROOT)"),
         Option("--state", metavar="DIR", complete="dir", help="where is what dies with a reboot (also $APPC_STATE)"),
         Option("--config", metavar="DIR", complete="dir", help="read the configuration from here alone"),
-        Option("--log-level", choices=("error", "warn", "info", "debug"), default="info", help="how much to say"),
+        Option("--log-level", choices=LEVELS, default="info", help="how much to say"),
         Option("--log-format", choices=("text", "json"), default="text", help="how to say it, on stderr"),
         Option("--version", help="the same as `appc version`"),
     ),
