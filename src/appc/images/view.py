@@ -14,7 +14,7 @@ MAX_LINKS = 40  # as the kernel's limit on a path
 
 
 class TreeView:
-    """The merged tree of `lowers`, topmost first. Errors are the OSErrors that the same call inside the root would give."""
+    """The merged tree of `lowers`, topmost first. Errors are the OSErrors that the same call inside the root gives."""
 
     __slots__ = ("lowers",)
 

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import os
 
-from appc.errors import ImageNotFound, InvalidValue, StoreError
+from appc.errors import ImageNotFound, InvalidValue
+from appc.store import locks, names, sources
 from appc.store.image import StoredImage
-from appc.store.layout import ID_LENGTH, ID_PREFIX, name_directory, store_path
+from appc.store.layout import ID_LENGTH, ID_PREFIX, store_path
 from appc.values import ImageID
 
 __all__ = ["ImageStore", "StoredImage"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from typing import Any, BinaryIO, Protocol
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import BinaryIO, Protocol
 
+    from appc.formats.limits import Limits
+    from appc.store.collect import Removed
+    from appc.store.locks import Hold
     from appc.values import Labels
 
     class Verifier(Protocol):
@@ -85,40 +89,25 @@ class ImageStore:
             raise self._not_found(name, labels)
         return max(found, key=lambda image: (_agreement(image, prefer), image.imported, image.id))
 
-    def matching(self, name: str, labels: Labels | None = None) -> list[StoredImage]:
+    def matching(self, name: str, labels: Labels | None = None) -> Sequence[StoredImage]:
         """All images called `name` that have all of `labels`, in no particular order."""
-        try:
-            ids = os.listdir(store_path(self.root, "names", name_directory(name)))
-        except FileNotFoundError:
-            return []
-        # The index may name an image that an interrupted import or removal left out.
-        images = [image for entry in ids if (image := self._open(ImageID.parse(entry))) is not None]
-        return [image for image in images if labels is None or labels.matches(image.labels)]
-
-    def list(self) -> list[StoredImage]:
-        """All images, ordered by ID."""
-        return [
-            StoredImage(store_path(self.root, "images", entry), ImageID.parse(entry)) for entry in sorted(self._ids())
-        ]
+        images = [self._open(ImageID.parse(entry)) for entry in names.ids(self.root, name)]
+        return [image for image in images if image is not None and (not labels or labels.matches(image.labels))]
 
     def recall(self, fd: int) -> StoredImage | None:
         """Return the image that the file open as `fd` was imported as, if the file has not changed since."""
-        from appc.store.sources import recall
-
-        image_id = recall(self.root, os.fstat(fd))
+        image_id = sources.recall(self.root, os.fstat(fd))
         return None if image_id is None else self._open(ImageID.parse(image_id))
 
-    def hold(self, image: StoredImage) -> int:
-        """Keep `image` from being removed until the descriptor returned is closed (here and in all who inherit it).
+    def hold(self, image: StoredImage) -> Hold:
+        """Keep `image` from being removed as long as what is returned exists and is not closed.
 
         Raises ImageNotFound when it was removed meanwhile.
         """
-        from appc.store.locks import hold_directory
-
-        fd = hold_directory(image.path)
-        if fd < 0:
+        held = locks.hold(image.path)
+        if held is None:
             raise ImageNotFound("has just been removed", f"image {image.id.short}")
-        return fd
+        return held
 
     def touch(self, image: StoredImage) -> None:
         """Note that `image` is used now; `gc` counts from here. A read-only store is left as it is."""
@@ -134,30 +123,40 @@ class ImageStore:
         stream: BinaryIO,
         *,
         where: str,
-        verifier: Verifier | None = None,
+        verifier: Callable[[], Verifier] | None = None,
+        accept: Callable[[StoredImage], bool] = lambda image: True,
         expected_id: str = "",
         keep: str = "signed",
-        limits: Any = None,
+        limits: Limits | None = None,
     ) -> StoredImage:
         """Read an ACI from `stream` in one pass, verify it, and make it an image of the store.
 
         `where` names the file in messages. With a `verifier` nothing becomes visible unless the signature holds
-        for the image's name; without one the image is stored unverified. `expected_id`, when given, has to be the
-        image's ID. `keep` says when the file itself is kept: signed, never or always. `limits` bounds sizes and counts.
-        An image that is already there gains what was learnt (a signer). Raises ArchiveError, ManifestError,
-        SignatureError, StoreError; a refusal leaves nothing behind.
+        for the image's name; without one the image is stored unverified. When the file is unchanged since it was
+        imported and `accept` says yes to that image, nothing is read. `expected_id`, when given, has to be the image's
+        ID. `keep` says when the file itself is kept: signed, never or always. An image that is already there gains
+        what was learnt (a signer). Raises ArchiveError, ManifestError, SignatureError, StoreError, HostError; a
+        refusal leaves nothing behind.
         """
         from appc.store.importer import import_file
 
-        return import_file(self, stream, where, verifier, expected_id, keep, limits)
+        return import_file(self, stream, where, verifier, accept, expected_id, keep, limits)
 
-    def remove(
-        self, image: StoredImage, in_use: Callable[[], Collection[str]] = frozenset, force: bool = False
-    ) -> None:
+    def export(self, image: StoredImage, stream: BinaryIO, compress: str = "") -> bytes:
+        """Write the image's archive, which has the same ID again, to `stream`; return the signature that goes with it.
+
+        Without `compress` that is the file as it was imported if it was kept, else the archive compressed as the file
+        was. Signatures cover the compressed file, so there is none (b"") unless the original could be given.
+        """
+        from appc.store.exporter import export
+
+        return export(image, stream, compress)
+
+    def remove(self, image: StoredImage, in_use: Callable[[], Mapping[str, str]] = dict, force: bool = False) -> None:
         """Remove one image.
 
-        `in_use` is called when nobody can begin to use the image any more and returns the IDs that pods need;
-        StoreError when the image is among them, unless `force`.
+        `in_use` is called when nobody can begin to use the image any more, and returns who needs which image ID;
+        AppcError when that is said of this one, unless `force`, or when another process works with it.
         """
         from appc.store.collect import remove
 
@@ -165,44 +164,48 @@ class ImageStore:
 
     def gc(
         self,
-        in_use: Callable[[], Collection[str]] = frozenset,
+        in_use: Callable[[], Mapping[str, str]] = dict,
         grace: float | None = None,
         dry_run: bool = False,
-    ) -> list[tuple[str, str, int]]:
-        """Remove what nobody needs; return (kind, name, bytes) of each thing removed (or, on `dry_run`, removable).
+    ) -> Sequence[Removed]:
+        """Remove what nobody needs and return it (on `dry_run` only return it).
 
-        Staging of dead processes, index entries without image, rendered trees that no image in the store asks for
-        go always; images go when they are unused for `grace` seconds (None: never) and not needed by `in_use`.
+        Staging of dead processes, index entries without image and rendered trees whose images are gone go always;
+        images and rendered trees go when they were not used for `grace` seconds (None: never) and are neither
+        `in_use` nor dependencies of an image that stays.
         """
         from appc.store.collect import collect
 
         return collect(self, in_use, grace, dry_run)
 
-    def export(self, image: StoredImage, stream: BinaryIO, compress: str = "none") -> None:
-        """Write the image's archive, whose ID is the same again, to `stream`, compressed as asked."""
-        from appc.store.exporter import export
-
-        export(image, stream, compress)
-
-    def check(self, image: StoredImage) -> list[tuple[str, str]]:
+    def check(self, image: StoredImage) -> Sequence[tuple[str, str]]:
         """Compare every file of the image with the records made at import; return the faults as (path, reason)."""
         from appc.store.check import check
 
         return check(image)
 
-    def repair(self, image: StoredImage) -> None:
-        """Make the tree again from the file kept at import; StoreError when none was kept or it is damaged too."""
+    def repair(self, image: StoredImage, in_use: Callable[[], Mapping[str, str]] = dict) -> None:
+        """Make the tree again from the file kept at import.
+
+        AppcError when the image is in use, StoreError when no file was kept or that is damaged too.
+        """
         from appc.store.check import repair
 
-        repair(self, image)
+        repair(self, image, in_use)
+
+    def list(self) -> Sequence[StoredImage]:
+        """All images, ordered by ID."""
+        return [
+            StoredImage(store_path(self.root, "images", entry), ImageID.parse(entry)) for entry in sorted(self._ids())
+        ]
 
     # ------------------------------------------------------------------------------------------
 
-    def _ids(self) -> list[str]:
+    def _ids(self) -> Sequence[str]:
         try:
             return [entry for entry in os.listdir(store_path(self.root, "images")) if entry.startswith(ID_PREFIX)]
         except FileNotFoundError:
-            return []
+            return ()
 
     def _open(self, image_id: ImageID) -> StoredImage | None:
         path = store_path(self.root, "images", image_id)
@@ -210,7 +213,7 @@ class ImageStore:
 
     def _not_found(self, name: str, labels: Labels | None) -> ImageNotFound:
         wanted = f"{name},{labels}" if labels else name
-        others = sorted({str(image.labels.get("version") or "(no version)") for image in self.matching(name)})
+        others = sorted({image.labels.get("version") or "(none)" for image in self.matching(name)})
         if others:
             return ImageNotFound(
                 "no image in the store has these labels", wanted, f"there are the versions {', '.join(others)}"
@@ -224,7 +227,7 @@ class ImageStore:
 
 def _agreement(image: StoredImage, prefer: Labels | None) -> int:
     points = 0
-    for name, value in prefer.items() if prefer else ():
+    for name, value in prefer or ():
         own = image.labels.get(name)
         points += 2 if own == value else 1 if own is None else 0
     return points

@@ -9,7 +9,7 @@
         meta                          JSON: labels, sizes, signer, what rendering has to know (see StoredImage)
         original, original.asc        the file as distributed and its signature, when kept
         used                          empty; its mtime is when the image was last used
-      names/<name, "/" as ",">/<image ID>   labels and import time: an index, rebuilt by `gc`
+      names/<name, "/" as ",">/<image ID>   empty: an index, so that looking a name up does not scan all images
       sources/<dev>-<inode>           which image a file on this host was, when it was imported
       trees/<key>/rootfs/             rendered trees, for images that overlay alone cannot give
       staging/<random>/               work in progress; the worker holds a flock on the directory
@@ -27,6 +27,8 @@ META_VERSION = 1
 ID_PREFIX = "sha512-"
 ID_LENGTH = len(ID_PREFIX) + 128
 
+_LONGEST = 200  # bytes of a name that are sure to be a file name
+
 
 def store_path(root: str, *parts: str) -> str:
     """The path of something in the store that lies below the data directory `root`."""
@@ -34,13 +36,13 @@ def store_path(root: str, *parts: str) -> str:
 
 
 def name_directory(name: str) -> str:
-    """The file name of an image name: AC Identifiers hold no comma, and no component of them is `..`."""
-    return name.replace("/", ",")
+    """The file name that stands for an image name (and for itself). AC Identifiers hold neither commas nor capitals."""
+    flat = name.replace("/", ",")
+    if len(flat) <= _LONGEST:
+        return flat
+    from hashlib import sha384
 
-
-def directory_name(entry: str) -> str:
-    """The image name that `name_directory` made `entry` from."""
-    return entry.replace(",", "/")
+    return f"{flat[:100]}H{sha384(flat.encode()).hexdigest()}"
 
 
 def make_directory(path: str) -> str:

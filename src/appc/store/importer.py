@@ -1,0 +1,211 @@
+"""Importing an ACI: one pass over its bytes, and nothing visible before all of it is read, verified and on disk.
+
+The file is read once. While it is, its bytes go to the signature's verifier and, when it is kept, to a copy; what they
+decompress to is hashed, parsed, recorded and extracted into a staging directory. Then the manifest is parsed, the
+signer is checked against the name in it, everything is flushed, and one rename makes it an image.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+from appc.errors import ArchiveError, ManifestError, StoreError
+from appc.formats import aci
+from appc.formats.extract import Extractor
+from appc.formats.limits import DEFAULT
+from appc.formats.tarlog import TarLog
+from appc.schema.image import ImageManifest
+from appc.schema.json import dumps
+from appc.store import locks, names, sources
+from appc.store.durable import flush_directory, flush_tree, write_file
+from appc.store.image import StoredImage
+from appc.store.intake import Sink, Space, Tee
+from appc.store.layout import META_VERSION, make_directory, store_path
+from appc.store.records import RecordWriter
+from appc.store.staging import Staging
+from appc.values import ImageID
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, BinaryIO
+
+    from appc.formats.limits import Limits
+    from appc.store.images import ImageStore, Verifier
+
+
+def import_file(
+    store: ImageStore,
+    stream: BinaryIO,
+    where: str,
+    verifier: Callable[[], Verifier] | None,
+    accept: Callable[[StoredImage], bool],
+    expected_id: str,
+    keep: str,
+    limits: Limits | None,
+) -> StoredImage:
+    """See `ImageStore.import_file`."""
+    fd = stream.fileno()
+    status = os.fstat(fd)
+    work = _Import(store, where, expected_id, keep, limits or DEFAULT)
+    try:
+        if not stat.S_ISREG(status.st_mode):
+            return work.run(stream, status, verifier)
+        with locks.lock_source(store.root, status):
+            # Somebody may have imported it while we waited.
+            known = store.recall(fd)
+            if known is not None and accept(known) and expected_id in ("", known.id):
+                return known
+            image = work.run(stream, status, verifier)
+            if not sources.remember(store.root, fd, status, image.id):
+                raise ArchiveError("changed while it was read", where)
+            return image
+    except OSError as error:
+        hint = f"the store is {store_path(store.root)}"
+        raise StoreError(f"cannot be stored: {error.strerror}", where, hint) from error
+
+
+def read_again(store: ImageStore, image: StoredImage, staging: Staging) -> str:
+    """Read the kept file of `image` into `staging`; return the directory where its parts now lie, flushed.
+
+    Raises ArchiveError when that is no longer the image.
+    """
+    path = f"{staging.path}/image"
+    os.mkdir(path, 0o700)
+    with open(f"{image.path}/original", "rb") as stream:
+        work = _Import(store, "its original", image.id, "never", DEFAULT)
+        space = Space(path, "its original")
+        work.read(stream, path, space, None)
+    flush_tree(staging.path)
+    return path
+
+
+class _Import:
+    """The import of one file."""
+
+    def __init__(self, store: ImageStore, where: str, expected_id: str, keep: str, limits: Limits) -> None:
+        self._store = store
+        self._where = where
+        self._expected_id = expected_id
+        self._keep = keep
+        self._limits = limits
+
+    def run(self, stream: BinaryIO, status: os.stat_result, verifier: Callable[[], Verifier] | None) -> StoredImage:
+        """Read, check, flush and commit; whatever fails, nothing stays behind."""
+        check = verifier() if verifier is not None else None
+        try:
+            with Staging(self._store.root) as staging:
+                path = f"{staging.path}/image"
+                os.mkdir(path, 0o700)
+                space = Space(path, self._where)
+                space.take(status.st_size)
+                meta = self.read(stream, path, space, check)
+                flush_tree(staging.path)
+                return _commit(self._store.root, path, ImageID.parse(meta["id"]), meta)
+        finally:
+            if check is not None:
+                check.close()
+
+    def read(self, stream: BinaryIO, path: str, space: Space, check: Verifier | None) -> dict[str, Any]:
+        """Read the whole file into the directory `path` and return what is to be known of the image."""
+        keep = self._keep == "always" or (self._keep == "signed" and check is not None)
+        owners = os.geteuid() == 0
+        os.mkdir(f"{path}/rootfs", 0o755)
+        root = os.open(f"{path}/rootfs", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            with (
+                Extractor(root, prefix="rootfs", owners=owners, where=self._where) as extractor,
+                open(f"{path}/entries", "xb") as entries,
+                open(f"{path}/tar", "xb") as log,
+                Tee(stream, self._where, check, f"{path}/original" if keep else "", space) as tee,
+            ):
+                records = RecordWriter(entries)
+                sink = Sink(extractor, records, space)
+                read = aci.read_aci(tee, sink, self._limits, where=self._where, log=TarLog(log))
+                tee.drain()
+                extractor.finish()
+                records.close()
+        finally:
+            os.close(root)
+        if self._expected_id not in ("", read.image_id):
+            raise ArchiveError(f"is {read.image_id}, not {self._expected_id}", self._where)
+        manifest = self._manifest(read.manifest_bytes)
+        signer = check.finish(manifest.name) if check is not None else ""
+        meta = {
+            "version": META_VERSION,
+            "id": read.image_id,
+            "name": manifest.name,
+            "labels": manifest.labels,
+            "size": read.size,
+            "fileSizes": [tee.count],
+            "compression": read.compression,
+            "treeSize": sink.size,
+            "source": self._where,
+            "imported": time.time_ns(),
+            "signer": signer,
+            "dependencies": len(manifest.dependencies),
+            "whitelist": len(manifest.path_whitelist),
+            "implied": bool(extractor.implied),
+            "special": sink.special,
+            "owners": owners,
+            "skipped": extractor.skipped,
+            "warnings": [*read.warnings, *extractor.notes()],
+        }
+        files = {"manifest": read.manifest_bytes, "used": b"", "meta": dumps(meta).encode()}
+        if keep and check is not None:
+            files["original.asc"] = check.signature
+        for name, data in files.items():
+            with open(f"{path}/{name}", "xb") as out:
+                out.write(data)
+        return meta
+
+    def _manifest(self, data: bytes) -> ImageManifest:
+        try:
+            return ImageManifest.parse(data)
+        except ManifestError as error:
+            raise ManifestError(list(error.faults), f"{self._where}: manifest", error.hint) from None
+
+
+def _commit(root: str, path: str, image_id: ImageID, meta: dict[str, Any]) -> StoredImage:
+    """Make the staged directory `path` the image `image_id`, or give what it adds to the image that is there."""
+    images = make_directory(store_path(root, "images"))
+    final = f"{images}/{image_id}"
+    # The index first: an entry without image is passed over, an image without entry would not be found.
+    # And again afterwards: a collector may have taken the first entry for a left-over.
+    names.add(root, meta["name"], image_id)
+    while True:
+        try:
+            os.rename(path, final)
+        except OSError:
+            held = locks.hold(final)
+            if held is not None:
+                with held:
+                    return _adopt(StoredImage(final, image_id), path, meta)
+            if os.path.isdir(final):
+                continue  # removed and made again between the two looks
+            names.discard(root, meta["name"], image_id)
+            raise
+        try:
+            flush_directory(images)
+        except OSError:
+            os.rename(final, path)
+            names.discard(root, meta["name"], image_id)
+            raise
+        names.add(root, meta["name"], image_id)
+        return StoredImage(final, image_id)
+
+
+def _adopt(image: StoredImage, path: str, meta: dict[str, Any]) -> StoredImage:
+    """Give the stored image what the same image, staged in `path`, brings along: its signer, the kept file."""
+    known = dict(image.meta)
+    known["fileSizes"] = sorted({*known["fileSizes"], *meta["fileSizes"]})
+    if meta["signer"]:
+        known["signer"] = meta["signer"]
+        if os.path.exists(f"{path}/original") and not os.path.exists(f"{image.path}/original.asc"):
+            for name in ("original", "original.asc"):
+                os.rename(f"{path}/{name}", f"{image.path}/{name}")
+    if known != image.meta:
+        write_file(f"{image.path}/meta", dumps(known).encode())
+    return StoredImage(image.path, image.id)

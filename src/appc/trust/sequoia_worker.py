@@ -1,0 +1,27 @@
+"""The program that verifies a large file with pysequoia: PACKAGES CERTIFICATE SIGNATURE, the file on standard input.
+
+Run by engines.py as a script, so it imports nothing of appc. Prints `valid` when the signature holds.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main(packages: str, certificate_file: str, signature_file: str) -> int:
+    """Verify standard input; the exit status is 0 when the signature holds."""
+    sys.path.insert(0, packages)
+    import pysequoia
+
+    certificate = pysequoia.Cert.from_file(certificate_file)
+    signature = pysequoia.Sig.from_file(signature_file)
+    try:
+        pysequoia.verify(file="/dev/fd/0", store=lambda _: [certificate], signature=signature)
+    except RuntimeError:
+        return 1
+    print("valid")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
