@@ -103,7 +103,6 @@ class _Keeper(_Endpoint):
             packet, descriptors = b"", []
         uuid = packet.decode("ascii", "replace").strip()
         if self.listener is None and len(descriptors) == 1 and is_uuid(uuid):
-            self.loop.touch()
             self.listener = _Listener(self.loop, _socket.socket(fileno=descriptors[0]), Pod(self.loop.root, uuid))
             return
         for descriptor in descriptors:
@@ -123,6 +122,7 @@ class _Listener(_Acceptor):
         self.pod = pod
         self.clients: set[_Client] = set()
         super().__init__(loop, sock)
+        loop.pod_came()
 
     def ready(self, events: int) -> None:
         sock = self.accept()
@@ -144,6 +144,7 @@ class _Listener(_Acceptor):
         super().close()
         for client in tuple(self.clients):
             client.close()
+        self.loop.pod_left()
 
 
 class _Client(_Endpoint):
@@ -253,6 +254,8 @@ class Server:
         self._epoll = select.epoll()
         self._endpoints: dict[int, _Endpoint] = {}
         self._last = time.monotonic()
+        self._pods = 0
+        self._deserted = False
         _Door(self, door)
 
     def watch(self, endpoint: _Endpoint, events: int = _IN) -> None:
@@ -274,13 +277,24 @@ class Server:
         """Note that somebody needed the service."""
         self._last = time.monotonic() if now is None else now
 
+    def pod_came(self) -> None:
+        """Note that there is a pod more to serve."""
+        self.touch()
+        self._pods += 1
+        self._deserted = False
+
+    def pod_left(self) -> None:
+        """Note that a pod has ended. After the last one there is nobody to stay for."""
+        self._pods -= 1
+        self._deserted = self._pods == 0 and self._idle < float("inf")
+
     def run(self) -> None:
-        """Serve until nobody has asked anything for the idle time."""
+        """Serve until nobody has asked anything for the idle time, or no pod is left."""
         while True:
             now = time.monotonic()
             for endpoint in [one for one in self._endpoints.values() if one.deadline <= now]:
                 endpoint.expire()
-            due = self._last + self._idle
+            due = now if self._deserted else self._last + self._idle
             busy = any(isinstance(one, _Client) and one.busy for one in self._endpoints.values())
             next_deadline = min((one.deadline for one in self._endpoints.values()), default=due)
             wait = min(next_deadline, next_deadline if busy else due) - now

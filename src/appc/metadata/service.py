@@ -17,7 +17,7 @@ _BACKLOG = 128
 
 
 def serve(root: str, state: str, idle: float = IDLE_SECONDS) -> bool:
-    """Serve the pods below `root` until `idle` seconds pass without a request.
+    """Serve the pods below `root` until `idle` seconds pass without a request or the last pod has ended.
 
     Returns False, at once, when another process serves them. Raises HostError when the socket in
     the directory `state` cannot be made.

@@ -9,9 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from pod_directory import TOKEN, UUID
-
 from appc.metadata import access
+from pod_directory import TOKEN, UUID
 
 
 class Keeper:

@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from pod_directory import IMAGE, IMAGE_ID, POD, TOKEN, UUID, make_pod
 
 from appc.metadata.endpoints import respond
 from appc.metadata.messages import FORM, Request, Response
 from appc.metadata.pods import Pod
+from pod_directory import IMAGE, IMAGE_ID, POD, TOKEN, UUID, make_pod
 
 OTHER = "11111111-2222-3333-4444-555555555555"
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from keeper import Keeper, end, get, receive, spawn
-from pod_directory import UUID, make_pod
 
 from appc.metadata import access, server
 from appc.metadata.service import serve
+from keeper import Keeper, end, get, receive, spawn
+from pod_directory import UUID, make_pod
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="the service needs Linux's epoll")
 OTHER = "11111111-2222-3333-4444-555555555555"
@@ -152,6 +152,24 @@ def test_idle_it_lets_go_and_a_late_client_finds_the_next_one(
         assert receive(late)[1] == UUID.encode()
     again.join(5)
     assert again.served is True
+
+
+def test_it_leaves_with_the_last_pod(root: Path, state: Path) -> None:
+    make_pod(root, OTHER)
+    service = Service(root, state, 60)
+    keepers = [Keeper(root, state), Keeper(root, state, OTHER)]
+    for keeper in keepers:
+        keeper.hand_over()
+    with keepers[0].client() as client:
+        client.sendall(get("pod/uuid"))
+        assert receive(client)[1] == UUID.encode()
+    keepers[1].close()
+    with keepers[0].client() as client:
+        client.sendall(get("pod/uuid"))
+        assert receive(client)[1] == UUID.encode()
+    keepers[0].close()
+    service.join(5)
+    assert service.served is True
 
 
 def test_no_request_is_lost_when_services_come_and_go(keeper: Keeper, root: Path, state: Path) -> None:
