@@ -1,7 +1,5 @@
-"""`python -m appc`: the command line without the starter."""
+"""`python -m appc`: the command line, started without the starter."""
 
-import sys
+from appc.cli.main import start
 
-from appc.cli.main import main
-
-sys.exit(main())
+start()

@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
+    from typing import NoReturn
 
     from appc.cli.options import Args
 
@@ -95,6 +96,17 @@ def find_verb(words: Sequence[str]) -> tuple[str, list[str]]:
         raise UsageError(f"what of it? one of {', '.join(group)}", words[0], f"see `appc help {words[0]}`")
     hint = did_you_mean(words[1], group)
     raise UsageError("no such command", f"{words[0]} {words[1]}", hint or f"see `appc help {words[0]}`")
+
+
+def start() -> NoReturn:
+    """Run this process's command line and end the process: what the starter and `python -m appc` call."""
+    status = main()
+    if "atexit" in sys.modules or "threading" in sys.modules:
+        sys.exit(status)
+    # Nothing wants to be told of the end, and taking the interpreter apart takes longer than most verbs.
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def main(words: Sequence[str] | None = None) -> int:
