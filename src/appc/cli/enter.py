@@ -44,4 +44,4 @@ def run(args: Args, context: Context) -> int:
         raise AppcError(f"has no app {app}", f"pod {pod.uuid}", f"its apps are {', '.join(names)}")
     tty = args.tty if "--tty" in args.given else os.isatty(0) and os.isatty(1)
     sys.stdout.flush()
-    enter(pod, app, tuple(args.command), tty, context.state)
+    enter(pod, app, tuple(args.command), tty)

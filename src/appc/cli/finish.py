@@ -7,8 +7,8 @@ still holds the pod's lock, so nobody else can touch the pod meanwhile.
 from __future__ import annotations
 
 from appc.cli.options import Args, Operand, Verb
-from appc.pods import gc, layout
 from appc.executor.failure import recorded
+from appc.pods import gc, layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from appc.schema.isolators import Isolator
-from appc.schema.pod import Mount, Volume
-
 from appc.cli.options import LIST, Option
 from appc.errors import AppcError, UsageError
 from appc.pods.request import STREAM_MODES, AppRequest, PodRequest
+from appc.schema.isolators import Isolator
+from appc.schema.pod import Mount, PodManifest, Volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from appc.cli.context import Context
     from appc.cli.options import Args
+    from appc.pods.layout import Pod
 
 MANIFEST_LIMIT = 4 * 1024 * 1024
 NETWORKS = ("none", "host")
@@ -44,7 +46,7 @@ def mount(text: str) -> Mount:
     return Mount(volume=fields["volume"], path=fields["target"])
 
 
-def limit(name: str) -> object:
+def limit(name: str) -> Callable[[str], Isolator]:
     """Return a parser of a quantity into the resource isolator `name`."""
 
     def parse_limit(text: str) -> Isolator:
@@ -56,20 +58,11 @@ def limit(name: str) -> object:
 def seccomp(text: str) -> Isolator:
     """Parse mode=retain|remove[,errno=E],CALL,CALL…"""
     words = text.split(",")
-    mode, errno, calls = "", "", []
-    for word in words:
-        if word.startswith("mode="):
-            mode = word[5:]
-        elif word.startswith("errno="):
-            errno = word[6:]
-        elif word:
-            calls.append(word)
-    if mode not in ("retain", "remove") or not calls:
+    modes = [word[5:] for word in words if word.startswith("mode=")]
+    if len(modes) != 1 or modes[0] not in ("retain", "remove"):
         raise ValueError(f"{text!r} is not mode=retain|remove[,errno=E],CALL[,CALL...]")
-    value: dict[str, object] = {"set": calls}
-    if errno:
-        value["errno"] = errno
-    return Isolator.parse({"name": f"os/linux/seccomp-{mode}-set", "value": value})
+    rest = ",".join(word for word in words if not word.startswith("mode="))
+    return Isolator.parse_string(f"os/linux/seccomp-{modes[0]}-set,{rest}")
 
 
 def gids(text: str) -> tuple[int, ...]:
@@ -118,8 +111,8 @@ APP_OPTIONS = (
     Option("--working-dir", metavar="DIR", help="working directory in the app's root"),
     Option("--env", "-e", metavar="N=V", kind="repeat", parse=pair, help="set a variable"),
     Option("--mount", metavar="volume=V,target=P", kind="repeat", parse=mount, help="mount a volume"),
-    Option("--memory", metavar="SIZE", parse=limit("memory"), help="memory limit, such as 256Mi"),  # type: ignore[arg-type]
-    Option("--cpu", metavar="CORES", parse=limit("cpu"), help="processor limit, such as 500m"),  # type: ignore[arg-type]
+    Option("--memory", metavar="SIZE", parse=limit("memory"), help="memory limit, such as 256Mi"),
+    Option("--cpu", metavar="CORES", parse=limit("cpu"), help="processor limit, such as 500m"),
     Option("--caps-retain", metavar="CAP,...", kind=LIST, help="keep just these capabilities"),
     Option("--caps-remove", metavar="CAP,...", kind=LIST, help="drop these of the default capabilities"),
     Option("--seccomp", metavar="mode=M,CALL,...", parse=seccomp, help="retain or remove system calls"),
@@ -138,7 +131,7 @@ APP_OPTIONS = (
 EXCLUSIVE = (("--pod-manifest", "--volume"), ("--pod-manifest", "--mount"), ("--pod-manifest", "--set-env"))
 
 
-def request(args: Args, context: Context) -> PodRequest:
+def request(args: Args) -> PodRequest:
     """Return the pod that the words of `run`, `prepare` or `plan` describe."""
     if args.net not in NETWORKS:
         raise UsageError(f"{args.net!r} is not none or host", "--net", "other networks are not part of this version")
@@ -171,6 +164,28 @@ def request(args: Args, context: Context) -> PodRequest:
         pull=args.pull,
         grace=_seconds(args.grace),
     )
+
+
+def save_uuid(path: str | None, pod: Pod) -> None:
+    """Write the pod's UUID to the file of --uuid-file-save, if there is one."""
+    if path:
+        with open(path, "w") as stream:
+            stream.write(f"{pod.uuid}\n")
+
+
+class Warnings:
+    """What a user should know although it works: collected on the way, said once each."""
+
+    def __init__(self, context: Context) -> None:
+        self.found: list[str] = []
+        self._context = context
+        self._said = 0
+
+    def say(self) -> None:
+        """Say what was found since the last time."""
+        for text in self.found[self._said :]:
+            self._context.warn(text)
+        self._said = len(self.found)
 
 
 def _app(app: Args) -> AppRequest:
@@ -227,18 +242,12 @@ def _seconds(text: str) -> float:
 
 
 def _read_manifest(path: str, strict: bool) -> object:
-    from appc.schema.pod import PodManifest
-
-    from appc.errors import ManifestError
 
     with open(path, "rb") as stream:
         data = stream.read(MANIFEST_LIMIT + 1)
     if len(data) > MANIFEST_LIMIT:
         raise AppcError(f"is larger than {MANIFEST_LIMIT} bytes", path)
-    try:
-        return PodManifest.parse(data, strict=strict)
-    except ManifestError as error:
-        raise ManifestError(list(error.faults), path) from None
+    return PodManifest.parse(data, strict=strict, where=path)
 
 
 def _env_file(path: str) -> list[tuple[str, str]]:

@@ -11,12 +11,12 @@ import os
 import threading
 
 from appc.errors import AppcError, PodStateError, UsageError
-from appc.pods import layout, logs
-from appc.pods.request import AppRequest, PodRequest
 from appc.executor import control
 from appc.executor.launch import launch
 from appc.executor.prepare import prepare
 from appc.executor.status import describe
+from appc.pods import layout, logs
+from appc.pods.request import AppRequest, PodRequest
 from appc.schema.isolators import Isolator
 from appc.schema.pod import Mount, Volume
 from appc.store.images import ImageStore, StoredImage
@@ -70,7 +70,7 @@ def fetch(
 
 def list_images(*, directories: Directories | None = None) -> list[StoredImage]:
     """Return the images in the store, by ID."""
-    return ImageStore((directories or Directories()).root).list()
+    return list(ImageStore((directories or Directories()).root).list())
 
 
 def run(
@@ -230,9 +230,7 @@ class RunningPod:
         names = [str(entry["name"]) for entry in self.manifest["apps"]]
         if app and app not in names:
             raise AppcError(f"has no app {app}", f"pod {self.uuid}")
-        return logs.read(
-            self._pod, [app] if app else names, follow=follow, since_ns=since_ns, until_ns=until_ns
-        )
+        return logs.read(self._pod, [app] if app else names, follow=follow, since_ns=since_ns, until_ns=until_ns)
 
     def remove(self) -> None:
         """Remove the ended pod with all it wrote."""

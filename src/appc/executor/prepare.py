@@ -139,9 +139,7 @@ def _check_platform(image: StoredImage, facts: probe.HostFacts) -> None:
         raise Unenforceable(f"is for {arch}, this host is {facts.arch}", f"image {image.name}")
 
 
-def _fill(
-    pod: Pod, request: PodRequest, manifest: PodManifest, images: list[StoredImage], roots: list[Rootfs]
-) -> None:
+def _fill(pod: Pod, request: PodRequest, manifest: PodManifest, images: list[StoredImage], roots: list[Rootfs]) -> None:
     pod.write("pod", manifest.to_json())
     used = sorted({str(image_id) for root in roots for image_id in root.image_ids})
     pod.write_json("request", request.to_json(used, _streams(request, manifest)))
@@ -156,6 +154,8 @@ def _fill(
         os.chown(f"{directory}/upper", top.st_uid, top.st_gid)
         os.chmod(f"{directory}/upper", top.st_mode & 0o7777)
     volumes.make_empty(manifest, pod.file("volumes"))
+    # Where the keeper moves the pod at its end.
+    os.makedirs(f"{pod.root}/pods/exited", 0o700, exist_ok=True)
 
 
 def _streams(request: PodRequest, manifest: PodManifest) -> dict[str, list[str]]:
@@ -171,7 +171,9 @@ def stream_modes(request: PodRequest, index: int, kind: str) -> tuple[str, str, 
     if index >= len(request.apps):
         return defaults
     wanted = request.apps[index]
-    chosen = [asked or default for asked, default in zip((wanted.stdin, wanted.stdout, wanted.stderr), defaults, strict=True)]
+    chosen = [
+        asked or default for asked, default in zip((wanted.stdin, wanted.stdout, wanted.stderr), defaults, strict=True)
+    ]
     if kind == "detached" and "stream" in chosen:
         raise AppcError("stream needs a pod in the foreground", f"app {wanted.name or wanted.image}")
     modes = ["inherit" if mode == "stream" else mode for mode in chosen]

@@ -43,10 +43,8 @@ class Report:
 def replace_process(plan: bytes, pod: Pod | None, environment: dict[str, str]) -> NoReturn:
     """Become the keeper of `plan` (foreground): terminal, session and standard streams stay ours."""
     fds = _descriptors(plan, pod)
-    targets = {}
     for target, fd in fds.items():
         os.dup2(fd, target, inheritable=True)
-        targets[target] = target
     program = native("appc-keep")
     os.execve(program, _arguments(fds), environment)
 

@@ -49,7 +49,11 @@ def _judge(pod: Pod, grace: float, now: float) -> Verdict:
         return Verdict(pod, "remove", "exited")
     if pod.phase == "run":
         return Verdict(pod, "end", "its keeper was killed")
-    reasons = {"embryo": "creation was interrupted", "prepare": "preparation was interrupted", "garbage": "removal was interrupted"}
+    reasons = {
+        "embryo": "creation was interrupted",
+        "prepare": "preparation was interrupted",
+        "garbage": "removal was interrupted",
+    }
     return Verdict(pod, "remove", reasons[pod.phase])
 
 
@@ -94,10 +98,7 @@ def remove(pod: Pod) -> bool:
 
 def remove_cgroups(pod: Pod) -> None:
     """Kill whatever is left in the pod's control groups and remove them (absent ones are fine)."""
-    paths = cgroups.pod_directories(pod.uuid, probe.facts())
-    if paths:
-        cgroups.kill(paths)
-        cgroups.remove(paths)
+    cgroups.remove_pod(pod.uuid, probe.facts())
 
 
 def delete_tree(path: str) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from appc.errors import AppcError, UsageError
 from appc.pods.request import AppRequest, PodRequest
-from appc.schema.image import App, Annotation, EnvVar
+from appc.schema.executable import normal_path
+from appc.schema.image import Annotation, App, EnvVar
 from appc.schema.pod import Mount, PodManifest, RuntimeApp, RuntimeImage, Volume
 
 TYPE_CHECKING = False
@@ -160,7 +161,7 @@ def _mounts(
     volumes: dict[str, Volume],
     warnings: list[str],
 ) -> tuple[Mount, ...]:
-    explicit = {_clean(mount.path): mount for mount in (*request.mounts, *wanted.mounts)}
+    explicit = {normal_path(mount.path): mount for mount in (*request.mounts, *wanted.mounts)}
     for mount in explicit.values():
         if str(mount.volume) not in volumes:
             raise UsageError(
@@ -170,7 +171,7 @@ def _mounts(
             )
     mounts = list(explicit.values())
     for point in app.mount_points:
-        if _clean(point.path) in explicit:
+        if normal_path(point.path) in explicit:
             continue
         mounts.append(Mount(volume=_volume_for(point, name, volumes, request, warnings), path=point.path))
     return tuple(mounts)
@@ -189,7 +190,3 @@ def _volume_for(
     warnings.append(f"app {app_name}: no volume for mount point {name} ({point.path}); an empty one is used, {hint}")
     volumes[implicit] = Volume(name=implicit, kind="empty")
     return implicit
-
-
-def _clean(path: str) -> str:
-    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))

@@ -10,6 +10,7 @@ import os
 import stat
 
 from appc.errors import AppcError
+from appc.schema.executable import normal_path
 from appc.schema.pod import PodManifest, RuntimeApp, Volume
 
 TYPE_CHECKING = False
@@ -48,16 +49,17 @@ class ResolvedMount:
 def resolve(
     manifest: PodManifest, entry: RuntimeApp, volumes_dir: str, view: TreeView, warnings: list[str]
 ) -> list[ResolvedMount]:
-    """Return the mounts of one app, outermost target first; AppcError for every rule broken."""
+    """Return the mounts of one app of a pod that is executable (`check_executable`), by target.
+
+    Raises AppcError for a source that is missing or led to by a symbolic link.
+    """
     where = f"app {entry.name}"
-    known = {str(volume.name): volume for volume in manifest.volumes}
-    points = {_clean(point.path): point for point in (entry.app.mount_points if entry.app else ())}
+    points = {normal_path(point.path): point for point in (entry.app.mount_points if entry.app else ())}
     mounts: list[ResolvedMount] = []
     for mount in entry.mounts:
-        target = _clean(mount.path)
-        volume = mount.app_volume or known.get(str(mount.volume))
-        if volume is None:
-            raise AppcError(f"mounts volume {mount.volume}, which the pod does not define", where)
+        target = normal_path(mount.path)
+        volume = mount.app_volume or manifest.volume(mount.volume)
+        assert volume is not None, "check_executable was called before"
         point = points.get(target)
         read_only = volume.read_only if volume.read_only is not None else bool(point and point.read_only)
         source = volumes_dir + f"/{volume.name}" if volume.kind == "empty" else str(volume.source)
@@ -67,14 +69,7 @@ def resolve(
         mounts.append(
             ResolvedMount(str(volume.name), source, target, bool(read_only), recursive, is_directory, replaces)
         )
-    unfulfilled = [point for path, point in points.items() if path not in {mount.target for mount in mounts}]
-    if unfulfilled:
-        point = unfulfilled[0]
-        raise AppcError(f"mount point {point.name} ({point.path}) has no mount in the pod manifest", where)
     mounts.sort(key=lambda mount: mount.target)
-    for outer, inner in zip(mounts, mounts[1:], strict=False):
-        if outer.target == inner.target or inner.target.startswith(outer.target.rstrip("/") + "/"):
-            raise AppcError(f"volumes {outer.volume} ({outer.target}) and {inner.volume} ({inner.target}) overlap", where)
     return mounts
 
 
@@ -118,8 +113,6 @@ def _checked_source(volume: Volume, where: str) -> bool:
 
 def _look_at_target(view: TreeView, target: str, is_directory: bool, where: str, warnings: list[str]) -> bool:
     """Warn of what a volume hides in the image; return True when a file has to make way."""
-    if target == "/":
-        raise AppcError("a volume cannot be mounted over the root of the app", where)
     try:
         mode = view.stat(target).st_mode
     except OSError:
@@ -133,7 +126,3 @@ def _look_at_target(view: TreeView, target: str, is_directory: bool, where: str,
     if view.listdir(target):
         warnings.append(f"{where}: the image's files below {target} are masked by a volume")
     return False
-
-
-def _clean(path: str) -> str:
-    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))

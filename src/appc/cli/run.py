@@ -1,0 +1,48 @@
+"""`appc run`: prepare a pod and run it."""
+
+from __future__ import annotations
+
+import sys
+
+from appc.cli.options import Args, Operand, Option, Verb
+from appc.cli.pod_options import APP_OPTIONS, EXCLUSIVE, POD_OPTIONS, Warnings, request, save_uuid
+from appc.executor import launch
+from appc.executor.prepare import prepare
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.cli.context import Context
+
+VERB = Verb(
+    "run",
+    "run images as a pod",
+    description=(
+        "Runs the images together in one pod: they share its network, processes, IPC and hostname, each in a root of "
+        "its own. Without --detach the pod's output comes here, Ctrl-C stops it, and the exit status is that of the "
+        "first app that failed (128+N when signal N ended it), else 0. Arguments after -- are appended to the image's "
+        "command; --- begins the next image."
+    ),
+    options=(*POD_OPTIONS, Option("--detach", "-d", help="return when all apps run, and print the pod's UUID")),
+    app_options=APP_OPTIONS,
+    operands=(Operand("image", count="*", complete="image", help="any IMAGE form; see appc(1)"),),
+    exclusive=(*EXCLUSIVE, ("--detach", "--interactive")),
+    examples=(
+        ("appc run example.com/worker:1.0 --memory 256Mi -- --queue mail", "one app with a limit and arguments"),
+        ("appc run --volume data,kind=empty db.aci --- web.aci --env DB=/data/socket", "two apps that share a volume"),
+    ),
+)
+
+
+def run(args: Args, context: Context) -> int:
+    """In the foreground this process becomes the pod's keeper and never returns."""
+    warnings = Warnings(context)
+    prepared = prepare(context.root, context.config, request(args), warnings.found)
+    save_uuid(args.uuid_file_save, prepared.pod)
+    if not args.detach:
+        launch.replace_process(prepared, context.state, warnings.say)
+    try:
+        launch.launch(prepared, context.state)
+    finally:
+        warnings.say()
+    sys.stdout.write(f"{prepared.pod.uuid}\n")
+    return 0

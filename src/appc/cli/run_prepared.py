@@ -1,0 +1,37 @@
+"""`appc run-prepared`: run a pod that `appc prepare` made."""
+
+from __future__ import annotations
+
+import sys
+
+from appc.cli.options import Args, Operand, Option, Verb
+from appc.cli.pod_options import Warnings
+from appc.executor import launch
+from appc.executor.prepare import load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.cli.context import Context
+
+VERB = Verb(
+    "run-prepared",
+    "run a prepared pod",
+    description="Runs the pod once. Of several that try at the same time one wins; the others say so.",
+    options=(Option("--detach", "-d", help="return when all apps run, and print the pod's UUID"),),
+    operands=(Operand("uuid", complete="pod", help="any unique beginning of it"),),
+)
+
+
+def run(args: Args, context: Context) -> int:
+    """In the foreground this process becomes the pod's keeper and never returns."""
+    prepared = load(context.root, args.uuid)
+    warnings = Warnings(context)
+    prepared.warnings = warnings.found
+    if not args.detach:
+        launch.replace_process(prepared, context.state, warnings.say)
+    try:
+        launch.launch(prepared, context.state)
+    finally:
+        warnings.say()
+    sys.stdout.write(f"{prepared.pod.uuid}\n")
+    return 0

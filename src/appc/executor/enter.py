@@ -1,0 +1,61 @@
+"""A command beside a running app: the app's namespaces, groups, user, capabilities and filter."""
+
+from __future__ import annotations
+
+from appc.errors import ProgramNotFound
+from appc.executor import control
+from appc.executor.launch import environment
+from appc.formats import convert
+from appc.host import cgroups, probe
+from appc.host.seccomp import filter_bytes
+from appc.images.view import TreeView
+from appc.launch import spawn
+from appc.plan import wire
+from appc.plan.compile_pod import compile_enter
+from appc.plan.compile_seccomp import seccomp_for_launch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from appc.pods.layout import Pod
+
+SHELLS = ("/bin/bash", "/bin/sh")
+
+
+def enter(pod: Pod, app: str, command: tuple[str, ...], tty: bool) -> NoReturn:
+    """Become the keeper of `command` in the surroundings of `app`; its status becomes ours.
+
+    Without a command the first shell the image has is run. Raises AppcError when the app is not running.
+    """
+    pid = control.app_pid(pod, app)
+    facts = probe.facts()
+    config: dict[str, Any] = convert.enter_config(
+        pod.read_json(f"config/{app}"), command or (_shell(f"/proc/{pid}/root"),), terminal=tty
+    )
+    section = config["linux"].get("seccomp")
+    seccomp = None
+    if section:
+        wanted = seccomp_for_launch(section, config["process"].get("noNewPrivileges", False))
+        seccomp = filter_bytes(wanted, f"{pod.root}/cache/seccomp", facts.machine)
+    plan = compile_enter(
+        config,
+        name=app,
+        pid=pid,
+        facts=facts,
+        cgroups=cgroups.of_process(pid, facts),
+        seccomp=seccomp,
+        streams=("tty", "tty", "tty") if tty else ("inherit", "inherit", "inherit"),
+    )
+    spawn.replace_process(wire.encode(plan), None, environment())
+
+
+def _shell(root: str) -> str:
+    view = TreeView((root,))
+    for shell in SHELLS:
+        try:
+            view.stat(shell)
+        except OSError:
+            continue
+        return shell
+    raise ProgramNotFound("the app's root has no shell", "enter", "give the command to run: appc enter UUID PROGRAM")

@@ -1,0 +1,61 @@
+"""What became of each isolator, from the two who know: the converter and the kernel's control groups.
+
+ace.md, "Isolators": an executor must make known which isolators were ignored, enforced or modified.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ENFORCED, MODIFIED, IGNORED = "enforced", "modified", "ignored"
+_WORSE = (ENFORCED, MODIFIED, IGNORED)
+
+# The isolators behind the fields of OCI's linux.resources that they are turned into.
+_FIELDS = {
+    "memory": ("resource/memory",),
+    "cpu": ("resource/cpu", "os/linux/cpu-shares"),
+    "blockIO": ("resource/block-bandwidth", "resource/block-iops"),
+}
+_DEVICES = "devices"
+
+
+class Row:
+    """One isolator's outcome in one scope: an app's name, or "" for the pod."""
+
+    __slots__ = ("name", "reason", "scope", "state")
+
+    def __init__(self, scope: str, name: str, state: str, reason: str) -> None:
+        self.scope = scope
+        self.name = name
+        self.state = state
+        self.reason = reason
+
+    @property
+    def where(self) -> str:
+        """The scope in words."""
+        return f"app {self.scope}" if self.scope else "pod"
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the row as `status --format json` shows it."""
+        return {"scope": self.scope or "pod", "name": self.name, "outcome": self.state, "reason": self.reason}
+
+
+def combine(rows: Iterable[Row], fields: Iterable[tuple[str, str, str, str]]) -> list[Row]:
+    """Return `rows` with what the control groups say of their `fields` (scope, field, state, reason) taken in.
+
+    A field the kernel did not take worsens the isolator it came from. The device rules every app has
+    come from no isolator; they get a row of their own when they could not be enforced.
+    """
+    combined = [Row(row.scope, row.name, row.state, row.reason) for row in rows]
+    for scope, field, state, reason in fields:
+        if field == _DEVICES:
+            if state != ENFORCED:
+                combined.append(Row(scope, "appc/devices", state, reason))
+            continue
+        for row in combined:
+            concerned = row.scope == scope and row.name in _FIELDS.get(field.partition(".")[0], ())
+            if concerned and _WORSE.index(state) > _WORSE.index(row.state):
+                row.state, row.reason = state, reason
+    return combined
