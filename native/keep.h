@@ -1,0 +1,175 @@
+/* appc-keep: the pod's keeper, outside the containers. One thread, one poll loop; every op of its
+ * track that waits, waits in that loop, so that logs, exits and signals are served meanwhile. */
+#ifndef APPC_KEEP_H
+#define APPC_KEEP_H
+
+#include "report.h"
+#include "wire.h"
+
+#include <sys/types.h>
+
+#define KEEP_MAX_TASKS 1024
+
+enum role { ROLE_INIT, ROLE_APP, ROLE_HANDLER, ROLE_POST_STOP, ROLE_EXECUTE };
+
+enum phase {
+	DECLARED, /* not started */
+	BUILDING, /* performs its track */
+	HELD,     /* an app whose root is built waits at `sync start` */
+	RELEASED, /* goes on towards exec */
+	RUNNING,  /* past exec, or PID 1 past READY */
+	ENDED,
+};
+
+enum post_stop { POST_NONE, POST_PENDING, POST_DONE, POST_SKIPPED };
+
+/* A child that performs a track. */
+struct task {
+	enum role role;
+	enum phase phase;
+	const char *app; /* the app it is or serves; "" for others */
+	const struct wire_track *track;
+	const char *log;
+	pid_t pid;
+	int report;          /* socket, -1 once it said all */
+	int mnt;             /* an app's mount namespace, -1 */
+	bool tty;            /* its console goes to a terminal */
+	bool failed;         /* an op of its track did */
+	bool ran;            /* got past exec */
+	bool timed_out;
+	int status;          /* of waitpid(2) */
+	uint64_t timeout;    /* ms, 0 = none */
+	uint64_t deadline;   /* ms of the monotonic clock, 0 = none */
+	uint64_t started, ended; /* ns since the epoch */
+	enum post_stop post; /* of an app */
+	int post_status;
+};
+
+enum stop { STOP_NO, STOP_TERM, STOP_KILL };
+
+struct keeper {
+	int init_fd, plan_fd, pod, lock, report, null;
+	int own_pid, own_net, own_mnt;  /* the keeper's namespaces, -1 until needed */
+	int ns[CHILD_NAMESPACES];       /* the pod's */
+	bool foreground;                /* it has its caller's terminal and session */
+	struct wire_plan plan;
+	const struct wire_track *track; /* being performed, and the index of the op */
+	uint32_t index;
+	struct task task[KEEP_MAX_TASKS];
+	size_t tasks;
+	struct task *init;
+	bool ready;                     /* what was to be started has been */
+	enum stop stop;
+	int signals, signal; /* how many asked for an end, and the first of them */
+	uint64_t kill_at;               /* ms, when stopping turns to killing */
+	uint64_t grace;                 /* ms */
+	uint64_t log_size, log_files;
+	size_t apps;                    /* in the plan */
+	int status;                     /* of the first app that failed */
+	struct {
+		bool set;
+		const char *track;
+		uint32_t index;
+		int error;
+	} failure;
+};
+
+extern struct keeper keep;
+
+/* keep_main.c */
+void keep_fail(const char *track, uint32_t index, int error);
+void keep_warn(const char *track, uint32_t index, int error);
+
+/* keep_watch.c: the loop. */
+typedef void (*watcher)(void *owner, short events);
+int watch_add(int fd, short events, watcher call, void *owner); /* 0 or an errno */
+void watch_set(int fd, short events);                          /* 0 pauses */
+void watch_drop(int fd);
+void watch_step(uint64_t deadline); /* one round, at the latest until `deadline` (0 = none) */
+int watch_signals(void);
+
+/* keep_time.c */
+uint64_t now_ms(void);
+uint64_t now_ns(void);                      /* since the epoch */
+uint64_t earlier(uint64_t a, uint64_t b);   /* of two deadlines, 0 = none */
+
+/* keep_text.c: text in a buffer; what does not fit is left out. */
+struct text {
+	char bytes[512];
+	size_t used;
+};
+void text_add(struct text *text, const char *word);
+void text_number(struct text *text, uint64_t number);
+void text_pair(struct text *text, const char *key, uint64_t number); /* a line "KEY=NUMBER" */
+
+/* keep_spawn.c */
+int high_fd(int fd); /* moves a descriptor out of the way of a child's numbers; closes `fd` */
+int spawn_task(struct task *task, int flags, const int stdio[3]);       /* 0 or an errno */
+pid_t spawn_helper(const struct wire_arg *argv, bool detached);         /* -1 and errno */
+int open_ns(pid_t pid, const char *kind, int *fd);
+
+/* keep_task.c */
+struct task *task_new(enum role role, const char *app, const char *track); /* NULL: errno */
+struct task *task_app(const char *name);
+void task_ready(void *task, short events); /* the watcher of its report socket */
+void task_reap(void);
+void task_expire(uint64_t now);
+uint64_t task_deadline(void);
+int task_wait(struct task *task, enum phase phase, uint64_t timeout); /* 0 or an errno */
+int task_exit_status(const struct task *task);
+void task_kill(struct task *task, int signal_number);
+bool init_lives(void); /* or the pod has none; else no process can be added to the pod */
+
+/* keep_stop.c */
+void stop_request(int signal_number);
+void stop_expire(uint64_t now);
+void stop_all(void);       /* at once */
+bool pod_over(void);       /* every app and its post-stop handlers have ended */
+void pod_end(void);        /* ends whatever is left, PID 1 last */
+void app_ended(struct task *app);
+void post_stop_ended(struct task *handler);
+
+/* keep_stream.c */
+struct stdio {
+	const char *mode[3], *log;
+};
+int stdio_open(const struct stdio *stdio, const char *app, int fds[3], bool *tty); /* 0 or an errno */
+void stdio_close(int fds[3]);     /* the child's ends, once it has them */
+int stream_add(int fd, const char *app, const char *log, int source, int copy); /* 0 or an errno */
+void stream_catch_up(void);       /* reads what has been written already */
+void stream_drain(void);          /* likewise, then closes all; waits for slow readers of our output */
+
+/* keep_log.c: files of entries "TIME stdout|stderr F|P TEXT", as the CRI has them. */
+struct logfile;
+struct logfile *log_open(const char *path); /* below the pod directory; NULL: errno */
+void log_write(struct logfile *log, int source, const char *data, size_t size);
+
+/* keep_tty.c */
+void tty_attach(struct task *task, int master);
+void tty_resize(void);
+void tty_restore(void);
+
+/* keep_listen.c */
+int listen_add(const char *address, uint64_t port, const char *service, const struct wire_arg *argv);
+void listen_expire(uint64_t now);
+uint64_t listen_deadline(void);
+void listen_helper_ended(pid_t pid);
+
+/* keep_status.c */
+void status_keeper(void);
+void status_app(const struct task *app);
+void status_failure(void);
+void status_warning(const char *track, uint32_t index, int error);
+void tell(const char *word, const char *track, const uint32_t *numbers, size_t count);
+
+/* keep_launch.c */
+int task_start_handler(struct task *task); /* 0 or an errno */
+
+/* The ops: each returns 0 or an errno. */
+#define INSIDE(id, name, kinds)
+#define OUTSIDE(id, name, kinds) int keep_##id(const struct wire_op *op);
+#include "ops.def"
+#undef INSIDE
+#undef OUTSIDE
+
+#endif

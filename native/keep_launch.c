@@ -1,0 +1,248 @@
+/* The ops that bring a pod up. */
+#define _GNU_SOURCE
+#include "keep.h"
+#include "kernel.h"
+#include "mountfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A child that takes longer to build its root hangs on something that will not come. */
+#define LAUNCH_TIMEOUT 120000
+
+int keep_mount_namespace(const struct wire_op *op)
+{
+	int error = open_ns(0, "mnt", &keep.own_mnt);
+
+	(void)op;
+	if (error != 0)
+		return error;
+	if (unshare(CLONE_NEWNS) < 0)
+		return errno;
+	return mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ? errno : 0;
+}
+
+int keep_tmpfs(const struct wire_op *op)
+{
+	const char *path = op->args[0].p;
+	int at, tree, error = 0;
+
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return errno;
+	at = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (at < 0)
+		return errno;
+	tree = mountfs_new("tmpfs", "appc", &op->args[1], K_MOUNT_ATTR_NOSUID | K_MOUNT_ATTR_NODEV);
+	if (tree < 0 || k_move_mount(tree, at) < 0)
+		error = errno;
+	if (tree >= 0)
+		close(tree);
+	close(at);
+	return error;
+}
+
+static const char *const ns_names[CHILD_NAMESPACES] = {"net", "ipc", "uts", "mnt", "pid", "user", "cgroup", "time"};
+static const int ns_flags[CHILD_NAMESPACES] = CHILD_NAMESPACE_FLAGS;
+
+int keep_init(const struct wire_op *op)
+{
+	int flags = (int)op->args[0].n;
+	int stdio[3] = {keep.null, keep.null, keep.null};
+	struct task *task;
+	int error;
+
+	if (op->args[0].n > INT32_MAX || keep.init != NULL)
+		return EINVAL;
+	task = task_new(ROLE_INIT, "", op->args[1].p);
+	if (task == NULL)
+		return errno;
+	error = spawn_task(task, flags, stdio);
+	if (error != 0)
+		return error;
+	keep.init = task;
+	error = task_wait(task, RUNNING, LAUNCH_TIMEOUT);
+	/* Its mounts are its own: each app has a mount namespace for itself. */
+	flags &= ~CLONE_NEWNS;
+	for (int i = 0; i < CHILD_NAMESPACES && error == 0; i++)
+		if ((flags & ns_flags[i]) != 0 && keep.ns[i] < 0)
+			error = open_ns(task->pid, ns_names[i], &keep.ns[i]);
+	return error;
+}
+
+int keep_adopt(const struct wire_op *op)
+{
+	for (int i = 0; i < CHILD_NAMESPACES; i++) {
+		if (op->args[0].n != (uint64_t)ns_flags[i])
+			continue;
+		if (keep.ns[i] >= 0)
+			close(keep.ns[i]);
+		keep.ns[i] = high_fd(open(op->args[1].p, O_RDONLY | O_CLOEXEC));
+		return keep.ns[i] < 0 ? errno : 0;
+	}
+	return EINVAL;
+}
+
+int keep_listen(const struct wire_op *op)
+{
+	return listen_add(op->args[0].p, op->args[1].n, op->args[2].p, &op->args[3]);
+}
+
+static int spawn_with(struct task *task, const struct stdio *stdio)
+{
+	int fds[3];
+	int error = stdio_open(stdio, task->app, fds, &task->tty);
+
+	if (error != 0)
+		return error;
+	task->log = stdio->log;
+	error = spawn_task(task, 0, fds);
+	stdio_close(fds);
+	return error;
+}
+
+static bool plain_name(const char *name)
+{
+	return name[0] != '\0' && name[0] != '.' && strchr(name, '/') == NULL && strlen(name) < 256;
+}
+
+int keep_app(const struct wire_op *op)
+{
+	struct stdio stdio = {.mode = {op->args[2].p, op->args[3].p, op->args[4].p}, .log = op->args[5].p};
+	struct task *task;
+	int error;
+
+	/* The name becomes the one of a status file. */
+	if (!plain_name(op->args[0].p) || strcmp(op->args[0].p, "keeper") == 0 || task_app(op->args[0].p) != NULL)
+		return EINVAL;
+	task = task_new(ROLE_APP, op->args[0].p, op->args[1].p);
+	if (task == NULL)
+		return errno;
+	error = spawn_with(task, &stdio);
+	if (error == 0)
+		error = task_wait(task, HELD, LAUNCH_TIMEOUT);
+	return error != 0 ? error : open_ns(task->pid, "mnt", &task->mnt);
+}
+
+int task_start_handler(struct task *task)
+{
+	const char *output = task->log[0] == '\0' ? "null" : "log";
+	struct stdio stdio = {.mode = {"null", output, output}, .log = task->log};
+
+	return spawn_with(task, &stdio);
+}
+
+static int declare(enum role role, const struct wire_op *op, struct task **handler)
+{
+	struct task *app = task_app(op->args[0].p);
+	struct task *task;
+
+	if (app == NULL)
+		return EINVAL;
+	task = task_new(role, app->app, op->args[1].p);
+	if (task == NULL)
+		return errno;
+	task->log = op->args[2].p;
+	task->timeout = op->args[3].n;
+	task->mnt = app->mnt;
+	*handler = task;
+	return 0;
+}
+
+int keep_handler(const struct wire_op *op)
+{
+	struct task *task = NULL;
+	int error = declare(ROLE_HANDLER, op, &task);
+	uint32_t status;
+
+	if (error == 0)
+		error = task_start_handler(task);
+	if (error == 0)
+		error = task_wait(task, ENDED, 0);
+	if (error != 0)
+		return error;
+	stream_catch_up();
+	status = (uint32_t)task_exit_status(task);
+	tell("handler", task->app, &status, 1);
+	if (task->timed_out)
+		return ETIMEDOUT;
+	return status == 0 ? 0 : ECHILD;
+}
+
+int keep_post_stop(const struct wire_op *op)
+{
+	struct task *task = NULL;
+	int error = declare(ROLE_POST_STOP, op, &task);
+
+	if (error == 0)
+		task_app(task->app)->post = POST_PENDING;
+	return error;
+}
+
+int keep_start(const struct wire_op *op)
+{
+	struct task *task = task_app(op->args[0].p);
+	char go = 1;
+	int error;
+
+	if (task == NULL)
+		return EINVAL;
+	if (keep.stop != STOP_NO)
+		return EINTR;
+	if (task->phase != HELD)
+		return ECONNRESET;
+	task->phase = RELEASED;
+	task->started = now_ns();
+	if (send(task->report, &go, 1, MSG_NOSIGNAL) != 1)
+		return ECONNRESET;
+	error = task_wait(task, RUNNING, LAUNCH_TIMEOUT);
+	/* It may have run and ended at once. */
+	if (error != 0 && !task->ran)
+		return error;
+	if (task->phase == RUNNING)
+		status_app(task);
+	return 0;
+}
+
+int keep_ready(const struct wire_op *op)
+{
+	(void)op;
+	keep.ready = true;
+	status_keeper();
+	tell("ready", NULL, NULL, 0);
+	if (keep.report >= 0)
+		close(keep.report);
+	keep.report = -1;
+	return 0;
+}
+
+int keep_supervise(const struct wire_op *op)
+{
+	/* Its arguments are known from the start: they hold for a launch that is stopped, too. */
+	(void)op;
+	while (!pod_over())
+		watch_step(0);
+	return 0;
+}
+
+int keep_execute(const struct wire_op *op)
+{
+	struct stdio stdio = {.mode = {op->args[1].p, op->args[2].p, op->args[3].p}, .log = ""};
+	struct task *task = task_new(ROLE_EXECUTE, "", op->args[0].p);
+	int error;
+
+	if (task == NULL)
+		return errno;
+	keep.ready = true;
+	error = spawn_with(task, &stdio);
+	if (error == 0)
+		error = task_wait(task, ENDED, 0);
+	if (error == 0)
+		keep.status = task_exit_status(task);
+	return error;
+}

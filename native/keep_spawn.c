@@ -1,0 +1,155 @@
+/* Starting children: appc-init inside the pod, helpers outside. */
+#define _GNU_SOURCE
+#include "keep.h"
+#include "kernel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* Above every number a child knows, so that placing one descriptor never covers another. */
+#define HIGH 64
+
+enum { NS_MNT = 3, NS_PID = 4 };
+
+int high_fd(int fd)
+{
+	int moved, error;
+
+	if (fd < 0)
+		return fd;
+	moved = fcntl(fd, F_DUPFD_CLOEXEC, HIGH);
+	error = errno;
+	close(fd);
+	errno = error;
+	return moved;
+}
+
+static void place(int fd, int number)
+{
+	if (fd >= 0 && fd != number && dup2(fd, number) < 0)
+		_exit(127);
+}
+
+static _Noreturn void become_init(const struct task *task, int report, const int stdio[3])
+{
+	const char *argv[] = {"appc-init", task->track->name, NULL};
+	char *empty[] = {NULL};
+	struct report packet = {.kind = REPORT_FAIL, .index = REPORT_NO_OP};
+
+	/* Until the track sets its own: the child never outlives its keeper. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setsid();
+	for (int i = 0; i < 3; i++)
+		place(stdio[i], i);
+	for (int number = CHILD_REPORT; number < CHILD_NS + CHILD_NAMESPACES; number++)
+		close(number);
+	place(report, CHILD_REPORT);
+	place(keep.plan_fd, CHILD_PLAN);
+	if (task->role == ROLE_INIT)
+		place(keep.lock, CHILD_LOCK);
+	for (int i = 0; i < CHILD_NAMESPACES; i++)
+		place(i == NS_MNT && task->mnt >= 0 ? task->mnt : keep.ns[i], CHILD_NS + i);
+	syscall(SYS_execveat, keep.init_fd, "", argv, empty, K_AT_EMPTY_PATH);
+	packet.error = (uint32_t)errno;
+	send(CHILD_REPORT, &packet, sizeof packet, MSG_NOSIGNAL);
+	_exit(127);
+}
+
+/* A process id namespace is entered by the children that follow, so it is left again at once. */
+static int clone_into_pod(int flags, pid_t *pid)
+{
+	bool inside = keep.ns[NS_PID] >= 0;
+	int error = 0;
+
+	if (inside && setns(keep.ns[NS_PID], CLONE_NEWPID) < 0)
+		return errno;
+	*pid = (pid_t)syscall(SYS_clone, (unsigned long)(flags | SIGCHLD), NULL, NULL, NULL, NULL);
+	if (*pid == 0)
+		return 0;
+	if (*pid < 0)
+		error = errno;
+	if (inside && setns(keep.own_pid, CLONE_NEWPID) < 0)
+		error = errno;
+	return error;
+}
+
+int spawn_task(struct task *task, int flags, const int stdio[3])
+{
+	int pair[2], error;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return errno;
+	pair[1] = high_fd(pair[1]);
+	fcntl(pair[0], F_SETFL, O_NONBLOCK);
+	error = pair[1] < 0 ? errno : clone_into_pod(flags, &task->pid);
+	if (error == 0 && task->pid == 0)
+		become_init(task, pair[1], stdio);
+	if (pair[1] >= 0)
+		close(pair[1]);
+	if (error != 0) {
+		close(pair[0]);
+		return error;
+	}
+	task->report = pair[0];
+	task->phase = BUILDING;
+	task->started = now_ns();
+	task->deadline = task->timeout == 0 ? 0 : now_ms() + task->timeout;
+	error = watch_add(task->report, POLLIN, task_ready, task);
+	if (error != 0)
+		task_kill(task, SIGKILL);
+	return error;
+}
+
+static _Noreturn void become_helper(const struct wire_arg *list, bool detached)
+{
+	const char *argv[256];
+
+	/* Not in the keeper's mount namespace: a helper that stays on would keep it, and all that is
+	 * mounted there, alive. */
+	if (keep.own_mnt >= 0 && setns(keep.own_mnt, CLONE_NEWNS) < 0)
+		_exit(127);
+	if (detached) {
+		setsid();
+		for (int fd = 0; fd <= 2; fd++)
+			place(keep.null, fd);
+	}
+	k_close_range(3, ~0U, K_CLOSE_RANGE_CLOEXEC);
+	k_reset_signals();
+	if (wire_list(list, argv, sizeof argv / sizeof argv[0]) && argv[0] != NULL)
+		execve(argv[0], (char *const *)argv, environ);
+	_exit(127);
+}
+
+pid_t spawn_helper(const struct wire_arg *argv, bool detached)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		become_helper(argv, detached);
+	return pid;
+}
+
+int open_ns(pid_t pid, const char *kind, int *fd)
+{
+	struct text path = {.used = 0};
+
+	text_add(&path, "/proc/");
+	if (pid == 0)
+		text_add(&path, "self");
+	else
+		text_number(&path, (uint64_t)pid);
+	text_add(&path, "/ns/");
+	text_add(&path, kind);
+	*fd = high_fd(open(path.bytes, O_RDONLY | O_CLOEXEC));
+	return *fd < 0 ? errno : 0;
+}

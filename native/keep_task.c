@@ -1,0 +1,223 @@
+/* What children report, and how they end. */
+#define _GNU_SOURCE
+#include "keep.h"
+#include "kernel.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct task *task_new(enum role role, const char *app, const char *track)
+{
+	const struct wire_track *found = wire_find(&keep.plan, track);
+	struct task *task;
+
+	if (found == NULL || keep.tasks == KEEP_MAX_TASKS) {
+		errno = found == NULL ? ENOENT : ENFILE;
+		return NULL;
+	}
+	if (!wire_performed(&keep.plan, found, true)) {
+		errno = EINVAL;
+		return NULL;
+	}
+	task = &keep.task[keep.tasks++];
+	*task = (struct task){.role = role, .app = app, .track = found, .log = "", .report = -1, .mnt = -1};
+	return task;
+}
+
+struct task *task_app(const char *name)
+{
+	for (size_t i = 0; i < keep.tasks; i++)
+		if (keep.task[i].role == ROLE_APP && strcmp(keep.task[i].app, name) == 0)
+			return &keep.task[i];
+	return NULL;
+}
+
+void task_kill(struct task *task, int signal_number)
+{
+	/* Not reaped yet, so the number is still this child's. */
+	if (task->pid > 0 && task->phase != DECLARED && task->phase != ENDED)
+		kill(task->pid, signal_number);
+}
+
+/* A child that does what its plan does not say is not trusted further. */
+static void refuse(struct task *task, uint32_t index)
+{
+	keep_fail(task->track->name, index, EPROTO);
+	task_kill(task, SIGKILL);
+}
+
+static bool at_start(const struct task *task, uint32_t index)
+{
+	struct wire_op op;
+
+	return task->role == ROLE_APP && task->phase == BUILDING && wire_op_at(&keep.plan, task->track, index, &op) &&
+	       op.code == OP_sync && strcmp(op.args[0].p, "start") == 0;
+}
+
+static void packet(struct task *task, const struct report *report, int fd)
+{
+	if (report->index > task->track->ops && report->index != REPORT_NO_OP) {
+		refuse(task, REPORT_NO_OP);
+	} else if (report->kind == REPORT_FAIL) {
+		task->failed = true;
+		/* What fails after the app's end spoils the pod's record, not its launch. */
+		if (task->role == ROLE_POST_STOP)
+			keep_warn(task->track->name, report->index, (int)report->error);
+		else
+			keep_fail(task->track->name, report->index, (int)report->error);
+	} else if (report->kind == REPORT_WARN) {
+		keep_warn(task->track->name, report->index, (int)report->error);
+	} else if (report->kind == REPORT_READY && task->role == ROLE_INIT && task->phase == BUILDING) {
+		task->phase = RUNNING;
+	} else if (report->kind == REPORT_SYNC && at_start(task, report->index)) {
+		task->phase = HELD;
+	} else if (report->kind == REPORT_CONSOLE && task->tty && fd >= 0) {
+		tty_attach(task, fd);
+		return;
+	} else {
+		refuse(task, report->index);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+static bool needs_release(const struct task *task)
+{
+	return task->role == ROLE_INIT || task->role == ROLE_APP;
+}
+
+/* Takes one packet; false when there is none. End of file closes the socket. */
+static bool receive(struct task *task)
+{
+	struct report report;
+	struct iovec part = {.iov_base = &report, .iov_len = sizeof report};
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control};
+	struct cmsghdr *header;
+	ssize_t n = recvmsg(task->report, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	int fd = -1;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	header = n < 0 ? NULL : CMSG_FIRSTHDR(&message);
+	if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+		memcpy(&fd, CMSG_DATA(header), sizeof fd);
+	if (n <= 0) {
+		watch_drop(task->report);
+		close(task->report);
+		task->report = -1;
+		/* The socket closes at exec; a child that died instead is reaped soon. */
+		if (!task->failed && (task->phase == RELEASED || (task->phase == BUILDING && !needs_release(task))))
+			task->phase = RUNNING;
+		return false;
+	}
+	if (n != (ssize_t)sizeof report || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+		if (fd >= 0)
+			close(fd);
+		refuse(task, REPORT_NO_OP);
+		return true;
+	}
+	packet(task, &report, fd);
+	return true;
+}
+
+void task_ready(void *owner, short events)
+{
+	struct task *task = owner;
+
+	(void)events;
+	while (task->report >= 0 && receive(task))
+		;
+}
+
+static void ended(struct task *task, int status)
+{
+	task_ready(task, 0);
+	if (task->report >= 0) {
+		watch_drop(task->report);
+		close(task->report);
+		task->report = -1;
+	}
+	task->ran = task->phase == RUNNING;
+	task->phase = ENDED;
+	task->status = status;
+	task->ended = now_ns();
+	task->deadline = 0;
+	if (task->role == ROLE_APP)
+		app_ended(task);
+	else if (task->role == ROLE_POST_STOP)
+		post_stop_ended(task);
+}
+
+void task_reap(void)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0) {
+		listen_helper_ended(pid);
+		for (size_t i = 0; i < keep.tasks; i++)
+			if (keep.task[i].pid == pid && keep.task[i].phase != ENDED && keep.task[i].phase != DECLARED)
+				ended(&keep.task[i], status);
+	}
+}
+
+int task_exit_status(const struct task *task)
+{
+	return WIFSIGNALED(task->status) ? 128 + WTERMSIG(task->status) : WEXITSTATUS(task->status);
+}
+
+uint64_t task_deadline(void)
+{
+	uint64_t next = 0;
+
+	for (size_t i = 0; i < keep.tasks; i++)
+		next = earlier(next, keep.task[i].deadline);
+	return next;
+}
+
+void task_expire(uint64_t now)
+{
+	for (size_t i = 0; i < keep.tasks; i++) {
+		struct task *task = &keep.task[i];
+
+		if (task->deadline != 0 && now >= task->deadline) {
+			task->deadline = 0;
+			task->timed_out = true;
+			task_kill(task, SIGKILL);
+		}
+	}
+}
+
+int task_wait(struct task *task, enum phase phase, uint64_t timeout)
+{
+	uint64_t deadline = timeout == 0 ? 0 : now_ms() + timeout;
+
+	while (task->phase < phase) {
+		if (keep.stop != STOP_NO || keep.failure.set)
+			return EINTR;
+		if (deadline != 0 && now_ms() >= deadline)
+			return ETIMEDOUT;
+		watch_step(deadline);
+	}
+	/* An end that was not waited for: it did not get as far. */
+	return task->phase == ENDED && phase != ENDED ? ECONNRESET : 0;
+}
+
+bool init_lives(void)
+{
+	struct task *init = keep.init;
+
+	if (init == NULL)
+		return true;
+	/* Its socket closes before its namespace's processes are killed, and it is reaped after them. */
+	task_ready(init, 0);
+	return init->phase == RUNNING && init->report >= 0;
+}

@@ -1,0 +1,149 @@
+/* A root made of an image's trees and the pod's own upper layer. */
+#define _GNU_SOURCE
+#include "kernel.h"
+#include "mountfs.h"
+#include "root.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+enum { TARGET, LOWERS, UPPER, WORK, OPTIONS };
+
+static int set_layer(int fs, const char *key, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int error = 0;
+
+	if (fd < 0)
+		return errno;
+	if (k_fsconfig(fs, K_FSCONFIG_SET_FD, key, NULL, fd) < 0)
+		error = errno;
+	close(fd);
+	return error;
+}
+
+/* Layers by descriptor: no limit on the length of their paths, nothing to escape. */
+static int set_layers(int fs, const struct wire_op *op)
+{
+	const char *at = op->args[LOWERS].p;
+	int error = 0;
+
+	for (uint64_t i = 0; i < op->args[LOWERS].n && error == 0; i++)
+		error = set_layer(fs, "lowerdir+", wire_item(&at));
+	if (op->args[UPPER].n == 0)
+		return error;
+	if (error == 0)
+		error = set_layer(fs, "upperdir", op->args[UPPER].p);
+	return error != 0 ? error : set_layer(fs, "workdir", op->args[WORK].p);
+}
+
+static int overlay_new(const struct wire_op *op, int *mount_fd)
+{
+	int fs = k_fsopen("overlay");
+	int error;
+
+	if (fs < 0)
+		return errno;
+	error = set_layers(fs, op);
+	if (error == 0)
+		error = mountfs_options(fs, &op->args[OPTIONS]);
+	if (error == 0 && k_fsconfig(fs, K_FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		error = errno;
+	if (error == 0 && (*mount_fd = k_fsmount(fs, 0)) < 0)
+		error = errno;
+	close(fs);
+	return error;
+}
+
+/* The data of mount(2): at most a page, in which each layer is /proc/self/fd/N – short, and free
+ * of characters to escape. */
+struct data {
+	char text[4096];
+	size_t used;
+	int layers[500]; /* as many as overlay takes */
+	size_t count;
+	int error;
+};
+
+static void add(struct data *data, const char *text)
+{
+	size_t length = strlen(text);
+
+	if (data->used + length + 1 > sizeof data->text) {
+		data->error = E2BIG;
+		return;
+	}
+	memcpy(data->text + data->used, text, length + 1);
+	data->used += length;
+}
+
+static void add_layer(struct data *data, const char *separator, const char *path)
+{
+	char digits[12];
+	size_t first = sizeof digits - 1;
+	unsigned rest;
+	int fd;
+
+	if (data->error != 0)
+		return;
+	fd = data->count < sizeof data->layers / sizeof data->layers[0] ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (fd < 0) {
+		data->error = errno != 0 ? errno : E2BIG;
+		return;
+	}
+	data->layers[data->count++] = fd;
+	digits[first] = '\0';
+	rest = (unsigned)fd;
+	do
+		digits[--first] = (char)('0' + rest % 10);
+	while ((rest /= 10) != 0);
+	add(data, separator);
+	add(data, "/proc/self/fd/");
+	add(data, digits + first);
+}
+
+/* For kernels before 6.13, whose overlay takes no descriptors. */
+static int overlay_by_mount(struct context *c, const struct wire_op *op)
+{
+	static struct data data;
+	const char *target = op->args[TARGET].p;
+	const char *at = op->args[LOWERS].p;
+	int fd;
+
+	errno = 0;
+	for (uint64_t i = 0; i < op->args[LOWERS].n; i++)
+		add_layer(&data, i == 0 ? "lowerdir=" : ":", wire_item(&at));
+	if (op->args[UPPER].n != 0) {
+		add_layer(&data, ",upperdir=", op->args[UPPER].p);
+		add_layer(&data, ",workdir=", op->args[WORK].p);
+	}
+	at = op->args[OPTIONS].p;
+	for (uint64_t i = 0; i < op->args[OPTIONS].n; i++) {
+		add(&data, ",");
+		add(&data, wire_item(&at));
+	}
+	if (data.error == 0 && mount("overlay", target, "overlay", 0, data.text) < 0)
+		data.error = errno;
+	while (data.count > 0)
+		close(data.layers[--data.count]);
+	if (data.error != 0)
+		return data.error;
+	fd = open(target, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return errno;
+	root_set(c, fd);
+	return 0;
+}
+
+int op_root_overlay(struct context *c, const struct wire_op *op)
+{
+	int mount_fd = -1;
+	int error = overlay_new(op, &mount_fd);
+
+	if (error == EINVAL || error == ENOSYS)
+		return overlay_by_mount(c, op);
+	return error != 0 ? error : become_root(c, mount_fd, op->args[TARGET].p);
+}

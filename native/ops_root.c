@@ -1,0 +1,115 @@
+/* Joining and leaving namespaces, building the root and moving into it. */
+#define _GNU_SOURCE
+#include "kernel.h"
+#include "mountfs.h"
+#include "root.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int op_cgroup(struct context *c, const struct wire_op *op)
+{
+	int dir = open(op->args[0].p, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd, error = 0;
+
+	(void)c;
+	if (dir < 0)
+		return errno;
+	fd = openat(dir, "cgroup.procs", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || write(fd, "0", 1) != 1)
+		error = errno;
+	if (fd >= 0)
+		close(fd);
+	close(dir);
+	return error;
+}
+
+static int open_slash(struct context *c)
+{
+	int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno;
+	root_set(c, fd);
+	return 0;
+}
+
+int op_join(struct context *c, const struct wire_op *op)
+{
+	static const int flags[CHILD_NAMESPACES] = CHILD_NAMESPACE_FLAGS;
+	uint64_t wanted = op->args[0].n;
+
+	for (int i = 0; i < CHILD_NAMESPACES; i++) {
+		if (wanted != (uint64_t)flags[i])
+			continue;
+		if (setns(CHILD_NS + i, flags[i]) < 0)
+			return errno;
+		if (flags[i] != CLONE_NEWNS)
+			return 0;
+		c->pivoted = true;
+		return open_slash(c);
+	}
+	return EINVAL;
+}
+
+int op_unshare(struct context *c, const struct wire_op *op)
+{
+	(void)c;
+	if (op->args[0].n > INT32_MAX)
+		return EINVAL;
+	return unshare((int)op->args[0].n) < 0 ? errno : 0;
+}
+
+int op_propagation(struct context *c, const struct wire_op *op)
+{
+	(void)c;
+	return mount(NULL, "/", NULL, (unsigned long)op->args[0].n, NULL) < 0 ? errno : 0;
+}
+
+int become_root(struct context *c, int mount, const char *target)
+{
+	int at = open(target, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int error = 0;
+
+	if (at < 0 || k_move_mount(mount, at) < 0)
+		error = errno;
+	if (at >= 0)
+		close(at);
+	if (error != 0)
+		close(mount);
+	else
+		root_set(c, mount);
+	return error;
+}
+
+int op_root_bind(struct context *c, const struct wire_op *op)
+{
+	int tree = k_open_tree(AT_FDCWD, op->args[0].p, K_OPEN_TREE_CLONE | K_AT_RECURSIVE);
+
+	return tree < 0 ? errno : become_root(c, tree, op->args[0].p);
+}
+
+int op_root_tmpfs(struct context *c, const struct wire_op *op)
+{
+	int mount_fd = mountfs_new("tmpfs", "appc", &op->args[1], 0);
+
+	return mount_fd < 0 ? errno : become_root(c, mount_fd, op->args[0].p);
+}
+
+int op_pivot(struct context *c, const struct wire_op *op)
+{
+	(void)op;
+	if (c->root < 0 || c->pivoted)
+		return EBADF;
+	if (fchdir(c->root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
+		return errno;
+	if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+		return errno;
+	c->pivoted = true;
+	return open_slash(c);
+}

@@ -1,0 +1,26 @@
+/* appc-probe: runs inside containers in tests and tells what it finds there. */
+#ifndef APPC_PROBE_H
+#define APPC_PROBE_H
+
+/* probe_report.c: lines "key=value" about the process and its surroundings. */
+void report(int argc, char **argv);
+void report_mounts(void);
+
+/* probe_load.c */
+void use_memory(long mib);
+void fork_many(long count);
+void leave_orphan(double seconds);
+void spin(double seconds);
+
+/* probe_files.c: each prints its result, or "NAME: errno N (text)". */
+void show_file(const char *path);
+void show_status(const char *path);
+void show_link(const char *path);
+void list_directory(const char *path);
+void write_file(const char *path, const char *text);
+void complain(const char *name);
+void talk_to(const char *host, const char *port);
+
+void nap(double seconds);
+
+#endif
