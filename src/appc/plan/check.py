@@ -1,0 +1,230 @@
+"""The order law: what every plan must obey, whoever made it.
+
+A plan that breaks it would leave a privilege, a path of the host or a namespace where an app could
+use it, so it is refused as a whole. The law says nothing about what a container should look like.
+"""
+
+from __future__ import annotations
+
+from appc.errors import LaunchError
+from appc.plan.constants import CLONE_NEWCGROUP, CLONE_NEWNS
+from appc.plan.ops import INSIDE, TABLE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from appc.plan.ops import Op, Plan, Track
+
+# The tracks the keeper performs itself: the pod's life, its end, and what else is done when it could not start.
+KEEPER, TEARDOWN, FAILURE = "keeper", "teardown", "failure"
+
+_PERFORMER = {name: performer for name, _, performer in TABLE}
+_ROOTS = ("root-overlay", "root-bind", "root-tmpfs")
+_BUILDING = ("mkdir", "file", "remove", "symlink", "mknod", "mount", "bind", "attributes", "mask", "console")
+_ENDS = ("exec", "reap")
+# At most one of each, in this order. `caps`, `no-new-privs` and `seccomp` have laws of their own.
+_SEQUENCE = ("pivot", "sync", "bounding", "ids", "death-signal", *_ENDS)
+_ONCE = (*_SEQUENCE, *_ROOTS, "no-new-privs", "seccomp", "chdir", "console", "keyring", "oom-score-adj", "umask")
+# What may follow the bounding set: nothing that opens a path, but to walk to the working directory.
+_LAST = ("bounding", "ids", "chdir", "death-signal", "caps", "no-new-privs", "seccomp", *_ENDS)
+# Op that starts a track → (index of the argument that names it, whether the keeper waits for its `sync start`).
+_STARTERS = {
+    "init": (1, False),
+    "app": (1, True),
+    "handler": (1, False),
+    "post-stop": (1, False),
+    "execute": (0, False),
+}
+_PHASES = ("mount-namespace", "tmpfs", "adopt", "init", "listen", "app", "start", "ready", "supervise")
+_END_OPS = ("rmdir-cgroup", "record", "rename-phase", "finish")
+
+
+def check(plan: Plan) -> None:
+    """Raise LaunchError, naming track and op, when `plan` breaks the order law."""
+    names = [track.name for track in plan.tracks]
+    if len(set(names)) != len(names):
+        raise LaunchError("has two tracks of one name", "plan")
+    if KEEPER not in names:
+        raise LaunchError("has no keeper track", "plan")
+    started = _check_keeper(plan.track(KEEPER))
+    for track in plan.tracks:
+        if track.name in (TEARDOWN, FAILURE):
+            _check_end(track)
+        elif track.name != KEEPER:
+            if track.name not in started:
+                raise LaunchError("nobody performs this track", track.name)
+            _check_inside(track, started.pop(track.name))
+    for name, op in started.items():
+        raise LaunchError(f"starts a track that does not exist: {name}", f"{KEEPER} {op.name}")
+
+
+def _check_inside(track: Track, starter: Op) -> None:
+    first, positions = _positions(track, INSIDE)
+    where = track.name
+    if not track.ops or track.ops[-1].name not in _ENDS:
+        raise LaunchError("does not end with exec or reap", where)
+    if (track.ops[-1].name == "reap") != (starter.name == "init"):
+        raise LaunchError(f"cannot be started by {starter.name}: it ends with {track.ops[-1].name}", where)
+    if ("sync" in first) != _STARTERS[starter.name][1]:
+        raise LaunchError(f"{starter.name} and the track's sync do not belong together", where)
+    for name in _ONCE:
+        if len(positions.get(name, ())) > 1:
+            raise LaunchError(f"{name} is done twice", f"{where}[{positions[name][1]}]")
+    _ordered(track, _SEQUENCE)
+    _check_root(track, first)
+    if "bounding" not in first or "caps" not in first:
+        raise LaunchError("keeps capabilities: bounding and caps are needed", where)
+    if "exec" in first and ("ids" not in first or "chdir" not in first):
+        raise LaunchError("executes without ids and chdir", where)
+    for index in range(first["bounding"], len(track.ops)):
+        if track.ops[index].name not in _LAST:
+            raise LaunchError("comes after the bounding set was dropped", f"{where}[{index}] {track.ops[index].name}")
+    for index in positions.get("label", ()):
+        _before(where, "label", index, "bounding", first["bounding"])
+    _check_privileges(track, first, positions)
+
+
+def _check_root(track: Track, first: dict[str, int]) -> None:
+    """Paths are resolved in a root; the host's are named only before it is built or joined."""
+    where = track.name
+    joined = unshared = None
+    for index, op in enumerate(track.ops):
+        if op.name == "join" and op.args[0] == CLONE_NEWNS:
+            joined = index
+        if op.name == "unshare" and isinstance(op.args[0], int) and op.args[0] & CLONE_NEWNS:
+            unshared = index
+    roots = [first[name] for name in _ROOTS if name in first]
+    if len(roots) > 1 or (roots and joined is not None):
+        raise LaunchError("has more than one root", where)
+    if not roots and joined is None:
+        raise LaunchError("would run in the host's root: no root is built or joined", where)
+    if roots and "pivot" not in first:
+        raise LaunchError("would run in the host's root: no pivot", where)
+    entered = roots[0] if roots else joined or 0
+    if roots:
+        _before(where, track.ops[roots[0]].name, roots[0], "pivot", first["pivot"])
+        if track.ops[-1].name == "exec" and (unshared is None or unshared > roots[0]):
+            raise LaunchError("builds a root in its keeper's mount namespace", f"{where}[{roots[0]}]")
+    elif "pivot" in first:
+        raise LaunchError("pivots without a root", f"{where}[{first['pivot']}]")
+    for index, op in enumerate(track.ops):
+        if op.name in _BUILDING and index < entered:
+            raise LaunchError("comes before the root it works in", f"{where}[{index}] {op.name}")
+        if op.name in ("cgroup", "join") and index > entered:
+            raise LaunchError("comes after the root: its path was the host's", f"{where}[{index}] {op.name}")
+        if op.name == "mask" and "pivot" in first and index > first["pivot"]:
+            raise LaunchError("comes after the pivot, when the host's null device is gone", f"{where}[{index}] mask")
+        if op.name == "cgroup" and _leaves_cgroup(track.ops[:index]):
+            raise LaunchError("comes after its cgroup namespace was made", f"{where}[{index}] cgroup")
+
+
+def _leaves_cgroup(ops: Iterable[Op]) -> bool:
+    return any(op.name == "unshare" and isinstance(op.args[0], int) and op.args[0] & CLONE_NEWCGROUP for op in ops)
+
+
+def _check_privileges(track: Track, first: dict[str, int], positions: dict[str, list[int]]) -> None:
+    """The tail: with no_new_privs caps, flag, filter; without it filter, caps; then nothing but exec or reap."""
+    where, end = track.name, len(track.ops) - 1
+    identity = first.get("ids", first["bounding"])
+    caps, flag, seccomp = positions["caps"], first.get("no-new-privs"), first.get("seccomp")
+    _before(where, "ids" if "ids" in first else "bounding", identity, "caps", caps[0])
+    # Before a filter loaded without no_new_privs, effective capabilities may have to be raised once.
+    allowed = 2 if flag is None and seccomp is not None else 1
+    if len(caps) > allowed:
+        raise LaunchError("capabilities are set more often than needed", f"{where}[{caps[-1]}] caps")
+    if "chdir" in first and seccomp is not None:
+        _before(where, "chdir", first["chdir"], "seccomp", seccomp)
+    if flag is not None:
+        _before(where, "caps", caps[0], "no-new-privs", flag)
+        expected = flag if seccomp is None else seccomp
+        if seccomp is not None:
+            _before(where, "no-new-privs", flag, "seccomp", seccomp)
+    else:
+        expected = caps[-1]
+        if seccomp is not None:
+            _before(where, "ids", identity, "seccomp", seccomp)
+            _before(where, "seccomp", seccomp, "the last caps", caps[-1])
+            if len(caps) > 1:
+                _before(where, "the first caps", caps[0], "seccomp", seccomp)
+    if expected != end - 1:
+        raise LaunchError(
+            f"must be the last step before {track.ops[end].name}", f"{where}[{expected}] {track.ops[expected].name}"
+        )
+
+
+def _check_keeper(track: Track) -> dict[str, Op]:
+    """Check the keeper's track; return track name → the op that starts it."""
+    first, positions = _positions(track, "keep")
+    started: dict[str, Op] = {}
+    apps: list[str] = []
+    running: list[str] = []
+    for index, op in enumerate(track.ops):
+        where = f"{track.name}[{index}] {op.name}"
+        if op.name in _END_OPS:
+            raise LaunchError("belongs into the teardown track", where)
+        if op.name in _STARTERS:
+            name = str(op.args[_STARTERS[op.name][0]])
+            if name in started:
+                raise LaunchError(f"starts {name} a second time", where)
+            started[name] = op
+        app = str(op.args[0]) if op.name in ("app", "handler", "post-stop", "start") else ""
+        if op.name == "app":
+            apps.append(app)
+        elif app and app not in apps:
+            raise LaunchError(f"comes before the app {app}", where)
+        elif app and op.name != "start" and app in running:
+            raise LaunchError(f"comes after the start of {app}", where)
+        if op.name == "start":
+            running.append(app)
+    if sorted(apps) != sorted(running):
+        raise LaunchError("not every app is started, once", track.name)
+    for name in ("init", "mount-namespace", "ready", "supervise", "execute"):
+        if len(positions.get(name, ())) > 1:
+            raise LaunchError(f"{name} is done twice", track.name)
+    _ordered(track, _PHASES)
+    if apps and not {"mount-namespace", "init", "ready", "supervise"} <= first.keys():
+        raise LaunchError("runs apps without mount-namespace, init, ready and supervise", track.name)
+    if "execute" in first and (apps or "adopt" not in first or first["execute"] != len(track.ops) - 1):
+        raise LaunchError("is for a pod that runs already, and comes last", f"{track.name}[{first['execute']}] execute")
+    if not started:
+        raise LaunchError("starts nothing", track.name)
+    return started
+
+
+def _check_end(track: Track) -> None:
+    first, _ = _positions(track, "keep")
+    for index, op in enumerate(track.ops):
+        if op.name not in _END_OPS:
+            raise LaunchError("has no place at the end of a pod", f"{track.name}[{index}] {op.name}")
+        # Python is run by `finish` and may remove what the others still need; a moved pod has other paths.
+        if op.name == "finish" and index != len(track.ops) - 1:
+            raise LaunchError("must be the last step", f"{track.name}[{index}] finish")
+        if op.name == "record" and first.get("rename-phase", index) < index:
+            raise LaunchError("comes after the pod was put away", f"{track.name}[{index}] record")
+
+
+def _positions(track: Track, performer: str) -> tuple[dict[str, int], dict[str, list[int]]]:
+    """Return op name → first position, and → all positions; refuse ops that are not `performer`'s."""
+    positions: dict[str, list[int]] = {}
+    for index, op in enumerate(track.ops):
+        if _PERFORMER.get(op.name) != performer:
+            raise LaunchError("cannot be performed in this track", f"{track.name}[{index}] {op.name}")
+        positions.setdefault(op.name, []).append(index)
+    return {name: found[0] for name, found in positions.items()}, positions
+
+
+def _ordered(track: Track, order: tuple[str, ...]) -> None:
+    """Refuse an op of `order` that comes after one that stands behind it there."""
+    highest = 0
+    for index, op in enumerate(track.ops):
+        if op.name in order:
+            rank = order.index(op.name)
+            if rank < highest:
+                raise LaunchError(f"comes after {order[highest]}", f"{track.name}[{index}] {op.name}")
+            highest = rank
+
+
+def _before(where: str, earlier: str, index: int, later: str, other: int) -> None:
+    if index > other:
+        raise LaunchError(f"comes after {later}", f"{where}[{index}] {earlier}")

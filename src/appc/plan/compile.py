@@ -1,0 +1,200 @@
+"""From OCI configurations to tracks: an app, a command beside it, and the sandbox of a pod.
+
+The same functions serve pods and single containers: what a container shares is an argument. A field
+that cannot be honoured raises AppcError with its path; nothing is dropped in silence.
+"""
+
+from __future__ import annotations
+
+from appc.errors import AppcError, Unenforceable
+from appc.plan.compile_process import process_ops
+from appc.plan.compile_root import RootBuilder
+from appc.plan.constants import CLONE_NEWCGROUP, CLONE_NEWNS, CLONE_NEWPID, NAMESPACES, SIGKILL
+from appc.plan.ops import Op, Track
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from typing import Any
+
+    from appc.plan.compile_root import RootFS
+    from appc.plan.facts import Facts
+
+# What the apps of a pod have in common (pods.md).
+POD_NAMESPACES = ("pid", "network", "ipc", "uts")
+# Those a process may leave for a new one by itself; "pid" is made when the process is.
+_UNSHARED = ("mount", "cgroup", "network", "ipc", "uts")
+# The mount namespace is joined last: cgroups and namespaces are found by paths of the host.
+_JOIN_ORDER = ("user", "network", "ipc", "uts", "time", "cgroup", "mount")
+
+_SANDBOX_SIZE = ("mode=0555", "size=4k")
+
+
+def compile_app(
+    config: Mapping[str, Any],
+    *,
+    name: str,
+    root: RootFS,
+    facts: Facts,
+    cgroups: Sequence[str] = (),
+    shared: Collection[str] = POD_NAMESPACES,
+    seccomp: bytes | None = None,
+    hints: Mapping[str, tuple[str, ...]] | None = None,
+    files: Sequence[tuple[str, int, bytes]] = (),
+    bundle: str = "",
+    keyring: str = "",
+    warnings: list[str] | None = None,
+) -> Track:
+    """Return the track `name` that becomes the container of `config`.
+
+    `cgroups` are the directories whose cgroup.procs it enters; `shared` the namespace types it joins, all others of
+    `linux.namespaces` are its own; `seccomp` the program for `linux.seccomp`. `hints` tells by destination what the
+    compiler must know of bind mounts (words of compile_root); `files` are (path, mode, content) to make where the
+    root has nothing at that path. Relative sources are relative to `bundle`. Warnings are appended to `warnings`.
+    """
+    refuse_unsupported(config)
+    ops = [Op("cgroup", directory, source="linux.cgroupsPath") for directory in cgroups]
+    types = namespace_types(config)
+    joined = [kind for kind, path in types.items() if kind in shared or path]
+    ops += _joins([kind for kind in joined if kind != "pid"])
+    made = [kind for kind in types if kind not in joined]
+    flags = sum(NAMESPACES[kind][0] for kind in made if kind in _UNSHARED)
+    if flags:
+        ops.append(Op("unshare", flags, source="linux.namespaces"))
+    if "mount" not in made:
+        raise Unenforceable("a container needs a mount namespace of its own", "linux.namespaces")
+    builder = RootBuilder(config, root, facts, cgroups=cgroups, hints=hints, files=files, bundle=bundle)
+    ops += builder.build()
+    ops += _sandbox(config, made)
+    ops.append(Op("sync", "start", source="appc"))
+    ops += process_ops(config, facts, seccomp, keyring, [] if warnings is None else warnings)
+    return Track(name, ops)
+
+
+def compile_handler(
+    config: Mapping[str, Any],
+    *,
+    name: str,
+    facts: Facts,
+    cgroups: Sequence[str] = (),
+    seccomp: bytes | None = None,
+    keyring: str = "",
+    warnings: list[str] | None = None,
+) -> Track:
+    """Return the track `name` of a process beside a running container: an event handler, or a command that enters it.
+
+    It joins the namespaces of the container. Its cgroup namespace alone is new, and the same as the app's: one that
+    begins at `cgroups`.
+    """
+    refuse_unsupported(config)
+    ops = [Op("cgroup", directory, source="linux.cgroupsPath") for directory in cgroups]
+    types = namespace_types(config)
+    if "cgroup" in types:
+        ops.append(Op("unshare", CLONE_NEWCGROUP, source="linux.namespaces"))
+    ops += _joins([kind for kind in types if kind not in ("cgroup", "pid")])
+    if config["process"].get("terminal"):
+        ops.append(Op("console", source="process.terminal"))
+    ops += process_ops(config, facts, seccomp, keyring, [] if warnings is None else warnings)
+    return Track(name, ops)
+
+
+def compile_init(
+    config: Mapping[str, Any],
+    *,
+    name: str,
+    target: str,
+    cgroups: Sequence[str] = (),
+    metadata_address: str = "",
+) -> Track:
+    """Return the track of PID 1 of a pod, whose sandbox is `config`; it begins in namespaces of its own.
+
+    It moves into an empty root, mounted over the directory `target`, keeps nothing of the host and no privilege.
+    `metadata_address` is added to lo, if the pod has its own network.
+    """
+    types = namespace_types(config)
+    ops = [Op("cgroup", directory, source="linux.cgroupsPath") for directory in cgroups]
+    # Made before, for this pod alone, by whoever set up its network.
+    ops += _joins([kind for kind, path in types.items() if path])
+    ops.append(Op("root-tmpfs", target, _SANDBOX_SIZE, source="appc"))
+    ops.append(Op("pivot", source="appc"))
+    ops += _sandbox(config, types)
+    if metadata_address and "network" in types:
+        ops.append(Op("address", "lo", metadata_address, 32, source="appc"))
+    ops.append(Op("bounding", 0, source="appc"))
+    ops.append(Op("death-signal", SIGKILL, source="appc"))
+    ops.append(Op("caps", 0, 0, 0, 0, source="appc"))
+    ops.append(Op("no-new-privs", source="appc"))
+    ops.append(Op("reap", source="appc"))
+    return Track(name, ops)
+
+
+def init_flags(config: Mapping[str, Any]) -> int:
+    """Return the clone(2) flags PID 1 of the pod with sandbox `config` is made with."""
+    made = [kind for kind, path in namespace_types(config).items() if not path and kind in POD_NAMESPACES]
+    return CLONE_NEWNS | CLONE_NEWPID | sum(NAMESPACES[kind][0] for kind in made if kind != "pid")
+
+
+def namespace_types(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return type → path ("" = a new one) of `linux.namespaces`; AppcError for unknown and repeated types."""
+    types: dict[str, str] = {}
+    for index, namespace in enumerate((config.get("linux") or {}).get("namespaces") or ()):
+        kind, where = namespace["type"], f"linux.namespaces[{index}]"
+        if kind not in NAMESPACES:
+            raise AppcError(f"there is no namespace type {kind}", f"{where}.type")
+        if kind in types:
+            raise AppcError(f"{kind} is given twice", f"{where}.type")
+        types[kind] = namespace.get("path") or ""
+        if kind in ("user", "time") and not types[kind]:
+            raise Unenforceable(f"new {kind} namespaces are not supported", where)
+    return types
+
+
+def _joins(kinds: Collection[str]) -> list[Op]:
+    ordered = [kind for kind in _JOIN_ORDER if kind in kinds]
+    return [Op("join", NAMESPACES[kind][0], source="linux.namespaces") for kind in ordered]
+
+
+def _sandbox(config: Mapping[str, Any], made: Collection[str]) -> list[Op]:
+    """Return the ops that set up namespaces just made: names, loopback, parameters."""
+    ops = []
+    for field in ("hostname", "domainname"):
+        if config.get(field) and "uts" in made:
+            ops.append(Op(field, config[field], source=field))
+    if "network" in made:
+        ops.append(Op("link-up", "lo", source="linux.namespaces"))
+    for key, value in ((config.get("linux") or {}).get("sysctl") or {}).items():
+        ops.append(Op("sysctl", key, str(value), source=f"linux.sysctl.{key}"))
+    return ops
+
+
+# Fields no op stands for: (path, reason).
+_UNSUPPORTED = (
+    ("process.ioPriority", "I/O priorities are not supported"),
+    ("process.scheduler", "scheduling policies are not supported"),
+    ("linux.gidMappings", "user namespaces are not supported"),
+    ("linux.intelRdt", "Intel RDT is not supported"),
+    ("linux.memoryPolicy", "NUMA memory policies are not supported"),
+    ("linux.netDevices", "moving network devices is not supported"),
+    ("linux.timeOffsets", "time namespaces are not supported"),
+    ("linux.uidMappings", "user namespaces are not supported"),
+)
+
+
+def refuse_unsupported(config: Mapping[str, Any]) -> None:
+    """Raise Unenforceable, with its path, for the first field that is set and that nothing here acts on."""
+    process, linux = config.get("process") or {}, config.get("linux") or {}
+    for path, reason in _UNSUPPORTED:
+        section, _, key = path.partition(".")
+        if (process if section == "process" else linux).get(key):
+            raise Unenforceable(reason, path)
+    for name, hooks in (config.get("hooks") or {}).items():
+        if hooks:
+            raise Unenforceable("hooks are not supported", f"hooks.{name}")
+    if process.get("terminal") and process.get("consoleSize"):
+        raise Unenforceable("a terminal takes its size from the caller's", "process.consoleSize")
+    for index, rule in enumerate((linux.get("seccomp") or {}).get("syscalls") or ()):
+        if rule["action"] == "SCMP_ACT_NOTIFY":
+            raise Unenforceable("seccomp agents are not supported", f"linux.seccomp.syscalls[{index}].action")
+    personality = linux.get("personality") or {}
+    if personality.get("domain", "LINUX") != "LINUX" or personality.get("flags"):
+        raise Unenforceable("only the personality LINUX is supported", "linux.personality")

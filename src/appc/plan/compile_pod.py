@@ -1,0 +1,241 @@
+"""The plan of a whole pod: keeper, PID 1, apps, handlers and teardown; and the plan to enter one."""
+
+from __future__ import annotations
+
+from appc.plan.check import KEEPER, TEARDOWN, check
+from appc.plan.compile import compile_app, compile_handler, compile_init, init_flags, namespace_types
+from appc.plan.compile_root import FILE, NO_SYMLINKS, REPLACES_FILE
+from appc.plan.constants import NAMESPACES
+from appc.plan.ops import Op, Plan, Track
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, Protocol
+
+    from appc.plan.compile_root import RootFS
+    from appc.plan.facts import Facts
+
+    class ResolvedMount(Protocol):
+        """A volume as an app mounts it."""
+
+        @property
+        def source(self) -> str: ...
+        @property
+        def target(self) -> str: ...
+        @property
+        def is_directory(self) -> bool: ...
+        @property
+        def replaces_file(self) -> bool: ...
+
+
+INIT = "init"
+
+
+class PodApp:
+    """An app as the plan needs it.
+
+    `config` is its OCI configuration and `seccomp` the program for it; `pre_start` and `post_stop` are configurations
+    of its handlers or None, `timeouts` how long they may take (milliseconds, 0 = for ever). `streams` are modes for
+    stdin, stdout and stderr, `log` the log file relative to the pod's directory. The rest is `compile_app`'s.
+    """
+
+    __slots__ = (
+        "cgroups",
+        "config",
+        "files",
+        "hints",
+        "log",
+        "name",
+        "post_stop",
+        "pre_start",
+        "root",
+        "seccomp",
+        "streams",
+        "timeouts",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        config: Mapping[str, Any],
+        root: RootFS,
+        *,
+        cgroups: Sequence[str] = (),
+        seccomp: bytes | None = None,
+        hints: Mapping[str, tuple[str, ...]] | None = None,
+        files: Sequence[tuple[str, int, bytes]] = (),
+        pre_start: Mapping[str, Any] | None = None,
+        post_stop: Mapping[str, Any] | None = None,
+        timeouts: tuple[int, int] = (0, 0),
+        streams: tuple[str, str, str] = ("null", "log", "log"),
+        log: str = "",
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.root = root
+        self.cgroups = cgroups
+        self.seccomp = seccomp
+        self.hints = hints
+        self.files = files
+        self.pre_start = pre_start
+        self.post_stop = post_stop
+        self.timeouts = timeouts
+        self.streams = streams
+        self.log = log or f"logs/{name}.log"
+
+
+def compile_pod(
+    apps: Sequence[PodApp],
+    *,
+    sandbox: Mapping[str, Any],
+    facts: Facts,
+    pod_dir: str,
+    init_cgroups: Sequence[str] = (),
+    shm: str = "",
+    metadata: tuple[str, int, str, tuple[str, ...]] | None = None,
+    grace: int = 10_000,
+    log_size: int = 0,
+    log_files: int = 0,
+    teardown: Sequence[str] = (),
+    exited_dir: str = "",
+    finish: tuple[str, ...] = (),
+    keyring: str = "",
+    warnings: list[str] | None = None,
+) -> Plan:
+    """Return the plan of a pod, checked.
+
+    `sandbox` is the OCI configuration its apps share; `shm` the directory where the pod's /dev/shm is mounted ("" =
+    none); `metadata` the (address, port, service socket, argv to start the service) to listen on; `grace` the
+    milliseconds between SIGTERM and SIGKILL; `log_size` (bytes) and `log_files` bound the logs. At the end the groups
+    `teardown` are removed in that order, the pod's directory becomes `exited_dir` ("" = stays) and `finish` is run.
+    Raises AppcError, with the field's path, for what cannot be honoured.
+    """
+    address = metadata[0] if metadata and not metadata[0].startswith("127.") else ""
+    # Whatever is mounted over this directory, nobody but PID 1 sees it.
+    target = f"{pod_dir}/apps"
+    tracks = [compile_init(sandbox, name=INIT, target=target, cgroups=init_cgroups, metadata_address=address)]
+    shared = [kind for kind in namespace_types(sandbox) if kind not in ("mount", "cgroup")]
+    declared: list[Op] = []
+    handlers: list[Op] = []
+    for index, app in enumerate(apps):
+        tracks.append(
+            compile_app(
+                app.config,
+                name=f"app {app.name}",
+                root=app.root,
+                facts=facts,
+                cgroups=app.cgroups,
+                shared=shared,
+                seccomp=app.seccomp,
+                hints=app.hints,
+                files=app.files,
+                keyring=keyring,
+                warnings=warnings,
+            )
+        )
+        for event, op, config, timeout, ops in (
+            ("pre-start", "handler", app.pre_start, app.timeouts[0], handlers),
+            ("post-stop", "post-stop", app.post_stop, app.timeouts[1], declared),
+        ):
+            if config is None:
+                continue
+            name = f"{event} {app.name}"
+            tracks.append(
+                compile_handler(
+                    config,
+                    name=name,
+                    facts=facts,
+                    cgroups=app.cgroups,
+                    seccomp=app.seccomp,
+                    keyring=keyring,
+                    warnings=warnings,
+                )
+            )
+            source = f"apps[{index}].app.eventHandlers {event}"
+            ops.append(Op(op, app.name, name, app.log, timeout, source=source))
+    ops = [Op("mount-namespace", source="appc")]
+    if shm:
+        ops.append(Op("tmpfs", shm, ("mode=1777",), source="appc"))
+    ops += _adoptions(sandbox)
+    ops.append(Op("init", init_flags(sandbox), INIT, source="linux.namespaces"))
+    if metadata:
+        ops.append(Op("listen", *metadata, source="appc"))
+    for index, app in enumerate(apps):
+        ops.append(Op("app", app.name, f"app {app.name}", *app.streams, app.log, source=f"apps[{index}]"))
+    # Declared before any app runs: one may end at once.
+    ops += declared + handlers
+    ops += [Op("start", app.name, source=f"apps[{index}]") for index, app in enumerate(apps)]
+    ops.append(Op("ready", source="appc"))
+    ops.append(Op("supervise", grace, log_size, log_files, source="appc"))
+    end = _teardown(teardown, pod_dir, exited_dir, finish)
+    plan = Plan([Track(KEEPER, ops), *tracks, Track(TEARDOWN, end)], facts.as_text())
+    check(plan)
+    return plan
+
+
+def compile_enter(
+    config: Mapping[str, Any],
+    *,
+    name: str,
+    pid: int,
+    facts: Facts,
+    cgroups: Sequence[str] = (),
+    seccomp: bytes | None = None,
+    streams: tuple[str, str, str] = ("inherit", "inherit", "inherit"),
+    keyring: str = "",
+    warnings: list[str] | None = None,
+) -> Plan:
+    """Return the plan, checked, that runs `config`'s process beside the app `name`, whose process is `pid`."""
+    track = f"enter {name}"
+    ops = []
+    for kind in namespace_types(config):
+        if kind != "cgroup":
+            flag, file = NAMESPACES[kind]
+            ops.append(Op("adopt", flag, f"/proc/{pid}/ns/{file}", source="linux.namespaces"))
+    ops.append(Op("execute", track, *streams, source="appc"))
+    inside = compile_handler(
+        config, name=track, facts=facts, cgroups=cgroups, seccomp=seccomp, keyring=keyring, warnings=warnings
+    )
+    plan = Plan([Track(KEEPER, ops), inside], facts.as_text())
+    check(plan)
+    return plan
+
+
+def volume_hints(volumes: Iterable[ResolvedMount], own_dir: str) -> dict[str, tuple[str, ...]]:
+    """Return `compile_app`'s hints for volumes; sources below `own_dir` are appc's own and may lie behind links."""
+    hints = {}
+    for volume in volumes:
+        words = []
+        if not volume.is_directory:
+            words.append(FILE)
+        if volume.replaces_file:
+            words.append(REPLACES_FILE)
+        if not volume.source.startswith(own_dir + "/"):
+            words.append(NO_SYMLINKS)
+        hints[volume.target] = tuple(words)
+    return hints
+
+
+def hosts_file(hostname: str) -> tuple[str, int, bytes]:
+    """Return the /etc/hosts an app gets when its root has none (OS-SPEC.md, Common Files)."""
+    names = f"localhost {hostname}" if hostname and hostname != "localhost" else "localhost"
+    return "/etc/hosts", 0o644, f"127.0.0.1\t{names}\n::1\t\tlocalhost ip6-localhost ip6-loopback\n".encode()
+
+
+def _adoptions(sandbox: Mapping[str, Any]) -> list[Op]:
+    return [
+        Op("adopt", NAMESPACES[kind][0], path, source="linux.namespaces")
+        for kind, path in namespace_types(sandbox).items()
+        if path
+    ]
+
+
+def _teardown(cgroups: Sequence[str], pod_dir: str, exited_dir: str, finish: tuple[str, ...]) -> list[Op]:
+    ops = [Op("record", source="appc")]
+    ops += [Op("rmdir-cgroup", directory, "cgroup.procs", source="linux.cgroupsPath") for directory in cgroups]
+    if exited_dir:
+        ops.append(Op("rename-phase", pod_dir, exited_dir, source="appc"))
+    if finish:
+        ops.append(Op("finish", finish, source="appc"))
+    return ops

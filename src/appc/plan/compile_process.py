@@ -1,0 +1,163 @@
+"""The process of a container: from `process` and `linux.seccomp` to the ops that turn appc-init into it.
+
+The order is law (see `check`): label, bounding set, ids, then with no_new_privs final capabilities, the
+flag and the filter; without it the filter while CAP_SYS_ADMIN is held, then the final capabilities.
+"""
+
+from __future__ import annotations
+
+from appc.abi import CAPABILITY_BITS
+from appc.errors import AppcError, Unenforceable
+from appc.plan.constants import ENOSYS, RLIMITS, SECCOMP_FLAGS, SIGKILL
+from appc.plan.ops import UNLIMITED, Op
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from appc.plan.facts import Facts
+
+# exec(3) without PATH: the working directory, then confstr(_CS_PATH).
+FALLBACK_PATH = ":/bin:/usr/bin"
+DEFAULT_UMASK = 0o022  # what appc-init gives an app that is told nothing
+_SYS_ADMIN = 1 << CAPABILITY_BITS["CAP_SYS_ADMIN"]
+_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
+
+
+def process_ops(
+    config: Mapping[str, Any], facts: Facts, seccomp: bytes | None, keyring: str, warnings: list[str]
+) -> list[Op]:
+    """Return the ops from the first limit to exec.
+
+    `seccomp` is the program for `linux.seccomp`; `keyring` names a session keyring to join ("" = stay in the
+    caller's). Capabilities that cannot be granted are told in `warnings` (runtime-spec: SHOULD NOT fail).
+    Raises AppcError, naming the field, for what cannot be honoured.
+    """
+    process = config["process"]
+    user = process.get("user") or {}
+    ops = _limits(process)
+    if process.get("oomScoreAdj") is not None:
+        ops.append(Op("oom-score-adj", str(process["oomScoreAdj"]), source="process.oomScoreAdj"))
+    if user.get("umask", DEFAULT_UMASK) != DEFAULT_UMASK:
+        ops.append(Op("umask", user["umask"], source="process.user.umask"))
+    if keyring:
+        ops.append(Op("keyring", keyring, tolerate=(ENOSYS,), source="appc"))
+    # While root still reads everything: a user need not be allowed to walk to where it works.
+    ops.append(Op("chdir", process["cwd"], source="process.cwd"))
+    ops += _labels(process, facts)
+    ops += _privileges(config, facts, seccomp, warnings)
+    ops.append(_exec(process))
+    return ops
+
+
+def _limits(process: Mapping[str, Any]) -> list[Op]:
+    ops = []
+    seen = set()
+    for index, limit in enumerate(process.get("rlimits") or ()):
+        where, kind = f"process.rlimits[{index}]", limit["type"]
+        if kind not in RLIMITS:
+            raise Unenforceable(f"Linux has no limit {kind}", f"{where}.type")
+        if kind in seen:
+            raise AppcError(f"{kind} is given twice", f"{where}.type")
+        if limit["soft"] > limit["hard"]:
+            raise AppcError(f"soft limit {limit['soft']} exceeds the hard limit {limit['hard']}", f"{where}.soft")
+        seen.add(kind)
+        soft, hard = min(limit["soft"], UNLIMITED), min(limit["hard"], UNLIMITED)
+        ops.append(Op("rlimit", RLIMITS.index(kind), soft, hard, source=where))
+    return ops
+
+
+def _labels(process: Mapping[str, Any], facts: Facts) -> list[Op]:
+    ops = []
+    for field, lsm, enabled in (
+        ("selinuxLabel", "selinux", facts.selinux),
+        ("apparmorProfile", "apparmor", facts.apparmor),
+    ):
+        label = process.get(field)
+        if label and not enabled:
+            raise Unenforceable(f"{lsm} is not enabled on this host", f"process.{field}")
+        if label:
+            ops.append(Op("label", lsm, label, source=f"process.{field}"))
+    return ops
+
+
+def _privileges(config: Mapping[str, Any], facts: Facts, seccomp: bytes | None, warnings: list[str]) -> list[Op]:
+    process = config["process"]
+    user = process.get("user") or {}
+    bounding, effective, permitted, inheritable, ambient = _capabilities(process, facts, warnings)
+    groups = tuple(str(group) for group in user.get("additionalGids") or ())
+    last = Op("caps", effective, permitted, inheritable, ambient, source="process.capabilities")
+    ops = [
+        Op("bounding", bounding, source="process.capabilities.bounding"),
+        Op("ids", user.get("uid", 0), user.get("gid", 0), groups, source="process.user"),
+        # The kernel forgets it when ids change, so it comes after.
+        Op("death-signal", SIGKILL, source="appc"),
+    ]
+    filters = _filter(config, seccomp)
+    if process.get("noNewPrivileges"):
+        return [*ops, last, Op("no-new-privs", source="process.noNewPrivileges"), *filters]
+    if filters and user.get("uid", 0):
+        # A change to an unprivileged user takes effective capabilities away, and without no_new_privs
+        # the kernel takes a filter only from who has this one.
+        ops.append(Op("caps", _SYS_ADMIN, permitted | _SYS_ADMIN, 0, 0, source="linux.seccomp"))
+    return [*ops, *filters, last]
+
+
+def _filter(config: Mapping[str, Any], program: bytes | None) -> list[Op]:
+    section = (config.get("linux") or {}).get("seccomp")
+    if not section:
+        return []
+    if not program:
+        raise AppcError("no filter was built for this section", "linux.seccomp")
+    flags = 0
+    for index, name in enumerate(section.get("flags") or ()):
+        if name not in SECCOMP_FLAGS:
+            raise Unenforceable(f"there is no flag {name}", f"linux.seccomp.flags[{index}]")
+        flags |= SECCOMP_FLAGS[name]
+    return [Op("seccomp", flags, program, source="linux.seccomp")]
+
+
+def _capabilities(process: Mapping[str, Any], facts: Facts, warnings: list[str]) -> tuple[int, int, int, int, int]:
+    """Return the masks of the five sets, each reduced to what the host and the other sets allow."""
+    sets = process.get("capabilities") or {}
+    masks = {}
+    for name in _SETS:
+        mask = 0
+        for index, capability in enumerate(sets.get(name) or ()):
+            bit = 1 << CAPABILITY_BITS.get(capability, 63)
+            if bit & facts.caps & facts.bounding:
+                mask |= bit
+            else:
+                warnings.append(f"process.capabilities.{name}[{index}]: this host does not grant {capability}")
+        masks[name] = mask
+    permitted = masks["permitted"]
+    # The kernel refuses sets that are not within each other, and the whole call with them.
+    effective, inheritable = masks["effective"] & permitted, masks["inheritable"] & masks["bounding"]
+    ambient = masks["ambient"] & permitted & inheritable
+    if ambient != masks["ambient"]:
+        warnings.append("process.capabilities.ambient: only what is permitted and inheritable can be ambient")
+    return masks["bounding"], effective, permitted, inheritable, ambient
+
+
+def _exec(process: Mapping[str, Any]) -> Op:
+    args, environment = tuple(process.get("args") or ()), tuple(process.get("env") or ())
+    if not args:
+        raise AppcError("at least one argument is needed: the program", "process.args")
+    return Op("exec", candidates(args[0], environment, process["cwd"]), args, environment, source="process.args")
+
+
+def candidates(name: str, environment: Sequence[str], cwd: str) -> tuple[str, ...]:
+    """Return the files to try for a program, in order, as exec(3) searches: a name with a slash is itself."""
+    if "/" in name:
+        return (name,)
+    # The first of several counts, as getenv(3) would find it.
+    path = next((entry[5:] for entry in environment if entry.startswith("PATH=")), FALLBACK_PATH)
+    found = []
+    for directory in path.split(":"):
+        # An empty part means the working directory, a relative one begins there.
+        place = directory if directory.startswith("/") else f"{cwd}/{directory}"
+        candidate = f"{place.rstrip('/')}/{name}"
+        if candidate not in found:
+            found.append(candidate)
+    return tuple(found)

@@ -1,0 +1,191 @@
+"""Arguments of ops in words: flags by name, modes in octal, filters by size."""
+
+from __future__ import annotations
+
+from appc.abi import capability_names
+from appc.plan.constants import (
+    ATTR_ATIME,
+    ATTR_NOATIME,
+    ATTR_STRICTATIME,
+    ATTRIBUTES,
+    MS_REC,
+    NAMESPACES,
+    NODE_TYPES,
+    PROPAGATION,
+    RLIMITS,
+    SECCOMP_FLAGS,
+)
+from appc.plan.ops import ATTRIBUTES_RECURSIVE, BIND_NO_SYMLINKS, BIND_RECURSIVE, OPCODES, TABLE, UNLIMITED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from appc.plan.ops import Op
+
+_BPF_INSTRUCTION = 8  # bytes
+_SPECIAL = frozenset(" \t\n\"'\\#")
+
+
+def arguments(op: Op) -> list[str]:
+    """Return the arguments of `op` as a reader wants them, without those that say nothing."""
+    _, signature, _ = TABLE[OPCODES[op.name]]
+    words = []
+    for (name, _), value in zip(signature, op.args, strict=True):
+        formatter = _FORMATS.get((op.name, name), _FORMATS.get(("", name), _plain))
+        word = formatter(value)
+        if word:
+            words.append(word)
+    return words
+
+
+def quoted(text: str) -> str:
+    """Return `text` so that its ends are seen: bare when it is one plain word."""
+    if text and text.isprintable() and not _SPECIAL & set(text):
+        return text
+    body = "".join(c if c.isprintable() and c not in '"\\' else _escaped(c) for c in text)
+    return f'"{body}"'
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return {"\n": "\\n", "\t": "\\t", '"': '\\"', "\\": "\\\\"}.get(character) or f"\\u{code:04x}"
+
+
+def attributes(value: int) -> str:
+    """Return MOUNT_ATTR_… flags by the names mount(8) has for them."""
+    time = value & ATTR_ATIME
+    names = [name for name, flag in ATTRIBUTES.items() if flag not in (ATTR_NOATIME, ATTR_STRICTATIME) and value & flag]
+    names += [name for name, flag in ATTRIBUTES.items() if flag in (ATTR_NOATIME, ATTR_STRICTATIME) and time == flag]
+    return ",".join(names)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(quoted, value))
+    if isinstance(value, bytes):
+        return f"({len(value)} bytes)"
+    return quoted(value) if isinstance(value, str) else str(value)
+
+
+def _some(label: str) -> Callable[[Any], str]:
+    """Return a formatter that says nothing of an empty value, and names others."""
+    return lambda value: f"{label}={_plain(value)}" if value else ""
+
+
+def _number(label: str) -> Callable[[Any], str]:
+    return lambda value: f"{label}={value}"
+
+
+def _items(label: str) -> Callable[[Any], str]:
+    return lambda value: f"{label}={','.join(map(quoted, value))}" if value else ""
+
+
+def _octal(value: int) -> str:
+    return f"{value & 0o7777:04o}"
+
+
+def _node(value: int) -> str:
+    kind = next((letter for letter, bits in NODE_TYPES.items() if bits == value & 0o170000), "?")
+    return f"{kind} {_octal(value)}"
+
+
+def _flags(value: int, names: dict[str, int]) -> str:
+    known = [name for name, flag in names.items() if value & flag]
+    rest = value & ~sum(names[name] for name in known)
+    return ",".join([*known, *([hex(rest)] if rest else [])])
+
+
+def _namespaces(value: int) -> str:
+    return _flags(value, {file: flag for flag, file in NAMESPACES.values()})
+
+
+def _propagation(value: int) -> str:
+    kind = _flags(value & ~MS_REC, PROPAGATION)
+    return f"r{kind}" if value & MS_REC else kind
+
+
+def _bind(value: int) -> str:
+    return _flags(value, {"recursive": BIND_RECURSIVE, "no-symlinks": BIND_NO_SYMLINKS})
+
+
+def _limit(value: int) -> str:
+    return "unlimited" if value == UNLIMITED else str(value)
+
+
+def _rlimit(value: int) -> str:
+    return RLIMITS[value] if value < len(RLIMITS) else str(value)
+
+
+def _capabilities(label: str) -> Callable[[Any], str]:
+    def formatted(value: int) -> str:
+        names = [name[4:].lower() for name in capability_names(value)]
+        return f"{label}={','.join(names) or 'none'}"
+
+    return formatted
+
+
+def _filter(value: bytes) -> str:
+    return f"({len(value) // _BPF_INSTRUCTION} instructions)"
+
+
+# (op, argument) → formatter; ("", argument) holds for every op.
+_FORMATS: dict[tuple[str, str], Callable[[Any], str]] = {
+    ("", "mode"): _octal,
+    ("", "attributes"): attributes,
+    ("", "options"): lambda value: ",".join(map(quoted, value)),
+    ("", "uid"): _number("uid"),
+    ("", "gid"): _number("gid"),
+    ("", "groups"): _items("groups"),
+    ("", "timeout"): lambda value: f"timeout={value}ms" if value else "",
+    ("join", "namespace"): _namespaces,
+    ("adopt", "namespace"): _namespaces,
+    ("unshare", "flags"): _namespaces,
+    ("init", "flags"): _namespaces,
+    ("propagation", "flags"): _propagation,
+    ("root-overlay", "lowers"): _items("lower"),
+    ("root-overlay", "upper"): _some("upper"),
+    ("root-overlay", "work"): _some("work"),
+    ("mknod", "mode"): _node,
+    ("bind", "flags"): _bind,
+    ("attributes", "flags"): lambda value: "recursive" if value & ATTRIBUTES_RECURSIVE else "",
+    ("attributes", "set"): lambda value: f"+{attributes(value)}" if value else "",
+    ("attributes", "clear"): lambda value: f"-{_cleared(value)}" if value else "",
+    ("umask", "mask"): _octal,
+    ("rlimit", "resource"): _rlimit,
+    ("rlimit", "soft"): _limit,
+    ("rlimit", "hard"): _limit,
+    ("bounding", "keep"): _capabilities("keep"),
+    ("caps", "effective"): _capabilities("effective"),
+    ("caps", "permitted"): _capabilities("permitted"),
+    ("caps", "inheritable"): lambda value: _capabilities("inheritable")(value) if value else "",
+    ("caps", "ambient"): lambda value: _capabilities("ambient")(value) if value else "",
+    ("seccomp", "flags"): lambda value: _flags(value, SECCOMP_FLAGS),
+    ("seccomp", "filter"): _filter,
+    ("exec", "files"): _items("try"),
+    ("exec", "argv"): lambda value: f"argv=[{_plain(value)}]",
+    ("exec", "env"): lambda value: f"env=[{_plain(value)}]",
+    ("app", "stdin"): _some("in"),
+    ("app", "stdout"): _some("out"),
+    ("app", "stderr"): _some("err"),
+    ("app", "log"): _some("log"),
+    ("execute", "stdin"): _some("in"),
+    ("execute", "stdout"): _some("out"),
+    ("execute", "stderr"): _some("err"),
+    ("handler", "log"): _some("log"),
+    ("post-stop", "log"): _some("log"),
+    ("listen", "service"): _some("service"),
+    ("supervise", "grace"): lambda value: f"grace={value}ms",
+    ("supervise", "log-size"): lambda value: f"log-size={value}" if value else "",
+    ("supervise", "log-files"): lambda value: f"log-files={value}" if value else "",
+    ("rmdir-cgroup", "procs"): lambda _value: "",
+}
+
+
+def _cleared(value: int) -> str:
+    """Name cleared fields: of the access time it is the field as a whole."""
+    names = [attributes(value & ~ATTR_ATIME), "atime" if value & ATTR_ATIME else ""]
+    return ",".join(filter(None, names))
