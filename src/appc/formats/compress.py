@@ -129,7 +129,10 @@ class Reader:
         try:
             return self._decoder.decompress(data, size)
         except self._errors as error:
-            raise ArchiveError(f"{self.kind} stream is corrupt ({error})", self._where) from None
+            what = f"{self.kind} stream is corrupt ({error})"
+            if "Memory usage limit" in str(error):
+                what = f"{self.kind} stream needs more memory than the {self._limits.memory >> 20} MiB allowed"
+            raise ArchiveError(what, self._where) from None
 
     def _next_stream(self) -> bool:
         """Set out on a further stream of the same kind; False at the end of the input."""

@@ -55,6 +55,7 @@ _TYPES = {
 _READ_SIZE = 1 << 20
 _MAX_ID = (1 << 32) - 2
 _MAX_TIME_NS = (1 << 63) - 1
+_MAX_XATTR = 1 << 16
 
 
 class Entry:
@@ -124,7 +125,7 @@ class Entry:
     def read(self, limit: int) -> bytes:
         """The whole content; ArchiveError when it is longer than `limit` bytes."""
         if self.size > limit:
-            raise ArchiveError(f"is {self.size} bytes long, more than the {limit} allowed", printable(self.name))
+            raise self._reader.error(f"is {self.size} bytes long, more than the {limit} allowed", self.name)
         return b"".join(self.chunks())
 
 
@@ -177,7 +178,8 @@ class Reader:
             name = entry.name
             self._check(entry)
         except HeaderError as error:
-            raise self._error(str(error), name or f"byte {self._stream - len(self._buffer) + self._at}") from None
+            place = f"byte {self._stream - len(self._buffer) + self._at - BLOCK}"
+            raise self.error(str(error), name or place) from None
         return entry
 
     # -- content ----------------------------------------------------------------------------------
@@ -220,11 +222,11 @@ class Reader:
         long_link: bytes | None = None
         while True:
             if not self._more():
-                raise self._error("ends without an end-of-archive marker (truncated?)")
+                raise self.error("ends without an end-of-archive marker (truncated?)")
             block = self._meta(BLOCK)
             if block == ZERO_BLOCK:
                 if records is not None or long_name is not None or long_link is not None:
-                    raise self._error("ends after an extended header that belongs to no entry")
+                    raise self.error("ends after an extended header that belongs to no entry")
                 return None
             header = RawHeader(block)
             flag = header.typeflag
@@ -255,7 +257,7 @@ class Reader:
         kind = _TYPES.get(flag)
         if kind is None:
             shown = flag.decode("latin-1")
-            raise self._error(f"has type {shown!r}, which is no file type", printable(decode(header.name)))
+            raise self.error(f"has type {shown!r}, which is no file type", printable(decode(header.name)))
         if flag == b"\0" and header.name[-1:] == b"/":
             kind = DIRECTORY
         entry = Entry(self, header, kind)
@@ -326,10 +328,10 @@ class Reader:
         limits = self._limits
         self._count += 1
         if self._count > limits.entries:
-            raise self._error(f"has more than {limits.entries} entries")
+            raise self.error(f"has more than {limits.entries} entries")
         self._content += entry.size
         if self._content > limits.size:
-            raise self._error(f"holds files of more than {limits.size} bytes together")
+            raise self.error(f"holds files of more than {limits.size} bytes together")
         if not entry.name:
             raise HeaderError("entry has no name")
         if len(entry.name) > limits.name or len(entry.linkname) > limits.name:
@@ -346,9 +348,11 @@ class Reader:
             raise HeaderError("modification time is out of range")
         if not (0 <= entry.devmajor < 1 << 32 and 0 <= entry.devminor < 1 << 32):
             raise HeaderError(f"device number {entry.devmajor}:{entry.devminor} is out of range")
-        for name in entry.xattrs:
+        for name, value in entry.xattrs.items():
             if not name or "\0" in name or len(name) > 255:
                 raise HeaderError(f"extended attribute has an impossible name {printable(name)!r}")
+            if len(value) > _MAX_XATTR:
+                raise HeaderError(f"extended attribute {printable(name)} is longer than {_MAX_XATTR} bytes")
 
     # -- the stream -------------------------------------------------------------------------------
 
@@ -378,7 +382,7 @@ class Reader:
     def _piece(self, most: int) -> bytes:
         """At least one and at most `most` of the next bytes; ArchiveError at the stream's end."""
         if not self._more():
-            raise self._error("ends in the middle of an entry (truncated?)", self._entry.name if self._entry else "")
+            raise self.error("ends in the middle of an entry (truncated?)", self._entry.name if self._entry else "")
         at = self._at
         buffer = self._buffer
         if at == 0 and len(buffer) <= most:
@@ -396,7 +400,7 @@ class Reader:
         self._at = 0
         self._stream += len(self._buffer)
         if self._stream > self._limits.size:
-            raise self._error(f"is longer than {self._limits.size} bytes uncompressed")
+            raise self.error(f"is longer than {self._limits.size} bytes uncompressed")
         return bool(self._buffer)
 
     def _drain(self) -> None:
@@ -408,8 +412,9 @@ class Reader:
                 self._log.raw(data)
             self.trailing += len(data) - data.count(0)
             if self.trailing > self._limits.trailing:
-                raise self._error(f"has more than {self._limits.trailing} bytes of other data behind its end")
+                raise self.error(f"has more than {self._limits.trailing} bytes of other data behind its end")
 
-    def _error(self, what: str, name: str = "") -> ArchiveError:
+    def error(self, what: str, name: str = "") -> ArchiveError:
+        """An error that says which archive and which entry it is about."""
         name = printable(name)
         return ArchiveError(what, f"{self._where}: {name}" if self._where and name else self._where or name)

@@ -44,10 +44,7 @@ class RawHeader:
         """Decode `block` (512 bytes, not all zero); of an extension's header only type and size matter."""
         fields = _FIELDS.unpack(block)
         name, mode, uid, gid, size, mtime, checksum, typeflag, linkname, magic = fields[:10]
-        # The checksum field counts as spaces.
-        plain = sum(block) - sum(checksum) + 256
-        stored = number(checksum)
-        if plain != stored and _signed_sum(block) - _signed_sum(checksum) + 256 != stored:
+        if not _checksum_holds(block, checksum):
             raise HeaderError("header checksum does not match (corrupt, or not a tar archive)")
         self.block = block
         self.typeflag = typeflag
@@ -79,9 +76,17 @@ class RawHeader:
                 self.devminor = number(minor)
 
 
-def _signed_sum(data: bytes) -> int:
-    """Old Sun and HP writers summed signed chars."""
-    return sum(data) - 256 * sum(1 for byte in data if byte > 127)
+def _checksum_holds(block: bytes, field: bytes) -> bool:
+    """Whether the bytes' sum is as `field`, part of them, says; the field itself counts as spaces."""
+    try:
+        stored = number(field)
+    except HeaderError:
+        return False
+    plain = sum(block) - sum(field) + 256
+    if plain == stored:
+        return True
+    # Old writers on machines with signed characters summed those.
+    return plain - 256 * sum(1 for byte in block[:148] + block[156:] if byte > 127) == stored
 
 
 def cut(field: bytes) -> bytes:
