@@ -18,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
-    from typing import NoReturn
 
     from appc.cli.options import Args
 
@@ -98,24 +97,28 @@ def find_verb(words: Sequence[str]) -> tuple[str, list[str]]:
     raise UsageError("no such command", f"{words[0]} {words[1]}", hint or f"see `appc help {words[0]}`")
 
 
-def start() -> NoReturn:
-    """Run this process's command line and end the process: what the starter and `python -m appc` call."""
-    status = main()
-    if "atexit" in sys.modules or "threading" in sys.modules:
-        sys.exit(status)
-    # Nothing wants to be told of the end, and taking the interpreter apart takes longer than most verbs.
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    os._exit(status)
-
-
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit status; every error has become a message on stderr."""
+    """Run one command line and return its exit status; every error has become a message on stderr.
+
+    Without `words` it is the command line of this process, which ends with it.
+    """
+    if words is not None:
+        return _command(words)
+    status = _command(sys.argv[1:])
+    if "atexit" not in sys.modules and "threading" not in sys.modules:
+        # Nothing wants to be told of the end, and taking the interpreter apart takes longer than most verbs.
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _command(words: Sequence[str]) -> int:
     context = Context()
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        asked = parse(GLOBAL, sys.argv[1:] if words is None else words)
+        asked = parse(GLOBAL, words)
         if asked.config and not os.path.isdir(asked.config):
             raise UsageError("no such directory", f"--config {asked.config}")
         context = Context(

@@ -10,7 +10,7 @@ from pathlib import Path
 import appc
 
 SOURCE = str(Path(appc.__file__).parent.parent)
-CODE = f"import sys; sys.path.append({SOURCE!r}); from appc.cli.main import start; start()"
+CODE = f"import sys; sys.path.append({SOURCE!r}); from appc.cli.main import main; sys.exit(main())"
 
 
 def command(*words: str) -> list[str]:

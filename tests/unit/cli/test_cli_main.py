@@ -203,7 +203,7 @@ def test_a_closed_stdout_is_no_trouble() -> None:
 def test_an_interrupt_is_quiet_and_130(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     sleep = f"import appc.cli.version as v, time; v.run = lambda a, c: (open({str(ready)!r}, 'w'), time.sleep(60)); "
-    code = command()[4].replace("start()", sleep + "start()")
+    code = command()[4].replace("sys.exit", sleep + "sys.exit")
     words = [*command()[:4], code, "version"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 20
