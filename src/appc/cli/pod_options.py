@@ -77,11 +77,13 @@ INSECURE = Option(
     "--insecure", metavar="WHAT", kind=LIST, choices=("image",), help="image: run images without a trusted signature"
 )
 
+VOLUME = Option(
+    "--volume", metavar="NAME,kind=K,...", kind="repeat", parse=volume, help="define a volume (kind host or empty)"
+)
+
 POD_OPTIONS = (
     Option("--pod-manifest", metavar="FILE", complete="file", help="run this pod manifest; no images are named then"),
-    Option(
-        "--volume", metavar="NAME,kind=K,...", kind="repeat", parse=volume, help="define a volume (kind host or empty)"
-    ),
+    VOLUME,
     Option("--mount", metavar="volume=V,target=P", kind="repeat", parse=mount, help="mount a volume in every app"),
     Option("--net", metavar="NETWORK", default="none", help="none (loopback only, the default) or host"),
     Option("--hostname", metavar="NAME", help="the pod's hostname (default: appc-UUID)"),
@@ -146,7 +148,7 @@ def request(args: Args) -> PodRequest:
         raise UsageError("needs a pod of one app", "--interactive")
     environment = [entry for path in args.set_env_file for entry in _env_file(path)] + list(args.set_env)
     return PodRequest(
-        tuple(_app(app) for app in args.apps),
+        tuple(app_request(app) for app in args.apps),
         manifest=manifest,
         volumes=tuple(args.volume),
         mounts=tuple(args.mount),
@@ -188,7 +190,8 @@ class Warnings:
         self._said = len(self.found)
 
 
-def _app(app: Args) -> AppRequest:
+def app_request(app: Args) -> AppRequest:
+    """Return the app that the words after one image describe."""
     if app.caps_retain and app.caps_remove:
         raise UsageError("cannot go together with --caps-remove", "--caps-retain")
     isolators = [isolator for isolator in (app.memory, app.cpu, app.seccomp) if isolator] + list(app.isolator)
@@ -241,8 +244,7 @@ def _seconds(text: str) -> float:
         raise UsageError(str(error), "--grace") from None
 
 
-def _read_manifest(path: str, strict: bool) -> object:
-
+def _read_manifest(path: str, strict: bool) -> PodManifest:
     with open(path, "rb") as stream:
         data = stream.read(MANIFEST_LIMIT + 1)
     if len(data) > MANIFEST_LIMIT:

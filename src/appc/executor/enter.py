@@ -6,18 +6,17 @@ from appc.errors import ProgramNotFound
 from appc.executor import control
 from appc.executor.launch import environment
 from appc.formats import convert
-from appc.host import cgroups, probe
-from appc.host.seccomp import filter_bytes
+from appc.host import probe
 from appc.images.view import TreeView
 from appc.launch import spawn
 from appc.plan import wire
 from appc.plan.compile_pod import compile_enter
-from appc.plan.compile_seccomp import seccomp_for_launch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from appc.plan.ops import Op
     from appc.pods.layout import Pod
 
 SHELLS = ("/bin/bash", "/bin/sh")
@@ -33,18 +32,15 @@ def enter(pod: Pod, app: str, command: tuple[str, ...], tty: bool) -> NoReturn:
     config: dict[str, Any] = convert.enter_config(
         pod.read_json(f"config/{app}"), command or (_shell(f"/proc/{pid}/root"),), terminal=tty
     )
-    section = config["linux"].get("seccomp")
-    seccomp = None
-    if section:
-        wanted = seccomp_for_launch(section, config["process"].get("noNewPrivileges", False))
-        seccomp = filter_bytes(wanted, f"{pod.root}/cache/seccomp", facts.machine)
+    # What the app itself was started with: its groups and its filter, as the plan that was performed has them.
+    launched = wire.decode(pod.read("plan")).track(f"app {app}").ops
     plan = compile_enter(
         config,
         name=app,
         pid=pid,
         facts=facts,
-        cgroups=cgroups.of_process(pid, facts),
-        seccomp=seccomp,
+        cgroups=[str(op.args[0]) for op in launched if op.name == "cgroup"],
+        seccomp=_filter(launched),
         streams=("tty", "tty", "tty") if tty else ("inherit", "inherit", "inherit"),
     )
     spawn.replace_process(wire.encode(plan), None, environment())
@@ -59,3 +55,12 @@ def _shell(root: str) -> str:
             continue
         return shell
     raise ProgramNotFound("the app's root has no shell", "enter", "give the command to run: appc enter UUID PROGRAM")
+
+
+def _filter(ops: list[Op]) -> bytes | None:
+    for op in ops:
+        if op.name == "seccomp":
+            program = op.args[1]
+            assert isinstance(program, bytes)
+            return program
+    return None

@@ -10,7 +10,7 @@ import os
 import time
 
 from appc.errors import HostError, PodStateError
-from appc.host import cgroups, probe
+from appc.host import cgroupfs, probe
 from appc.pods import layout
 from appc.pods.layout import Pod
 
@@ -98,7 +98,10 @@ def remove(pod: Pod) -> bool:
 
 def remove_cgroups(pod: Pod) -> None:
     """Kill whatever is left in the pod's control groups and remove them (absent ones are fine)."""
-    cgroups.remove_pod(pod.uuid, probe.facts())
+    paths = cgroupfs.pod_directories(pod.uuid, probe.facts())
+    if paths:
+        cgroupfs.kill(paths)
+        cgroupfs.remove(paths)
 
 
 def delete_tree(path: str) -> None:
