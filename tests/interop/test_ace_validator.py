@@ -91,14 +91,16 @@ def test_the_validator_finds_nothing_wrong(images: dict[str, Path], sandbox: Pat
     shared = sandbox / "database"
     shared.mkdir()
     kind = "kind=empty" if volume == "empty" else f"kind=host,source={shared}"
+    directories = ("--root", str(sandbox / "root"), "--state", str(sandbox / "state"))
+    uuid = sandbox / "uuid"
     done = appc(
-        *("--root", str(sandbox / "root"), "--state", str(sandbox / "state")),
-        *("run", "--rm", "--insecure", "image", "--net", net, "--volume", f"database,{kind}"),
-        *(str(images["main"]), "---", str(images["sidekick"])),
+        *(*directories, "run", "--insecure", "image", "--net", net, "--volume", f"database,{kind}"),
+        *("--uuid-file-save", str(uuid), str(images["main"]), "---", str(images["sidekick"])),
     )
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = appc(*directories, "logs", uuid.read_text().strip()).stdout
     for mode in ("prestart", "main", "sidekick", "poststop"):
         assert f"{mode} OK" in said, said
     assert "FAIL" not in said
     assert "==>" not in said
+    assert appc(*directories, "gc", "--grace-period", "0s").returncode == 0

@@ -51,10 +51,22 @@ def _pod_endpoint(pod: Pod, parts: list[str]) -> Response:
     if parts == ["uuid"]:
         return Response(200, TEXT, pod.uuid.encode())
     if parts == ["manifest"]:
-        return Response(200, JSON, pod.manifest_bytes())
+        return Response(200, JSON, _reified(pod))
     if parts[:1] == ["annotations"]:
         return _annotations(_annotation_map(pod.manifest()), parts[1:])
     raise _not_found()
+
+
+def _reified(pod: Pod) -> bytes:
+    """The pod manifest, with its annotations also when it has none.
+
+    Clients compare them with the endpoint for annotations, where none are an empty list; the
+    specification's validator tells that from a missing one.
+    """
+    from appc.schema.json import dumps
+
+    manifest = pod.manifest()
+    return pod.manifest_bytes() if "annotations" in manifest else dumps({**manifest, "annotations": []}).encode()
 
 
 def _app_endpoint(pod: Pod, name: str, parts: list[str]) -> Response:

@@ -12,6 +12,7 @@ def main(root: str, state: str) -> None:
     os.chdir("/")
     with open("/proc/self/comm", "w") as name:
         name.write("appc-metadata")
+    os.makedirs(state, 0o700, exist_ok=True)
     log = os.open(f"{state}/metadata.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     os.dup2(log, 2)
     os.close(log)

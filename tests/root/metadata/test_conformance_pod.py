@@ -85,13 +85,15 @@ def database(request: pytest.FixtureRequest, sandbox: Path) -> Path:
     sidekick = image(sandbox, "sidekick")
     shared = sandbox / "shared"
     shared.mkdir()
-    done = appc(
-        *("--root", str(sandbox / "root"), "--state", str(sandbox / "state"), "run", "--rm", "--insecure", "image"),
-        *("--net", request.param, "--volume", f"database,kind=host,source={shared}"),
-        *("--annotation", "ip-address=10.1.2.3"),
+    directories = ("--root", str(sandbox / "root"), "--state", str(sandbox / "state"))
+    uuid = sandbox / "uuid"
+    appc(
+        *(*directories, "run", "--insecure", "image", "--net", request.param, "--uuid-file-save", str(uuid)),
+        *("--volume", f"database,kind=host,source={shared}", "--annotation", "ip-address=10.1.2.3"),
         *(str(main), "--annotation", "lorem=dolor", "--annotation", "example.com/new=1", "---", str(sidekick)),
     )
-    (shared / "said").write_text(done.stdout)
+    (shared / "said").write_text(appc(*directories, "logs", uuid.read_text().strip()).stdout)
+    appc(*directories, "gc", "--grace-period", "0s")
     return shared
 
 

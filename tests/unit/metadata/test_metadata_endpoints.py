@@ -71,9 +71,11 @@ def test_app_annotations_keep_the_images_order_and_take_the_pods_values(root: Pa
     ]
 
 
-def test_a_pod_without_annotations_has_an_empty_list_of_them(tmp_path: Path) -> None:
-    make_pod(tmp_path, pod={"acVersion": "0.8.11", "acKind": "PodManifest", "apps": []})
+def test_a_pod_without_annotations_has_an_empty_list_of_them_everywhere(tmp_path: Path) -> None:
+    pod = {"acVersion": "0.8.11", "acKind": "PodManifest", "apps": []}
+    make_pod(tmp_path, pod=pod)
     assert ask(tmp_path, "pod/annotations").body == b"[]"
+    assert json.loads(ask(tmp_path, "pod/manifest").body) == {**pod, "annotations": []}
 
 
 @pytest.mark.parametrize(

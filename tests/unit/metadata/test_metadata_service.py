@@ -223,7 +223,6 @@ def test_of_many_that_start_at_once_one_serves(root: Path, state: Path, keeper: 
 
 
 def test_a_killed_service_is_replaced(root: Path, state: Path, keeper: Keeper) -> None:
-    state.mkdir()
     first = spawn(root, state)
     try:
         keeper.hand_over()
