@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
+
+from appc.errors import AppcError, ImageNotFound, SignatureError, UsageError
+from appc.trust.lookup import is_trusted
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
+    from typing import BinaryIO
 
-    from appc.store.images import ImageStore, StoredImage
+    from appc.store.images import ImageStore, StoredImage, Verifier
+    from appc.values import Labels
+
+_REMOTE = {
+    "http:": "download the image and its .asc file, and give the path",
+    "https:": "download the image and its .asc file, and give the path",
+    "docker:": "convert it to an ACI, and give the path of that",
+    "oci:": "convert it to an ACI, and give the path of that",
+    "oci-archive:": "convert it to an ACI, and give the path of that",
+    "docker-archive:": "convert it to an ACI, and give the path of that",
+    "cimd:": "give the name or the path of the image instead",
+}
+
+# Up to here the file is read for its name when a signature is refused, for the sake of the message.
+_READ_FOR_MESSAGE = 64 << 20
 
 
 def resolve(
@@ -17,12 +39,140 @@ def resolve(
     pull: str = "new",
     insecure: Collection[str] = (),
     signature: str = "",
-    offline: bool = False,
+    keep: str = "signed",
+    progress: Callable[[int], None] | None = None,
 ) -> StoredImage:
     """Return the image in the store that `reference` means, importing it first when it is a file.
 
     `config` are the configuration directories, lowest precedence first (where the trusted keys lie); `pull` is new,
-    update or never; `insecure` holds the checks to leave out (image, tls, http, pubkey); `signature` is the path of a
-    detached signature when it is not FILE.asc. Raises ImageNotFound, SignatureError, ArchiveError, UsageError …
+    update or never; `insecure` holds the checks to leave out (image); `signature` is the path of a detached signature
+    when it is not FILE.asc; `keep` says which imported files stay as they are: signed, never or always.
+    `progress` is called with the number of bytes just read, from another thread.
+    Raises ImageNotFound, SignatureError, ArchiveError, ManifestError, UsageError, StoreError.
     """
-    raise NotImplementedError
+    kind = classify(reference)
+    if signature and kind != "path":
+        raise UsageError("only an image file can have a signature file", "--signature")
+    if kind == "id":
+        image = store.get(reference)
+    elif kind == "name":
+        image = _by_name(store, reference)
+    elif kind == "path":
+        image = _from_file(store, reference.removeprefix("file://"), config, pull, insecure, signature, keep, progress)
+    else:
+        raise UsageError(f"{kind} references are not supported yet by this version", reference, _REMOTE[kind])
+    store.touch(image)
+    return image
+
+
+def classify(reference: str) -> str:
+    """Say what form a reference has: "id", "name", "path", or the scheme ("docker:") of one that is not here.
+
+    As with rkt an existing regular file goes before a name; `./`, `/` and `.aci` always mean a file.
+    """
+    if reference.startswith("sha512-"):
+        return "id"
+    for scheme in _REMOTE:
+        if reference.startswith(scheme):
+            return scheme
+    if reference.startswith(("/", "./", "../", "file://")) or reference.endswith(".aci"):
+        return "path"
+    return "path" if os.path.isfile(reference) else "name"
+
+
+def host_labels() -> Labels:
+    """The labels os and arch of images made for this host."""
+    from appc.schema.platforms import from_machine
+    from appc.values import Labels
+
+    uname = os.uname()
+    return Labels.of((("os", uname.sysname.lower()), ("arch", from_machine(uname.machine))))
+
+
+def _by_name(store: ImageStore, reference: str) -> StoredImage:
+    from appc.values import ImageReference
+
+    wanted = ImageReference.parse(reference)
+    return store.find(wanted.name, wanted.labels, host_labels())
+
+
+def _from_file(
+    store: ImageStore,
+    path: str,
+    config: Sequence[str],
+    pull: str,
+    insecure: Collection[str],
+    signature: str,
+    keep: str,
+    progress: Callable[[int], None] | None,
+) -> StoredImage:
+    verified = "image" not in insecure
+
+    def accept(image: StoredImage) -> bool:
+        return not verified or (image.signer != "" and is_trusted(config, image.signer, image.name))
+
+    with open_file(path) as stream:
+        known = store.recall(stream.fileno())
+        if known is not None and accept(known):
+            return known
+        if pull == "never":
+            raise ImageNotFound("is not in the store, and --pull never is given", path)
+        return store.import_file(
+            stream,
+            where=path,
+            verifier=(lambda: verifier_for(path, config, signature)) if verified else None,
+            accept=accept,
+            keep=keep,
+            progress=progress,
+        )
+
+
+def open_file(path: str) -> BinaryIO:
+    """Open an image file. Raises ImageNotFound when there is none, AppcError for what is no regular file."""
+    try:
+        # A FIFO or device as an image would block or never end.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise ImageNotFound("there is no such file", path) from None
+        raise AppcError(f"cannot be read: {error.strerror}", path) from None
+    stream = os.fdopen(fd, "rb")
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return stream
+    stream.close()
+    if stat.S_ISDIR(mode):
+        raise AppcError("is a directory, not an image", path, f"appc image build {path} OUT.aci makes one of it")
+    raise AppcError("is not a regular file", path)
+
+
+def verifier_for(path: str, config: Sequence[str], signature: str = "") -> Verifier:
+    """Return the check of the image file `path` against the signature file `signature`, or FILE.asc.
+
+    Raises SignatureError when there is none or no trusted key made it.
+    """
+    from appc.trust.check import SignatureCheck
+    from appc.trust.keystore import Keystore, read_file
+    from appc.trust.packets import MAX_SIGNATURE
+
+    detached = signature or f"{path}.asc"
+    try:
+        data = read_file(detached, MAX_SIGNATURE)
+    except FileNotFoundError:
+        hint = f"appc image sign {path} makes one; --signature FILE names another; --insecure image does without"
+        raise SignatureError(f"is not signed: there is no {detached}", path, hint) from None
+    return SignatureCheck(Keystore(config), data, path, claimed_name=lambda: _claimed_name(path))
+
+
+def _claimed_name(path: str) -> str:
+    """What an image that was refused calls itself, "" when that is not easily found out; only for messages."""
+    from appc.formats.aci import read_manifest
+    from appc.schema.image import ImageManifest
+
+    try:
+        with open_file(path) as stream:
+            if os.fstat(stream.fileno()).st_size > _READ_FOR_MESSAGE:
+                return ""
+            return str(ImageManifest.parse(read_manifest(stream)).name)
+    except AppcError:
+        return ""

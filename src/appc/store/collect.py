@@ -122,7 +122,7 @@ def _collect_images(
 def _take_out(store: ImageStore, image: StoredImage, staging: Staging) -> None:
     """Make a held image invisible by one rename; it is deleted with `staging`."""
     try:
-        name = image.name
+        name = str(image.name)
     except StoreError:
         name = ""
     os.rename(image.path, f"{staging.path}/image")

@@ -7,7 +7,7 @@ import os
 from appc.errors import StoreError
 from appc.schema.json import loads
 from appc.store.layout import META_VERSION
-from appc.values import ImageID, Labels
+from appc.values import ACIdentifier, ImageID, Labels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ class StoredImage:
         return self._meta
 
     @property
-    def name(self) -> str:
+    def name(self) -> ACIdentifier:
         """The image's name."""
-        return str(self.meta["name"])
+        return ACIdentifier(self.meta["name"])
 
     @property
     def labels(self) -> Labels:

@@ -18,7 +18,8 @@ __all__ = ["ImageStore", "StoredImage"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import builtins
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import BinaryIO, Protocol
 
     from appc.formats.limits import Limits
@@ -59,7 +60,7 @@ class ImageStore:
         Raises ImageNotFound when there is none or more than one, InvalidValue when the text cannot be an ID.
         """
         if len(id_or_prefix) == ID_LENGTH:
-            image = self._open(ImageID.parse(id_or_prefix))
+            image = self.lookup(ImageID.parse(id_or_prefix))
             if image is None:
                 raise ImageNotFound("is not in the store", f"image {id_or_prefix}")
             return image
@@ -77,27 +78,38 @@ class ImageStore:
             )
         return self.get(found[0])
 
-    def find(self, name: str, labels: Labels | None = None, prefer: Labels | None = None) -> StoredImage:
-        """Return the image called `name` that has all of `labels`.
+    def lookup(self, image_id: ImageID) -> StoredImage | None:
+        """Return the image of that ID, None when it is not in the store."""
+        path = store_path(self.root, "images", image_id)
+        return StoredImage(path, image_id) if os.path.isdir(path) else None
 
-        Of several, the one that agrees best with the labels in `prefer` (the host's os and arch: having the same
-        value is best, having none comes next), then the one imported last, then the one with the greatest ID.
+    def find(self, name: str, labels: Labels | None = None, prefer: Labels | None = None) -> StoredImage:
+        """Return the image called `name` that has all of `labels`, the `best` of several.
+
         Raises ImageNotFound, which names the versions there are.
         """
-        found = self.matching(name, labels)
-        if not found:
+        found = self.best(self.matching(name, labels), prefer)
+        if found is None:
             raise self._not_found(name, labels)
-        return max(found, key=lambda image: (_agreement(image, prefer), image.imported, image.id))
+        return found
 
     def matching(self, name: str, labels: Labels | None = None) -> Sequence[StoredImage]:
         """All images called `name` that have all of `labels`, in no particular order."""
-        images = [self._open(ImageID.parse(entry)) for entry in names.ids(self.root, name)]
+        images = [self.lookup(ImageID.parse(entry)) for entry in names.ids(self.root, name)]
         return [image for image in images if image is not None and (not labels or labels.matches(image.labels))]
+
+    def best(self, images: Iterable[StoredImage], prefer: Labels | None = None) -> StoredImage | None:
+        """Return the image to take of several that match, None of none.
+
+        That is the one that agrees best with the labels in `prefer` (the host's os and arch: having the same value
+        is best, having none comes next), then the one first imported last, then the one with the greatest ID.
+        """
+        return max(images, key=lambda image: (_agreement(image, prefer), image.imported, image.id), default=None)
 
     def recall(self, fd: int) -> StoredImage | None:
         """Return the image that the file open as `fd` was imported as, if the file has not changed since."""
         image_id = sources.recall(self.root, os.fstat(fd))
-        return None if image_id is None else self._open(ImageID.parse(image_id))
+        return None if image_id is None else self.lookup(ImageID.parse(image_id))
 
     def hold(self, image: StoredImage) -> Hold:
         """Keep `image` from being removed as long as what is returned exists and is not closed.
@@ -128,19 +140,22 @@ class ImageStore:
         expected_id: str = "",
         keep: str = "signed",
         limits: Limits | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> StoredImage:
         """Read an ACI from `stream` in one pass, verify it, and make it an image of the store.
 
         `where` names the file in messages. With a `verifier` nothing becomes visible unless the signature holds
         for the image's name; without one the image is stored unverified. When the file is unchanged since it was
         imported and `accept` says yes to that image, nothing is read. `expected_id`, when given, has to be the image's
-        ID. `keep` says when the file itself is kept: signed, never or always. An image that is already there gains
-        what was learnt (a signer). Raises ArchiveError, ManifestError, SignatureError, StoreError, HostError; a
+        ID. `keep` says when the file itself is kept: signed, never or always. `progress` is called, from another
+        thread, with the number of bytes just read. An image that is already there gains what was learnt (a signer).
+        Raises ArchiveError, ManifestError, SignatureError, StoreError, HostError; a
         refusal leaves nothing behind.
         """
-        from appc.store.importer import import_file
+        from appc.store.importer import How, import_file
 
-        return import_file(self, stream, where, verifier, accept, expected_id, keep, limits)
+        how = How(expected_id=expected_id, keep=keep, limits=limits, progress=progress)
+        return import_file(self, stream, where, verifier, accept, how)
 
     def export(self, image: StoredImage, stream: BinaryIO, compress: str = "") -> bytes:
         """Write the image's archive, which has the same ID again, to `stream`; return the signature that goes with it.
@@ -193,7 +208,7 @@ class ImageStore:
 
         repair(self, image, in_use)
 
-    def list(self) -> Sequence[StoredImage]:
+    def list(self) -> builtins.list[StoredImage]:
         """All images, ordered by ID."""
         return [
             StoredImage(store_path(self.root, "images", entry), ImageID.parse(entry)) for entry in sorted(self._ids())
@@ -206,10 +221,6 @@ class ImageStore:
             return [entry for entry in os.listdir(store_path(self.root, "images")) if entry.startswith(ID_PREFIX)]
         except FileNotFoundError:
             return ()
-
-    def _open(self, image_id: ImageID) -> StoredImage | None:
-        path = store_path(self.root, "images", image_id)
-        return StoredImage(path, image_id) if os.path.isdir(path) else None
 
     def _not_found(self, name: str, labels: Labels | None) -> ImageNotFound:
         wanted = f"{name},{labels}" if labels else name

@@ -36,27 +36,43 @@ if TYPE_CHECKING:
     from appc.store.images import ImageStore, Verifier
 
 
+class How:
+    """What `ImageStore.import_file` was told about the way."""
+
+    __slots__ = ("expected_id", "keep", "limits", "progress")
+
+    def __init__(
+        self,
+        expected_id: str = "",
+        keep: str = "signed",
+        limits: Limits | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.expected_id = expected_id
+        self.keep = keep
+        self.limits = limits or DEFAULT
+        self.progress = progress
+
+
 def import_file(
     store: ImageStore,
     stream: BinaryIO,
     where: str,
     verifier: Callable[[], Verifier] | None,
     accept: Callable[[StoredImage], bool],
-    expected_id: str,
-    keep: str,
-    limits: Limits | None,
+    how: How,
 ) -> StoredImage:
     """See `ImageStore.import_file`."""
     fd = stream.fileno()
     status = os.fstat(fd)
-    work = _Import(store, where, expected_id, keep, limits or DEFAULT)
+    work = _Import(store, where, how)
     try:
         if not stat.S_ISREG(status.st_mode):
             return work.run(stream, status, verifier)
         with locks.lock_source(store.root, status):
             # Somebody may have imported it while we waited.
             known = store.recall(fd)
-            if known is not None and accept(known) and expected_id in ("", known.id):
+            if known is not None and accept(known) and how.expected_id in ("", known.id):
                 return known
             image = work.run(stream, status, verifier)
             if not sources.remember(store.root, fd, status, image.id):
@@ -75,7 +91,7 @@ def read_again(store: ImageStore, image: StoredImage, staging: Staging) -> str:
     path = f"{staging.path}/image"
     os.mkdir(path, 0o700)
     with open(f"{image.path}/original", "rb") as stream:
-        work = _Import(store, "its original", image.id, "never", DEFAULT)
+        work = _Import(store, "its original", How(image.id, "never"))
         space = Space(path, "its original")
         work.read(stream, path, space, None)
     flush_tree(staging.path)
@@ -85,12 +101,10 @@ def read_again(store: ImageStore, image: StoredImage, staging: Staging) -> str:
 class _Import:
     """The import of one file."""
 
-    def __init__(self, store: ImageStore, where: str, expected_id: str, keep: str, limits: Limits) -> None:
+    def __init__(self, store: ImageStore, where: str, how: How) -> None:
         self._store = store
         self._where = where
-        self._expected_id = expected_id
-        self._keep = keep
-        self._limits = limits
+        self._how = how
 
     def run(self, stream: BinaryIO, status: os.stat_result, verifier: Callable[[], Verifier] | None) -> StoredImage:
         """Read, check, flush and commit; whatever fails, nothing stays behind."""
@@ -110,7 +124,7 @@ class _Import:
 
     def read(self, stream: BinaryIO, path: str, space: Space, check: Verifier | None) -> dict[str, Any]:
         """Read the whole file into the directory `path` and return what is to be known of the image."""
-        keep = self._keep == "always" or (self._keep == "signed" and check is not None)
+        keep = self._how.keep == "always" or (self._how.keep == "signed" and check is not None)
         owners = os.geteuid() == 0
         os.mkdir(f"{path}/rootfs", 0o755)
         root = os.open(f"{path}/rootfs", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -119,18 +133,18 @@ class _Import:
                 Extractor(root, prefix="rootfs", owners=owners, where=self._where) as extractor,
                 open(f"{path}/entries", "xb") as entries,
                 open(f"{path}/tar", "xb") as log,
-                Tee(stream, self._where, check, f"{path}/original" if keep else "", space) as tee,
+                Tee(stream, self._where, check, f"{path}/original" if keep else "", space, self._how.progress) as tee,
             ):
                 records = RecordWriter(entries)
                 sink = Sink(extractor, records, space)
-                read = aci.read_aci(tee, sink, self._limits, where=self._where, log=TarLog(log))
+                read = aci.read_aci(tee, sink, self._how.limits, where=self._where, log=TarLog(log))
                 tee.drain()
                 extractor.finish()
                 records.close()
         finally:
             os.close(root)
-        if self._expected_id not in ("", read.image_id):
-            raise ArchiveError(f"is {read.image_id}, not {self._expected_id}", self._where)
+        if self._how.expected_id not in ("", read.image_id):
+            raise ArchiveError(f"is {read.image_id}, not {self._how.expected_id}", self._where)
         manifest = self._manifest(read.manifest_bytes)
         signer = check.finish(manifest.name) if check is not None else ""
         meta = {

@@ -9,6 +9,7 @@ from appc.formats.tar import CHAR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
     from appc.formats.extract import Extractor, Record
@@ -57,7 +58,16 @@ class Space:
 class Tee:
     """The file being imported: what is read from it goes to the verifier and, with `copy`, to that file as well."""
 
-    def __init__(self, stream: BinaryIO, where: str, check: Verifier | None, copy: str, space: Space) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        where: str,
+        check: Verifier | None,
+        copy: str,
+        space: Space,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self._progress = progress
         self._stream = stream
         self._where = where
         self._check = check
@@ -84,6 +94,8 @@ class Tee:
         if self._copy is not None:
             self._space.take(len(data))
             self._copy.write(data)
+        if self._progress is not None:
+            self._progress(len(data))
         return data
 
     def drain(self) -> None:

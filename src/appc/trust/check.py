@@ -14,18 +14,29 @@ from appc.trust.policy import certificate_fault, signature_fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from appc.trust.keystore import Keystore, TrustedKey
 
 
 class SignatureCheck:
     """The check of one image file, called `where` in messages, against its detached signature.
 
-    `name` is the image's name where it is known beforehand. Making one raises SignatureError when no trusted key can
-    have made the signature. Bytes go to `feed`; `finish` decides; `close` must be called in the end.
+    `name` is the image's name where it is known beforehand; where it is not, `claimed_name` is asked for it, but only
+    to word a refusal. Making one raises SignatureError when no trusted key can have made the signature. Bytes go to
+    `feed`; `finish` decides; `close` must be called in the end.
     """
 
-    def __init__(self, keystore: Keystore, signature: bytes, where: str, name: str = "") -> None:
+    def __init__(
+        self,
+        keystore: Keystore,
+        signature: bytes,
+        where: str,
+        name: str = "",
+        claimed_name: Callable[[], str] = str,
+    ) -> None:
         self.signature = signature
+        self._claimed_name = claimed_name
         self._keystore = keystore
         self._where = where
         try:
@@ -84,6 +95,7 @@ class SignatureCheck:
 
     def _untrusted(self, claim: Signature, name: str, key: TrustedKey | None) -> SignatureError:
         """The refusal of a key that is not trusted, or not for this name: who, who else would do, and the command."""
+        name = name or self._claimed_name()
         signer = key.certificate.label if key else claim.shown_issuer or "(the signature does not say which)"
         if not key and claim.user_id:
             signer += f" (says it is {claim.user_id})"

@@ -54,7 +54,7 @@ class Keystore:
     def __init__(self, directories: Sequence[str]) -> None:
         self.directories = tuple(directories)
         local = LOCAL_DIRECTORY in self.directories and os.geteuid() == 0
-        self.writable = LOCAL_DIRECTORY if local else self.directories[-1]
+        self.writable = LOCAL_DIRECTORY if local or not directories else self.directories[-1]
 
     def keys(self) -> list[TrustedKey]:
         """All trusted keys, ordered by prefix and fingerprint. Raises SignatureError for a file that is no such key."""

@@ -1,0 +1,73 @@
+"""`appc fetch`: bring images into the store."""
+
+from __future__ import annotations
+
+import os
+
+from appc.cli.options import LIST, Args, Operand, Option, Verb
+from appc.cli.output import Progress, out
+from appc.errors import AppcError
+from appc.images import fetch
+from appc.store.images import ImageStore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.cli.context import Context
+
+VERB = Verb(
+    "fetch",
+    "bring images into the store and print their IDs",
+    description=(
+        "A file is verified against the signature beside it, FILE.asc, which a key has to have made that is trusted "
+        "for the image's name (`appc trust`). It is read once, and nothing becomes visible before it is verified. A "
+        "file that was imported before and has not changed is not read again. A name or an ID has to be in the store."
+    ),
+    options=(
+        Option("--pull", choices=("new", "update", "never"), default="new", help="never: only what is in the store"),
+        Option("--signature", metavar="FILE", complete="file", help="the detached signature, when it is not FILE.asc"),
+        Option("--insecure", metavar="WHAT", kind=LIST, choices=("image",), help="image: do not verify signatures"),
+    ),
+    operands=(Operand("image", count="+", complete="image", help="an image file, a name or an ID"),),
+    examples=(
+        ("appc fetch app-1.0.aci", "verified with app-1.0.aci.asc"),
+        ("appc fetch --insecure image app.aci", "whoever made it"),
+    ),
+)
+
+
+def run(args: Args, context: Context) -> int:
+    """Fetch each image and print its ID; 1 when one could not be had."""
+    store = ImageStore(context.root)
+    status = 0
+    for reference in args.image:
+        try:
+            with Progress(f"importing {reference}", _size(reference)) as progress:
+                image = fetch.resolve(
+                    store,
+                    reference,
+                    config=context.config,
+                    pull=args.pull,
+                    insecure=args.insecure,
+                    signature=args.signature or "",
+                    keep=context.settings.images_keep_original,
+                    progress=progress.advance,
+                )
+        except AppcError as error:
+            if len(args.image) == 1:
+                raise
+            context.error(error.what, error.where, error.hint)
+            status = max(status, error.exit_status)
+            continue
+        for warning in image.meta["warnings"]:
+            context.warn(warning, "" if warning.startswith(reference) else reference)
+        if "image" in args.insecure and not image.signer:
+            context.warn("was not verified (--insecure image)", reference)
+        out(f"{image.id}\n")
+    return status
+
+
+def _size(reference: str) -> int | None:
+    try:
+        return os.stat(reference).st_size
+    except OSError:
+        return None

@@ -1,0 +1,42 @@
+"""`appc image gc`: remove what nobody needs from the store."""
+
+from __future__ import annotations
+
+from appc.cli.options import Args, Option, Verb, duration
+from appc.cli.output import out, size
+from appc.images.use import in_use
+from appc.store.images import ImageStore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.cli.context import Context
+
+VERB = Verb(
+    "image gc",
+    "remove images that were not used lately",
+    description=(
+        "Removes images that no pod rests on, that no image which stays depends on, and that were not used for the "
+        "grace period; trees rendered from images that are gone; and what interrupted imports left behind."
+    ),
+    options=(
+        Option(
+            "--grace-period",
+            metavar="TIME",
+            default=86400.0,
+            parse=duration,
+            help="keep images this long after they were used (default 24h)",
+        ),
+        Option("--dry-run", help="say what would be removed and why, and remove nothing"),
+    ),
+)
+
+
+def run(args: Args, context: Context) -> int:
+    """Print one line for each thing that is (or would be) removed."""
+    removed = ImageStore(context.root).gc(lambda: in_use(context.root), args.grace_period, args.dry_run)
+    for entry in removed:
+        out(f"{entry.kind} {entry.name}: {entry.reason} ({size(entry.size)})\n")
+    if removed:
+        done = "would be freed" if args.dry_run else "freed"
+        context.info(f"{size(sum(entry.size for entry in removed))} {done}")
+    return 0

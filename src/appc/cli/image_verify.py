@@ -1,0 +1,33 @@
+"""`appc image verify`: check an image file against its signature."""
+
+from __future__ import annotations
+
+from appc.cli.options import FORMAT, Args, Operand, Option, Verb
+from appc.cli.output import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.cli.context import Context
+
+VERB = Verb(
+    "image verify",
+    "check an image file against its signature",
+    description=(
+        "Does what `appc fetch` does before it stores an image: the signature has to hold for the file, and a key that "
+        "is trusted for the name in its manifest has to have made it. Nothing is stored."
+    ),
+    options=(
+        FORMAT,
+        Option("--signature", metavar="FILE", complete="file", help="the detached signature, when it is not FILE.asc"),
+    ),
+    operands=(Operand("file", complete="file", help="the image file"),),
+)
+
+
+def run(args: Args, context: Context) -> int:
+    """Print what the image is and who signed it."""
+    from appc.images.verify import verify
+
+    found = verify(args.file, context.config, args.signature or "")
+    record(context, {"name": found.name, "id": found.image_id, "signer": found.signer})
+    return 0

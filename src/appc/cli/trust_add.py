@@ -1,0 +1,89 @@
+"""`appc trust add`: accept images that a key has signed."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from appc.cli.context import printable
+from appc.cli.options import Args, Operand, Option, Verb
+from appc.cli.output import out
+from appc.errors import SignatureError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.cli.context import Context
+    from appc.trust.packets import Certificate
+
+VERB = Verb(
+    "trust add",
+    "accept images that a key has signed",
+    description=(
+        "The key becomes trusted for the image PREFIX and all images below it (example.com covers example.com/app, "
+        "not example.community). On a terminal the fingerprint is shown and has to be confirmed: compare it with "
+        "what the owner of the key says. Revoked, expired and weak keys are refused."
+    ),
+    options=(
+        Option("--prefix", metavar="PREFIX", help="trust the key for these images"),
+        Option("--root", help="trust the key for every image"),
+        Option("--skip-fingerprint-review", help="do not ask"),
+    ),
+    operands=(Operand("keyfile", count="+", complete="file", help="public keys, armored or not; - is standard input"),),
+    exclusive=(("--prefix", "--root"),),
+    examples=(("appc trust add --prefix example.com release.gpg", "images of example.com signed with that key"),),
+)
+
+
+def run(args: Args, context: Context) -> int:
+    """Add the keys and print their fingerprints."""
+    from appc.trust.keystore import Keystore
+    from appc.trust.packets import read_certificates
+
+    if not args.prefix and not args.root:
+        raise UsageError("what are the keys to be trusted for?", "trust add", "--prefix example.com, or --root for all")
+    keystore = Keystore(context.config)
+    prefix = args.prefix or ""
+    for path in args.keyfile:
+        data = _read(path)
+        certificates = read_certificates(data, path)
+        if not args.skip_fingerprint_review and not _confirmed(certificates, prefix):
+            raise SignatureError("was not confirmed, and is not trusted", path)
+        for key in keystore.add(data, prefix):
+            context.info(f"trusted for {prefix or 'every image'}: {key.path}", f"key {key.certificate.label}")
+            out(f"{key.fingerprint}\n")
+    return 0
+
+
+def _read(path: str) -> bytes:
+    from appc.trust.keystore import read_file
+    from appc.trust.packets import MAX_KEYS
+
+    if path == "-":
+        return sys.stdin.buffer.read(MAX_KEYS + 1)
+    if path.startswith(("https://", "http://")):
+        raise UsageError("keys cannot be fetched by this version", path, "download the key, and give the path")
+    try:
+        return read_file(path, MAX_KEYS)
+    except FileNotFoundError:
+        raise SignatureError("there is no such file", path) from None
+
+
+def _confirmed(certificates: list[Certificate], prefix: str) -> bool:
+    """Show the keys and ask; without a terminal the command itself is the confirmation."""
+    if sys.stdin is None or not sys.stdin.isatty() or not sys.stderr.isatty():
+        return True
+    for certificate in certificates:
+        key = certificate.primary
+        bits = f" {key.bits}" if key.bits else ""
+        made = time.strftime("%Y-%m-%d", time.gmtime(key.created))
+        sys.stderr.write(f"{grouped(key.fingerprint)}\n  {key.algorithm}{bits}, made {made}\n")
+        for user_id in certificate.user_ids:
+            sys.stderr.write(f"  {printable(user_id)}\n")
+    sys.stderr.write(f"Trust for {prefix or 'every image'}? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def grouped(fingerprint: str) -> str:
+    """A fingerprint in groups of four digits, as people compare them."""
+    return " ".join(fingerprint[start : start + 4].upper() for start in range(0, len(fingerprint), 4))

@@ -1,0 +1,97 @@
+"""What images extracted over each other come to, worked out from their records before a file is touched (ace.md).
+
+A path that comes later replaces an earlier one of any type. Directories alone are merged: they keep what is in them and
+take the later owner, mode and attributes. A symbolic link where a directory is needed is replaced, never followed.
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+from appc.errors import StoreError
+from appc.formats.extract import Record
+from appc.formats.tar import DIRECTORY, HARDLINK
+from appc.store.records import read_records
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from appc.images.closure import Pass
+    from appc.store.images import StoredImage
+
+
+class Node:
+    """A path of the merged tree: the record that describes it, and the image its content is in.
+
+    `record.path` is where in that image's tree it lies; hard links are resolved to what they link to, so nodes
+    of the same image and path are links to each other. `children` is None but for directories. The image
+    is None for directories that no image has an entry for.
+    """
+
+    __slots__ = ("children", "image", "record")
+
+    def __init__(self, image: StoredImage | None, record: Record) -> None:
+        self.image = image
+        self.record = record
+        self.children: dict[str, Node] | None = {} if record.type == DIRECTORY else None
+
+
+def merge(passes: Sequence[Pass]) -> Node:
+    """Return the root of what `passes` (topmost first) come to."""
+    root = Node(None, _implied(""))
+    for one in reversed(passes):
+        filters = [_allowed(image) for image in one.filters]
+        originals: dict[str, Record] = {}
+        for record in read_records(f"{one.image.path}/entries"):
+            path = record.path
+            if record.type == HARDLINK:
+                if record.linkname not in originals:
+                    raise StoreError(f"/{path} links to what is not there", f"{one.image.path}/entries")
+                record = originals[record.linkname]
+            originals[path] = record
+            if all(allowed.get(path, False) or (record.type == DIRECTORY and path in allowed) for allowed in filters):
+                _place(root, path, one.image, record)
+    return root
+
+
+def _allowed(image: StoredImage) -> dict[str, bool]:
+    """The paths in an image's whitelist, and with False the directories above them.
+
+    Paths are matched whole: a directory in the list does not bring what is in it (aci.md, pathWhitelist).
+    """
+    allowed: dict[str, bool] = {"": False}
+    for listed in image.manifest.path_whitelist:
+        path = posixpath.normpath("/" + listed).strip("/")
+        allowed[path] = True
+        while path:
+            path = path.rpartition("/")[0]
+            allowed.setdefault(path, False)
+    return allowed
+
+
+def _place(root: Node, path: str, image: StoredImage, record: Record) -> None:
+    """Put a record into the tree, over whatever is there."""
+    if not path:
+        root.image, root.record = image, record
+        return
+    parent = root
+    directory, _, name = path.rpartition("/")
+    above = ""
+    for part in directory.split("/") if directory else ():
+        above = f"{above}/{part}" if above else part
+        assert parent.children is not None
+        below = parent.children.get(part)
+        if below is None or below.children is None:
+            below = parent.children[part] = Node(None, _implied(above))
+        parent = below
+    assert parent.children is not None
+    there = parent.children.get(name)
+    if there is not None and there.children is not None and record.type == DIRECTORY:
+        there.image, there.record = image, record
+    else:
+        parent.children[name] = Node(image, record)
+
+
+def _implied(path: str) -> Record:
+    return Record(path, DIRECTORY, mode=0o755, uid=0, gid=0)

@@ -1,0 +1,65 @@
+"""Checking an image file against its signature without storing it."""
+
+from __future__ import annotations
+
+from appc.errors import ManifestError
+from appc.images.fetch import open_file, verifier_for
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import BinaryIO
+
+    from appc.store.images import Verifier
+
+
+class Verified:
+    """An image file whose signature holds: what it is, and whose key signed it (the fingerprint)."""
+
+    __slots__ = ("image_id", "name", "signer")
+
+    def __init__(self, name: str, image_id: str, signer: str) -> None:
+        self.name = name
+        self.image_id = image_id
+        self.signer = signer
+
+
+def verify(path: str, config: Sequence[str], signature: str = "") -> Verified:
+    """Read the image file `path` and check it against `signature`, or against FILE.asc.
+
+    `config` are the configuration directories, lowest precedence first. Raises SignatureError, ArchiveError,
+    ManifestError, ImageNotFound.
+    """
+    from appc.formats.aci import read_aci
+    from appc.schema.image import ImageManifest
+
+    with open_file(path) as stream:
+        check = verifier_for(path, config, signature)
+        try:
+            source = _Feed(stream, check)
+            found = read_aci(source, where=path)
+            source.drain()
+            try:
+                manifest = ImageManifest.parse(found.manifest_bytes)
+            except ManifestError as error:
+                raise ManifestError(list(error.faults), f"{path}: manifest", error.hint) from None
+            return Verified(manifest.name, found.image_id, check.finish(manifest.name))
+        finally:
+            check.close()
+
+
+class _Feed:
+    """The file, of which the verifier sees every byte that is read."""
+
+    def __init__(self, stream: BinaryIO, check: Verifier) -> None:
+        self._stream = stream
+        self._check = check
+
+    def read(self, size: int, /) -> bytes:
+        data = self._stream.read(size)
+        self._check.feed(data)
+        return data
+
+    def drain(self) -> None:
+        while self.read(1 << 20):
+            pass
