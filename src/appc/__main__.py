@@ -1,6 +1,10 @@
-"""`python -m appc`: the command line, started without the starter."""
+"""`python -m appc`, and `python -I -S …/appc/__main__.py`: the command line, started without the starter."""
 
 import sys
+
+if not __package__:
+    # Run by its path, as keepers do: the package is found where this file lies.
+    sys.path.insert(0, __file__.rpartition("/")[0].rpartition("/")[0])
 
 from appc.cli.main import main
 

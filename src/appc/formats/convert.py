@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         def recursive(self) -> bool: ...
 
 
-OCI_VERSION = "1.3.0"
+# The oldest version that has every field written here: runtimes refuse versions newer than they know.
+OCI_VERSION = "1.0.2"
 EXECUTOR = "appc"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NAMESPACES = ("pid", "network", "ipc", "uts", "mount", "cgroup")
