@@ -250,7 +250,7 @@ class RootBuilder:
                 raise Unenforceable(f"there is no device type {device['type']}", f"{where}.type")
             mode = kind | device.get("fileMode", 0o666) & 0o7777
             major, minor = device.get("major", 0), device.get("minor", 0)
-            self._directory(path.rpartition("/")[0] or "/", f"{where}.path")
+            self._directory(_parent(path), f"{where}.path")
             self._node(path, mode, major, minor, device.get("uid", 0), device.get("gid", 0), True, where)
         links = list(_LINKS)
         if self._mounted.get("/dev/pts", ("", False))[0] == "devpts":
@@ -284,10 +284,16 @@ class RootBuilder:
 
     def _is_readonly(self, path: str) -> bool:
         """Tell whether everything at and below `path` is in one mount that is read-only already."""
-        if any(below(other, path) for other in self._mounted):
+        inside = path + "/"
+        if any(other.startswith(inside) for other in self._mounted):
             return False
-        covering = max((other for other in self._mounted if other == path or below(path, other)), key=len)
-        return self._mounted[covering][1]
+        return self._covering(path)[1]
+
+    def _covering(self, path: str) -> tuple[str, bool]:
+        """Return (file system, read-only) of the mount that `path` is in."""
+        while path not in self._mounted:
+            path = _parent(path)
+        return self._mounted[path]
 
     def _something_below(self, path: str) -> bool:
         devices = self._linux.get("devices") or ()
@@ -297,13 +303,16 @@ class RootBuilder:
     def _directory(self, path: str, where: str) -> None:
         if path in self._made:
             return
-        parent = max((other for other in self._mounted if below(path, other)), key=len)
-        if self._mounted[parent][0] not in _KERNEL_TREES:
+        if self._covering(_parent(path))[0] not in _KERNEL_TREES:
             self._add("mkdir", path, 0o755, 0, 0, source=where)
         while path != "/":
             self._made.add(path)
-            path = path.rpartition("/")[0] or "/"
+            path = _parent(path)
 
     def _file(self, path: str, where: str) -> None:
-        self._directory(path.rpartition("/")[0] or "/", where)
+        self._directory(_parent(path), where)
         self._add("file", path, 0o644, b"", tolerate=(EEXIST,), source=where)
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0] or "/"

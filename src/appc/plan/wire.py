@@ -16,6 +16,10 @@ from __future__ import annotations
 from appc.errors import LaunchError
 from appc.plan.ops import OPCODES, TABLE, Op, Plan, Track
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 MAGIC = b"appcplan"
 VERSION = 1
 # FNV-1a (32 bit) over the lines "name:kinds:performer\n" of the table. A number, because computing
@@ -38,21 +42,27 @@ def encode(plan: Plan) -> bytes:
     Raises LaunchError when it does not fit the format: an op the table does not know or with other
     arguments than its signature, a NUL in a text, a number over 64 bits, or a limit passed.
     """
-    body: list[bytes] = []
-    _limit(len(plan.facts), MAX_FACTS, "facts")
-    body.append(_u32(len(plan.facts)))
-    for key, value in plan.facts.items():
-        body.append(_text(key, "facts"))
-        body.append(_text(value, "facts"))
-    _limit(len(plan.tracks), MAX_TRACKS, "tracks")
-    body.append(_u32(len(plan.tracks)))
-    for track in plan.tracks:
-        body.append(_text(track.name, "track"))
+    texts = _Texts()
+    parts: list[bytes] = []
+    try:
+        _limit(len(plan.facts), MAX_FACTS, "facts")
+        parts.append(_u32(len(plan.facts)))
+        for key, value in plan.facts.items():
+            parts += (texts[key], texts[value])
+        _limit(len(plan.tracks), MAX_TRACKS, "tracks")
+        parts.append(_u32(len(plan.tracks)))
+        names = [texts[track.name] for track in plan.tracks]
+    except ValueError as error:
+        raise LaunchError(str(error), "plan") from None
+    for name, track in zip(names, plan.tracks, strict=True):
         _limit(len(track.ops), MAX_OPS, f"ops in track {track.name}")
-        body.append(_u32(len(track.ops)))
+        parts += (name, _u32(len(track.ops)))
         for index, op in enumerate(track.ops):
-            _encode_op(op, f"{track.name}[{index}] {op.name}", body)
-    payload = b"".join(body)
+            try:
+                _encode_op(op, parts, texts)
+            except (ValueError, OverflowError, TypeError, AttributeError) as error:
+                raise LaunchError(str(error), f"{track.name}[{index}] {op.name}") from None
+    payload = b"".join(parts)
     total = _HEADER + len(payload)
     _limit(total, MAX_BYTES, "bytes")
     return b"".join((MAGIC, _u32(VERSION), _u32(TABLE_HASH), _u32(total), payload))
@@ -91,32 +101,34 @@ def decode(data: bytes) -> Plan:
     return Plan(tracks, facts)
 
 
-def _encode_op(op: Op, where: str, body: list[bytes]) -> None:
+def _encode_op(op: Op, parts: list[bytes], texts: _Texts) -> None:
+    """Append `op` to `parts`. A launch waits for this, so arguments show their kind by what they can do: ValueError,
+    OverflowError, TypeError or AttributeError for what has no form."""
     opcode = OPCODES.get(op.name)
     if opcode is None:
-        raise LaunchError("no such op", where)
+        raise ValueError("no such op")
     kinds = _KINDS[opcode]
     if len(kinds) != len(op.args):
-        raise LaunchError(f"takes {len(kinds)} arguments, got {len(op.args)}", where)
-    _limit(len(op.tolerate), MAX_TOLERATED, f"tolerated errnos of {where}")
-    body.append(opcode.to_bytes(2, "little"))
-    body.append(len(op.tolerate).to_bytes(2, "little"))
+        raise ValueError(f"takes {len(kinds)} arguments, got {len(op.args)}")
+    if len(op.tolerate) > MAX_TOLERATED:
+        raise ValueError(f"tolerates {len(op.tolerate)} errnos, more than {MAX_TOLERATED}")
+    parts.append(_u32(opcode | len(op.tolerate) << 16))
     for errno in op.tolerate:
-        body.append(_number(errno, 4, where))
-    body.append(_text(op.source, where))
-    for kind, arg in zip(kinds, op.args, strict=True):
-        if kind == "n" and isinstance(arg, int):
-            body.append(_number(arg, 8, where))
-        elif kind == "s" and isinstance(arg, str):
-            body.append(_text(arg, where))
+        parts.append(_u32(errno))
+    parts.append(texts[op.source])
+    given: tuple[Any, ...] = op.args
+    for kind, arg in zip(kinds, given, strict=True):
+        if kind == "n":
+            parts.append(arg.to_bytes(8, "little"))
+        elif kind == "s":
+            parts.append(texts[arg])
         elif kind == "l" and isinstance(arg, tuple):
-            body.append(_u32(len(arg)))
-            body.extend([_text(item, where) for item in arg])
+            parts.append(_u32(len(arg)))
+            parts += [texts[item] for item in arg]
         elif kind == "b" and isinstance(arg, bytes):
-            body.append(_u32(len(arg)))
-            body.append(arg)
+            parts += (_u32(len(arg)), arg)
         else:
-            raise LaunchError(f"an argument of kind {kind} cannot be {arg!r}", where)
+            raise TypeError(f"an argument of kind {kind} cannot be {arg!r}")
 
 
 def _decode_op(reader: _Reader) -> Op:
@@ -176,24 +188,19 @@ class _Reader:
         return raw.decode("utf-8", "surrogateescape")
 
 
+class _Texts(dict[str, bytes]):
+    """Texts as written; they recur (sources, paths), so each is made once. ValueError for what has no form."""
+
+    def __missing__(self, text: str) -> bytes:
+        raw = text.encode("utf-8", "surrogateescape")
+        if b"\0" in raw:
+            raise ValueError(f"the text {text!r} has a NUL inside")
+        encoded = self[text] = _u32(len(raw)) + raw + b"\0"
+        return encoded
+
+
 def _u32(number: int) -> bytes:
     return number.to_bytes(4, "little")
-
-
-def _number(number: int, size: int, where: str) -> bytes:
-    if not 0 <= number < 1 << 8 * size:
-        raise LaunchError(f"{number} does not fit in {8 * size} bits", where)
-    return number.to_bytes(size, "little")
-
-
-def _text(text: str, where: str) -> bytes:
-    try:
-        raw = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise LaunchError(f"the text {text!r} has no byte form", where) from None
-    if b"\0" in raw:
-        raise LaunchError(f"the text {text!r} has a NUL inside", where)
-    return b"".join((_u32(len(raw)), raw, b"\0"))
 
 
 def _limit(count: int, most: int, what: str) -> None:
