@@ -66,6 +66,7 @@ struct keeper {
 	uint64_t log_size, log_files;
 	size_t apps;                    /* in the plan */
 	int status;                     /* of the first app that failed */
+	int finished;                   /* status of the last `finish` */
 	struct {
 		bool set;
 		const char *track;

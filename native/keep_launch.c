@@ -118,7 +118,7 @@ int keep_app(const struct wire_op *op)
 	int error;
 
 	/* The name becomes the one of a status file. */
-	if (!plain_name(op->args[0].p) || strcmp(op->args[0].p, "keeper") == 0 || task_app(op->args[0].p) != NULL)
+	if (!plain_name(op->args[0].p) || task_app(op->args[0].p) != NULL)
 		return EINVAL;
 	task = task_new(ROLE_APP, op->args[0].p, op->args[1].p);
 	if (task == NULL)

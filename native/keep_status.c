@@ -68,7 +68,7 @@ void status_keeper(void)
 		text_pair(&text, "init", (uint64_t)keep.init->pid);
 		text_pair(&text, "init-starttime", start_time(keep.init->pid));
 	}
-	replace("keeper", &text);
+	replace("_keeper", &text);
 }
 
 void status_app(const struct task *app)
@@ -106,7 +106,7 @@ void status_failure(void)
 	text_add(&text, "\n");
 	text_pair(&text, "op", keep.failure.index);
 	text_pair(&text, "errno", (uint64_t)keep.failure.error);
-	replace("failure", &text);
+	replace("_failure", &text);
 }
 
 void status_warning(const char *track, uint32_t index, int error)
@@ -123,7 +123,7 @@ void status_warning(const char *track, uint32_t index, int error)
 	if (keep.pod < 0)
 		return;
 	mkdirat(keep.pod, "status", 0700);
-	fd = openat(keep.pod, "status/warnings", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	fd = openat(keep.pod, "status/_warnings", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return;
 	if (write(fd, text.bytes, text.used) != (ssize_t)text.used) {
