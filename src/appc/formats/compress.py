@@ -61,6 +61,7 @@ _INPUT = 256 * 1024
 _GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 _GZIP_BLOCK = 512 * 1024
 _GZIP_WINDOW = 32 * 1024
+_MAX_THREADS = 16
 
 
 def detect(head: bytes) -> str:
@@ -295,7 +296,7 @@ class _Gzip:
     def __init__(self, sink: Sink, level: int) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
-        threads = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
+        threads = _threads()
         self._sink = sink
         self._level = level
         self._pool = ThreadPoolExecutor(threads)
@@ -334,6 +335,11 @@ class _Gzip:
             self._sink.write(self._jobs.pop(0).result())
         self._jobs.append(self._pool.submit(_deflate, block, self._window, self._level, last))
         self._window = block[-_GZIP_WINDOW:]
+
+
+def _threads() -> int:
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(count, _MAX_THREADS)
 
 
 def _deflate(block: bytes, window: bytes, level: int, last: bool) -> bytes:

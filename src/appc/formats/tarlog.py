@@ -105,9 +105,11 @@ def replay(log: BinaryIO, open_file: Callable[[str], BinaryIO]) -> Iterator[byte
                     size += len(chunk)
                     yield chunk
         else:
-            raise ArchiveError("record of tar headers is damaged")
+            raise _damaged()
     (expected,) = struct.unpack("<Q", source.take(8))
-    if size != expected or digest.digest() != source.take(64):
+    sha512 = source.take(64)
+    source.finish()
+    if size != expected or digest.digest() != sha512:
         raise ArchiveError("files are not those of the archive any more (contents changed)")
 
 
@@ -123,13 +125,27 @@ class _Inflater:
 
     def take(self, size: int) -> bytes:
         while len(self._buffer) < size:
-            data = self._inflate.unconsumed_tail or self._log.read(_FLUSH_SIZE)
-            if not data:
-                raise ArchiveError("record of tar headers is truncated")
-            try:
-                self._buffer += self._inflate.decompress(data, _CHUNK)
-            except zlib.error:
-                raise ArchiveError("record of tar headers is damaged") from None
+            self._more()
         taken = bytes(self._buffer[:size])
         del self._buffer[:size]
         return taken
+
+    def finish(self) -> None:
+        """Refuse a log that does not end here."""
+        while not self._inflate.eof:
+            self._more()
+        if self._buffer:
+            raise _damaged()
+
+    def _more(self) -> None:
+        data = self._inflate.unconsumed_tail or self._log.read(_FLUSH_SIZE)
+        if not data:
+            raise ArchiveError("record of tar headers is truncated")
+        try:
+            self._buffer += self._inflate.decompress(data, _CHUNK)
+        except zlib.error:
+            raise _damaged() from None
+
+
+def _damaged() -> ArchiveError:
+    return ArchiveError("record of tar headers is damaged")
