@@ -100,7 +100,6 @@ def compile_pod(
     teardown: Sequence[str] = (),
     exited_dir: str = "",
     finish: tuple[str, ...] = (),
-    keyring: str = "",
     warnings: list[str] | None = None,
 ) -> Plan:
     """Return the plan of a pod, checked.
@@ -112,6 +111,8 @@ def compile_pod(
     Raises AppcError, with the field's path, for what cannot be honoured.
     """
     address = metadata[0] if metadata and not metadata[0].startswith("127.") else ""
+    # Apps of a pod share one session keyring, and none sees the caller's.
+    keyring = f"_ses.{pod_dir.rpartition('/')[2]}"
     # Whatever is mounted over this directory, nobody but PID 1 sees it.
     target = f"{pod_dir}/apps"
     tracks = [compile_init(sandbox, name=INIT, target=target, cgroups=init_cgroups, metadata_address=address)]
@@ -183,7 +184,6 @@ def compile_enter(
     cgroups: Sequence[str] = (),
     seccomp: bytes | None = None,
     streams: tuple[str, str, str] = ("inherit", "inherit", "inherit"),
-    keyring: str = "",
     warnings: list[str] | None = None,
 ) -> Plan:
     """Return the plan, checked, that runs `config`'s process beside the app `name`, whose process is `pid`."""
@@ -195,7 +195,13 @@ def compile_enter(
             ops.append(Op("adopt", flag, f"/proc/{pid}/ns/{file}", source="linux.namespaces"))
     ops.append(Op("execute", track, *streams, source="appc"))
     inside = compile_handler(
-        config, name=track, facts=facts, cgroups=cgroups, seccomp=seccomp, keyring=keyring, warnings=warnings
+        config,
+        name=track,
+        facts=facts,
+        cgroups=cgroups,
+        seccomp=seccomp,
+        keyring=f"_ses.appc-enter-{pid}",
+        warnings=warnings,
     )
     plan = Plan([Track(KEEPER, ops), inside], facts.as_text())
     check(plan)

@@ -156,7 +156,7 @@ def candidates(name: str, environment: Sequence[str], cwd: str) -> tuple[str, ..
     found = []
     for directory in path.split(":"):
         # An empty part means the working directory, a relative one begins there.
-        place = directory if directory.startswith("/") else f"{cwd}/{directory}"
+        place = directory if directory.startswith("/") else f"{cwd.rstrip('/')}/{directory}"
         candidate = f"{place.rstrip('/')}/{name}"
         if candidate not in found:
             found.append(candidate)

@@ -36,19 +36,31 @@ def _line(index: int, op: Op) -> str:
 
 def _brief(track: Track) -> list[str]:
     """One line for each run of the same op: the first number, how often, and what each is about."""
+    kept = [(index, op) for index, op in enumerate(track.ops) if not _prepares(track.ops, index)]
     lines = []
     start = 0
-    while start < len(track.ops):
-        name = track.ops[start].name
+    while start < len(kept):
+        index, first = kept[start]
         end = start
-        while end < len(track.ops) and track.ops[end].name == name:
+        while end < len(kept) and kept[end][1].name == first.name:
             end += 1
-        run = track.ops[start:end]
-        count = f" ×{len(run)}" if len(run) > 1 else ""
-        text = f"{start:4}  {name}{count} {' '.join(filter(None, map(_subject, run)))}".rstrip()
+        count = f" ×{end - start}" if end - start > 1 else ""
+        subjects = " ".join(filter(None, [_subject(op) for _, op in kept[start:end]]))
+        text = f"{index:4}  {first.name}{count} {subjects}".rstrip()
         lines.append(text if len(text) <= _SHORT_WIDTH else text[: _SHORT_WIDTH - 1] + "…")
         start = end
     return lines
+
+
+def _prepares(ops: list[Op], index: int) -> bool:
+    """Tell whether an op only makes the place of the mount that comes next."""
+    if ops[index].name not in ("mkdir", "file", "remove"):
+        return False
+    after = next((op for op in ops[index + 1 :] if op.name not in ("mkdir", "file")), None)
+    if after is None or after.name not in ("mount", "bind"):
+        return False
+    target, place = str(after.args[2 if after.name == "mount" else 1]), str(ops[index].args[0])
+    return target == place or target.startswith(place + "/")
 
 
 # Op → position of the argument it is about, where that is not the path (or else the first).
