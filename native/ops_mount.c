@@ -16,7 +16,7 @@ enum { BIND_RECURSIVE = 1, BIND_NO_SYMLINKS = 2, ATTRIBUTES_RECURSIVE = 1 };
 
 static int attach(const struct context *c, int tree, const char *path)
 {
-	int target = root_open(c, path, O_PATH);
+	int target = root_open(c, path, O_PATH | O_DIRECTORY);
 	int error = 0;
 
 	if (target < 0)

@@ -18,7 +18,7 @@ extern char **environ;
 static void copy_lines(const char *path, const char *prefix)
 {
 	FILE *file = fopen(path, "re");
-	char line[4096];
+	static char line[65536];
 
 	if (file == NULL) {
 		complain(path);

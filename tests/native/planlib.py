@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import ctypes
 import fcntl
 import os
 import signal
@@ -26,6 +25,7 @@ CLONE_NEWNET = 0x40000000
 POD = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET
 
 MS_REC_PRIVATE = 0x44000
+OPS_BEFORE = 3  # ops of private_root, so: the index of the first op after them
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
 
 FAIL, SYNC, READY, CONSOLE, WARN = 1, 2, 3, 4, 5
@@ -124,6 +124,9 @@ def run_init(
     return InitResult(reports, status, b"".join(chunks).decode(errors="replace"))
 
 
+PROC = Op("mount", "proc", "proc", "/proc", NOSUID | NODEV | NOEXEC, ())
+
+
 def private_root(tree: Path) -> list[Op]:
     """The ops that make `tree` the root, in a mount namespace of its own."""
     return [Op("unshare", CLONE_NEWNS), Op("propagation", MS_REC_PRIVATE), Op("root-bind", str(tree))]
@@ -156,8 +159,7 @@ def app_ops(tree: Path, *actions: str, joins: bool = True, before: Sequence[Op] 
     """A whole app of a pod: namespaces, root with /proc, rendezvous, probe."""
     ops = [Op("join", flag) for flag in (CLONE_NEWNET, CLONE_NEWIPC, CLONE_NEWUTS)] if joins else []
     ops += private_root(tree)
-    ops += [Op("mount", "proc", "proc", "/proc", NOSUID | NODEV | NOEXEC, ())]
-    ops += [Op("pivot"), Op("sync", "start"), *before, Op("death-signal", 9), run_probe(*actions)]
+    ops += [PROC, Op("pivot"), Op("sync", "start"), *before, Op("death-signal", 9), run_probe(*actions)]
     return ops
 
 
@@ -281,8 +283,3 @@ def pod_plan(
             Track("teardown", [Op("record"), *teardown]),
         ],
     )
-
-
-def become_subreaper() -> None:
-    """Make orphans of a killed keeper our children, so that tests can see them end."""
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
