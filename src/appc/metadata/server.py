@@ -19,6 +19,10 @@ from appc.metadata.http import Conversation
 from appc.metadata.messages import Refusal
 from appc.metadata.pods import Pod, is_uuid
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 IDLE_SECONDS = 28.0
 """How long the service stays after the last request: it is to be gone when 30 s have passed."""
 
@@ -217,10 +221,9 @@ class _Client(_Endpoint):
                 sys.excepthook(*sys.exc_info())
                 self.conversation.open = False
                 due, response = b"", Refusal(500, "the service failed").response()
-            now = time.monotonic()
-            self.loop.touch(now)
-            self.deadline = now + (REQUEST_SECONDS if self.conversation.incomplete else IDLE_SECONDS)
+            self.deadline = time.monotonic() + (REQUEST_SECONDS if self.conversation.incomplete else IDLE_SECONDS)
             self._send(due + self.conversation.answer(response))
+            self.loop.answered()
 
     def _send(self, data: bytes) -> None:
         self.unsent += data
@@ -246,11 +249,21 @@ class _Client(_Endpoint):
 
 
 class Server:
-    """The loop. It serves the pods below `root` whose keepers come to `door`; `idle` is in seconds."""
+    """The loop. It serves the pods below `root` whose keepers come to `door`; `idle` is in seconds.
 
-    def __init__(self, root: str, door: _socket.socket, idle: float = IDLE_SECONDS) -> None:
+    `first_answer` is called when the first request has been answered.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        door: _socket.socket,
+        idle: float = IDLE_SECONDS,
+        first_answer: Callable[[], None] | None = None,
+    ) -> None:
         self.root = root
         self._idle = idle
+        self._first_answer = first_answer
         self._epoll = select.epoll()
         self._endpoints: dict[int, _Endpoint] = {}
         self._last = time.monotonic()
@@ -273,9 +286,16 @@ class Server:
         if self._endpoints.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def touch(self, now: float | None = None) -> None:
-        """Note that somebody needed the service."""
-        self._last = time.monotonic() if now is None else now
+    def touch(self) -> None:
+        """Note that somebody needs the service."""
+        self._last = time.monotonic()
+
+    def answered(self) -> None:
+        """Note that a request has been answered."""
+        self.touch()
+        if self._first_answer is not None:
+            self._first_answer()
+            self._first_answer = None
 
     def pod_came(self) -> None:
         """Note that there is a pod more to serve."""

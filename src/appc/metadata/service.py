@@ -11,16 +11,20 @@ from appc.errors import HostError
 from appc.metadata.access import socket_path
 from appc.metadata.server import IDLE_SECONDS, Server
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _TAKEOVER_SECONDS = 5.0
 _TAKEOVER_STEP_SECONDS = 0.002
 _BACKLOG = 128
 
 
-def serve(root: str, state: str, idle: float = IDLE_SECONDS) -> bool:
+def serve(root: str, state: str, idle: float = IDLE_SECONDS, first_answer: Callable[[], None] | None = None) -> bool:
     """Serve the pods below `root` until `idle` seconds pass without a request or the last pod has ended.
 
-    Returns False, at once, when another process serves them. Raises HostError when the socket in
-    the directory `state` cannot be made.
+    Returns False, at once, when another process serves them. `first_answer` is called when the first
+    request has been answered. Raises HostError when the socket in the directory `state` cannot be made.
     """
     path = socket_path(root, state)
     try:
@@ -32,7 +36,7 @@ def serve(root: str, state: str, idle: float = IDLE_SECONDS) -> bool:
             lock = os.open(f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             if not _alone(lock, name):
                 return False
-            server = Server(os.path.abspath(root), _open_door(name), idle)
+            server = Server(os.path.abspath(root), _open_door(name), idle, first_answer)
             try:
                 server.run()
             finally:

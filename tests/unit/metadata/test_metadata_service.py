@@ -84,11 +84,11 @@ def test_a_connection_serves_many_requests_also_pipelined(keeper: Keeper, servic
 
 
 def test_an_answer_larger_than_the_sockets_buffers_arrives_whole(keeper: Keeper, service: Service, root: Path) -> None:
-    manifest = b'{"apps": [' + b" " * 8_000_000 + b"]}"
-    (root / "pods" / "run" / UUID / "pod").write_bytes(manifest)
+    manifest = os.urandom(8_000_000)
+    (root / "pods" / "run" / UUID / "images" / "worker").write_bytes(manifest)
     keeper.hand_over()
     with keeper.client() as client:
-        client.sendall(get("pod/manifest") + get("pod/uuid"))
+        client.sendall(get("apps/worker/image/manifest") + get("pod/uuid"))
         time.sleep(0.1)
         assert receive(client)[1][: len(manifest)] == manifest
 
@@ -292,10 +292,10 @@ class TestLimits:
                 pass
 
     def test_a_client_that_takes_no_answer_is_given_up(self, keeper: Keeper, service: Service, root: Path) -> None:
-        (root / "pods" / "run" / UUID / "pod").write_bytes(b" " * 16_000_000)
+        (root / "pods" / "run" / UUID / "images" / "worker").write_bytes(b" " * 16_000_000)
         keeper.hand_over()
         with keeper.client() as client:
-            client.sendall(get("pod/manifest"))
+            client.sendall(get("apps/worker/image/manifest"))
             time.sleep(1.2)
             received = 0
             while piece := client.recv(65536):
