@@ -73,7 +73,7 @@ for path in {paths.split()!r}:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     cgroups.remove(result.teardown)
-    return dict.fromkeys(done.stdout.splitlines(), True)
+    return set(done.stdout.splitlines())
 
 
 def test_the_layout_keeps_processes_out_of_inner_groups(pure_v2: Callable[..., None]) -> None:
