@@ -121,7 +121,8 @@ class Quantity:
 
 
 def _bad(text: str, reason: str) -> InvalidValue:
-    shown = text if len(text) <= 40 else text[:37] + "..."
+    plain = text[:80].encode("unicode_escape").decode()
+    shown = plain if len(plain) <= 40 else plain[:37] + "..."
     return InvalidValue(f'"{shown}" is not a quantity: {reason}', hint="write it like 250m, 1.5Gi or 1000")
 
 

@@ -107,6 +107,7 @@ def test_oddities_only_the_go_tools_accept(text, nano):
         "١",
         "1Ki ~",
         "such garbage",
+        "1\x1b[3m\n",
         "1" * 200,
         "1e1000",
         "1e-1000",
@@ -118,6 +119,7 @@ def test_not_quantities(text, strict):
     with pytest.raises(InvalidValue) as caught:
         Quantity.parse(text, strict)
     assert "is not a quantity" in str(caught.value)
+    assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 160
 
 

@@ -8,6 +8,7 @@ its parts itself and goes on. So one pass finds every fault.
 from __future__ import annotations
 
 from appc.errors import InvalidValue, ManifestError
+from appc.values import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def choice(*words: str) -> Kind:
 
     def check(value: Any, faults: Faults) -> str:
         if value not in words or not isinstance(value, str):
-            shown = f'"{value}"' if isinstance(value, str) and len(value) < 40 else type_name(value)
+            shown = quoted(value) if isinstance(value, str) else type_name(value)
             raise InvalidValue(f"must be {listed}, not {shown}")
         return value
 
@@ -168,10 +169,10 @@ def map_of(kind: Kind) -> Kind:
             try:
                 items[key] = kind(item, faults)
             except InvalidValue as error:
-                faults.append((f"[{key!r}]", error.what))
+                faults.append((f"[{quoted(key)}]", error.what))
             else:
                 if len(faults) != before:
-                    faults.locate(before, f"[{key!r}]")
+                    faults.locate(before, f"[{quoted(key)}]")
         return frozen_dict(items)
 
     return decode
@@ -185,7 +186,7 @@ def unique(items: tuple[Any, ...], attribute: str, what: str, faults: Faults) ->
         if not key:
             continue
         if key in seen:
-            faults.add(f'is the second {what} called "{key}"; the first is [{seen[key]}]', f"[{index}]")
+            faults.add(f"is the second {what} called {quoted(key)}; the first is [{seen[key]}]", f"[{index}]")
         else:
             seen[key] = index
 

@@ -54,7 +54,7 @@ def _unified(value: Any, faults: Faults) -> Any:
     for name in files:
         # The key becomes a path below the cgroup's directory.
         if not name or "/" in name or "\0" in name or name in (".", ".."):
-            faults.add("is not the name of a cgroup file", f"[{name!r}]")
+            faults.add("is not the name of a cgroup file", f"[{quoted(name)}]")
     return files
 
 

@@ -126,7 +126,7 @@ def _unique_types(what: str, items: Any, faults: Faults) -> None:
         if not isinstance(kind, str):
             continue
         if kind in seen:
-            faults.add(f"is the second {what} of type {kind}; the first is [{seen[kind]}]", f"[{index}].type")
+            faults.add(f"is the second {what} of type {quoted(kind)}; the first is [{seen[kind]}]", f"[{index}].type")
         seen.setdefault(kind, index)
 
 

@@ -163,7 +163,7 @@ def test_refused(fields, path, strict):
         ({"ports": [{"name": "a", "protocol": "tcp"}]}, "ports[0].port"),
         ({"ports": [{"name": "a", "protocol": "tcp", "port": 65535, "count": 2}]}, "ports[0].count"),
         ({"ports": [{"name": "a", "protocol": "tcp", "port": 1, "count": 2**64 - 1}]}, "ports[0].count"),
-        ({"userLabels": {"a": None}}, "userLabels['a']"),
+        ({"userLabels": {"a": None}}, 'userLabels["a"]'),
         ({"userAnnotations": []}, "userAnnotations"),
     ],
 )

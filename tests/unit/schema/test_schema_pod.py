@@ -94,7 +94,7 @@ def test_the_specifications_example_reads_at_both_levels(strict):
         (pod(ports=[{"name": "a", "hostPort": "80"}]), "ports[0].hostPort"),
         (pod(ports=[{"name": "a", "hostPort": 80, "hostIP": "10.1.2"}]), "ports[0].hostIP"),
         (pod(ports=[{"name": "a", "hostPort": 80, "podPort": {"port": 0}}]), "ports[0].podPort.port"),
-        (pod(userLabels={"a": 1}), "userLabels['a']"),
+        (pod(userLabels={"a": 1}), 'userLabels["a"]'),
     ],
 )
 @pytest.mark.parametrize("strict", [False, True])

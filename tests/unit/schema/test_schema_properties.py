@@ -34,6 +34,7 @@ SCALARS = (
         ["", "a", "a--b", "/a", "1G", "-1", "tcp", "host", "empty", "pre-start", "linux", "0755", IMAGE_ID]
     )
     | st.sampled_from(["ImageManifest", "PodManifest", "0.8.11", "created", "os", "::1", "10.0.0.1", *KNOWN])
+    | st.sampled_from(["\x1b[3m\n", "\0", "K", "\u017f"])
     | st.text(max_size=4)
 )
 ANY = st.recursive(

@@ -168,7 +168,7 @@ def test_every_fault_is_found_with_its_path():
         "app.supplementaryGIDs[1]",
         "app.supplementaryGIDs[2]",
         "app.supplementaryGIDs[3]",
-        "app.userAnnotations['k']",
+        'app.userAnnotations["k"]',
         "dependencies",
         "labels[0].name",
         "labels[0].value",
