@@ -68,6 +68,15 @@ def create(
     return builder.result
 
 
+def predict(
+    pod_uuid: str, app_names: Sequence[str], resources: Mapping[str, Mapping[str, Any]], facts: HostFacts
+) -> Cgroups:
+    """Return the directories that `create` with the same arguments would make; nothing is made or written."""
+    rehearsal = _Rehearsal(pod_uuid, app_names, resources, facts)
+    rehearsal.build()
+    return rehearsal.result
+
+
 class _Builder:
     def __init__(
         self,
@@ -273,6 +282,35 @@ class _Builder:
         old = self.rows.get((scope, field))
         if old is None or worse(status) > worse(old[0]):
             self.rows[scope, field] = status, reason
+
+
+class _Rehearsal(_Builder):
+    """Goes the builder's way without touching the host."""
+
+    def _make_pod(self, base: str, controllers: set[str]) -> str:
+        pod = f"{base}/{ROOT}/{self.uuid}"
+        self.made.append(pod)
+        self.result.pod_paths.append(pod)
+        return pod
+
+    def _make(self, path: str, controllers: set[str]) -> None:
+        self.made.append(path)
+
+    def _apply(
+        self,
+        scope: str,
+        path: str,
+        settings: list[limits.Setting],
+        controllers: set[str],
+        lacking: Mapping[str, str] | None = None,
+    ) -> None:
+        pass
+
+    def _device_programs(self) -> None:
+        pass
+
+    def _enable(self, directory: str, controllers: list[str]) -> dict[str, str]:
+        return {}
 
 
 def _hoist(rules: dict[str, Sequence[Mapping[str, Any]]]) -> dict[str, Sequence[Mapping[str, Any]]]:
