@@ -35,10 +35,11 @@ def run(args: Args, context: Context) -> int:
     """Prepare, compile, print, and remove what was prepared."""
     warnings = Warnings(context)
     prepared = prepare(context.root, context.config, request(args), warnings.found)
+    pod = prepared.pod
     try:
         plan = launch.compile_only(prepared, context.state)
     finally:
-        discard(prepared.pod)
+        discard(pod)
     warnings.say()
     sys.stdout.write(show(plan, short=args.short))
     return 0

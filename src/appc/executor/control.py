@@ -49,7 +49,7 @@ def stop(pod: Pod, *, force: bool = False, timeout: float | None = None) -> bool
         number = SIGTERM
     if target is None:
         raise PodStateError("is still being started", f"pod {pod.uuid}", "try again in a moment")
-    procs.signal(*target, number)
+    procs.send_signal(*target, number)
     return wait(pod, timeout)
 
 
@@ -66,7 +66,9 @@ def kill(pod: Pod, number: int, app: str = "") -> list[str]:
         record = records.app_record(pod, name)
         if record.pid is None or record.exited is not None or init is None:
             continue
-        if procs.signal_in_namespace(record.pid, init[0], number):
+        # Its start time is taken first, so that what is signalled is what was looked at.
+        started = procs.start_time(record.pid)
+        if _namespace(record.pid) == _namespace(init[0]) and procs.send_signal(record.pid, started, number):
             reached.append(name)
     return reached
 
@@ -85,3 +87,10 @@ def app_pid(pod: Pod, app: str) -> int:
     if record.pid is None or record.exited is not None or not os.path.isdir(f"/proc/{record.pid}"):
         raise PodStateError(f"app {app} is not running", f"pod {pod.uuid}")
     return record.pid
+
+
+def _namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return f"of process {pid}, which is gone"

@@ -45,7 +45,9 @@ def explain_failure(pod: Pod, plan: Plan, track: str, index: int, error: int) ->
         assert isinstance(files, tuple)
         assert isinstance(argv, tuple)
         return explain_exec(view, files, argv[0], error, f"app {app}" if track == f"app {app}" else track)
-    return LaunchError(explain_op(plan, track, index, error), f"pod {pod.uuid[:8]}")
+    # A missing working directory is the image's or the user's fault, not the host's.
+    kind = AppcError if op is not None and op.name == "chdir" else LaunchError
+    return kind(explain_op(plan, track, index, error), f"pod {pod.uuid[:8]}")
 
 
 def _trees(plan: Plan, app: str, pod: Pod) -> tuple[str, ...]:

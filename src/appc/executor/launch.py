@@ -25,6 +25,7 @@ from appc.plan.compile_root import RootFS
 from appc.plan.compile_seccomp import seccomp_for_launch
 from appc.plan.ops import Op, Track
 from appc.pods import users, volumes
+from appc.pods.layout import Pod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from appc.host.cgroups import Cgroups
     from appc.images.render import Rootfs
     from appc.plan.ops import Plan
-    from appc.pods.layout import Pod
     from appc.schema.pod import RuntimeApp
 
 FOREGROUND, DETACHED = "foreground", "detached"
@@ -80,10 +80,12 @@ def replace_process(prepared: Prepared, state: str, before: Callable[[], None]) 
 
 
 def compile_only(prepared: Prepared, state: str) -> Plan:
-    """Return the plan that running `prepared` would perform; nothing is made on the host."""
+    """Return the plan that running `prepared` would perform, as if it were in phase `run`; nothing is made."""
     facts = probe.facts()
-    groups = cgroups.predict(prepared.pod.uuid, _names(prepared), facts)
-    return _Compilation(prepared, state, FOREGROUND, facts).plan(groups)
+    pod = Pod(prepared.pod.root, "run", prepared.pod.uuid)
+    compilation = _Compilation(prepared, pod, state, FOREGROUND, facts)
+    groups = cgroups.predict(prepared.pod.uuid, _names(prepared), compilation.resources(), facts)
+    return compilation.plan(groups)
 
 
 def _enter_run(prepared: Prepared, state: str, kind: str) -> Plan:
@@ -93,7 +95,7 @@ def _enter_run(prepared: Prepared, state: str, kind: str) -> Plan:
     try:
         pod.move("run")
         facts = probe.facts()
-        compilation = _Compilation(prepared, state, kind, facts)
+        compilation = _Compilation(prepared, pod, state, kind, facts)
         groups = cgroups.create(pod.uuid, _names(prepared), compilation.resources(), facts)
         compilation.settle(groups)
         plan = compilation.plan(groups)
@@ -113,9 +115,9 @@ def _names(prepared: Prepared) -> list[str]:
 class _Compilation:
     """One pod on its way from manifest to plan, by way of OCI configurations (the middle level)."""
 
-    def __init__(self, prepared: Prepared, state: str, kind: str, facts: probe.HostFacts) -> None:
+    def __init__(self, prepared: Prepared, pod: Pod, state: str, kind: str, facts: probe.HostFacts) -> None:
         self.prepared = prepared
-        self.pod: Pod = prepared.pod
+        self.pod = pod
         self.state = state
         self.kind = kind
         self.facts = facts
@@ -256,7 +258,7 @@ class _Compilation:
 
     def _root(self, name: str, root: Rootfs) -> RootFS:
         directory = self.pod.file(f"apps/{name}")
-        if not root.lowers or not os.path.isdir(f"{directory}/work"):
+        if not os.path.isdir(f"{self.prepared.pod.file('apps')}/{name}/upper"):
             return RootFS(f"{directory}/rootfs")
         return RootFS(f"{directory}/rootfs", root.lowers, f"{directory}/upper", f"{directory}/work")
 

@@ -10,8 +10,9 @@ import os
 
 from appc.errors import AppcError, Unenforceable, UsageError
 from appc.host import probe
+from appc.host.mounts import overlay_obstacle
 from appc.images import fetch
-from appc.images.render import rootfs_for
+from appc.images.render import copy_rootfs, rootfs_for
 from appc.pods import gc, layout, reify, volumes
 from appc.pods.layout import Pod
 from appc.pods.request import AppRequest, PodRequest
@@ -72,7 +73,7 @@ def prepare(root: str, config: tuple[str, ...], request: PodRequest, warnings: l
         _check_platform(image, facts)
     pod = layout.create(root)
     try:
-        _fill(pod, request, manifest, images, roots)
+        _fill(store, facts, pod, request, manifest, images, roots)
         pod.move("prepared")
     except BaseException:
         discard(pod)
@@ -139,16 +140,30 @@ def _check_platform(image: StoredImage, facts: probe.HostFacts) -> None:
         raise Unenforceable(f"is for {arch}, this host is {facts.arch}", f"image {image.name}")
 
 
-def _fill(pod: Pod, request: PodRequest, manifest: PodManifest, images: list[StoredImage], roots: list[Rootfs]) -> None:
+def _fill(
+    store: ImageStore,
+    facts: probe.HostFacts,
+    pod: Pod,
+    request: PodRequest,
+    manifest: PodManifest,
+    images: list[StoredImage],
+    roots: list[Rootfs],
+) -> None:
     pod.write("pod", manifest.to_json())
     used = sorted({str(image_id) for root in roots for image_id in root.image_ids})
     pod.write_json("request", request.to_json(used, _streams(request, manifest)))
+    overlays = facts.overlay and not overlay_obstacle(pod.root)
     for app, image, root in zip(manifest.apps, images, roots, strict=True):
         pod.write(f"images/{app.name}", image.manifest_bytes)
         directory = pod.file(f"apps/{app.name}")
         os.mkdir(directory, 0o700)
-        for name in ("upper", "work", "rootfs"):
-            os.mkdir(f"{directory}/{name}", 0o755)
+        os.mkdir(f"{directory}/rootfs", 0o755)
+        if not (overlays and root.overlay):
+            # Whether an app has an upper layer says from now on which kind of root it has.
+            copy_rootfs(store, image, f"{directory}/rootfs")
+            continue
+        os.mkdir(f"{directory}/upper", 0o755)
+        os.mkdir(f"{directory}/work", 0o755)
         # The app sees the upper's own mode and owner as those of "/".
         top = os.stat(root.lowers[0])
         os.chown(f"{directory}/upper", top.st_uid, top.st_gid)

@@ -116,18 +116,21 @@ def _read_report(fd: int) -> Report:
         total += len(chunk)
         *lines, pending = (pending + chunk).split(b"\n")
         for line in lines:
-            _read_line(report, line.decode("utf-8", "replace").split(" "))
+            _read_line(report, line.decode("utf-8", "replace"))
     return report
 
 
-def _read_line(report: Report, words: list[str]) -> None:
-    if words == ["ready"]:
+def _read_line(report: Report, line: str) -> None:
+    """Take in `ready`, `fail TRACK INDEX ERRNO`, `warn TRACK INDEX ERRNO` or `handler APP STATUS`."""
+    kind, _, rest = line.partition(" ")
+    words = rest.rsplit(" ", 2)  # a track's name has spaces
+    if line == "ready":
         report.ready = True
-    elif words[0] in ("fail", "warn") and len(words) == 4 and words[2].isdecimal() and words[3].isdecimal():
-        entry = (words[1], int(words[2]), int(words[3]))
-        if words[0] == "fail":
+    elif kind in ("fail", "warn") and len(words) == 3 and words[1].isdecimal() and words[2].isdecimal():
+        entry = (words[0], int(words[1]), int(words[2]))
+        if kind == "fail":
             report.failure = entry
         else:
             report.warnings.append(entry)
-    elif words[0] == "handler" and len(words) == 3:
-        report.handlers.append((words[1], words[2]))
+    elif kind == "handler" and len(words) == 2:
+        report.handlers.append((words[0], words[1]))
