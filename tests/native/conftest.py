@@ -70,3 +70,16 @@ def inside(binaries: Path, tree: Path) -> Callable[..., InitResult]:
 
     return perform
 
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A control group to move processes to."""
+    need("cgroup")
+    hierarchies = [Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")]
+    base = next(path for path in hierarchies if (path / "cgroup.procs").exists())
+    directory = base / f"appc-native-test-{os.getpid()}"
+    directory.mkdir()
+    yield directory
+    if directory.exists():
+        directory.rmdir()

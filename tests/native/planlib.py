@@ -69,12 +69,13 @@ def run_init(
     *,
     prefix: Sequence[str] = (),
     keep_fds: dict[int, int] | None = None,
-    new_pid_namespace: bool = False,
+    own_report: bool = True,
     timeout: float = 20.0,
 ) -> InitResult:
     """Run one track, answering each rendezvous at once. `ops` may be the wire bytes of a plan with a track "t".
 
-    `prefix` is put before the command (strace); `keep_fds` maps descriptor numbers the child gets to ours.
+    `prefix` is put before the command (strace); `keep_fds` maps descriptor numbers the child gets to ours, which with
+    `own_report` false includes its report socket.
     """
     data = ops if isinstance(ops, bytes) else encode(Plan([Track("t", list(ops))]))
     plan = sealed(data, "plan")
@@ -82,14 +83,12 @@ def run_init(
     out_read, out_write = os.pipe()
     # Numbers no child knows, so that placing them in the child covers none.
     high = {number: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for number, fd in (keep_fds or {}).items()}
-    high[3] = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 100)
+    if own_report:
+        high[3] = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 100)
     high[4] = fcntl.fcntl(plan, fcntl.F_DUPFD_CLOEXEC, 100)
-    # Before fork: nothing but system calls may follow it in a process that may have threads.
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in high.items()]
     actions += [(os.POSIX_SPAWN_DUP2, out_write, 1), (os.POSIX_SPAWN_DUP2, out_write, 2)]
     command = [*prefix, str(init), "t"]
-    if new_pid_namespace:
-        command = ["unshare", "--pid", "--fork", "--kill-child", *command]
     pid = os.posix_spawnp(command[0], command, os.environ, file_actions=actions, setsid=True)
     for fd in (*high.values(), plan, out_write):
         os.close(fd)

@@ -224,7 +224,7 @@ def _overlay(sandbox: Path, lowers: tuple[str, ...], writable: bool = True) -> l
     return [
         Op("unshare", CLONE_NEWNS),
         Op("propagation", MS_REC_PRIVATE),
-        Op("root-overlay", str(sandbox / "merged"), lowers, upper, work, ("xino=on",)),
+        Op("root-overlay", str(sandbox / "merged"), lowers, upper, work, ("volatile", "index=off")),
         PROC,
         Op("pivot"),
     ]
@@ -246,7 +246,7 @@ def test_root_overlay_stacks_layers_with_any_name(
     assert "layer 0\n" in result.output
     assert "/new: written" in result.output
     assert {f"only{index}" for index in range(40)} <= set(result.output.splitlines())
-    assert "xino=on" in mounts(result)["/"][2]
+    assert "volatile" in mounts(result)["/"][2]
     assert (sandbox / "upper/new").read_text() == "x"
     assert not (sandbox / "merged/new").exists()
 
