@@ -72,7 +72,7 @@ def main() -> None:
     Page.redis = Redis(os.environ["REDIS"])
     Page.redis.wait()
     with ThreadingHTTPServer(("127.0.0.1", port), Page) as server:
-        print(f"{os.environ.get('AC_APP_NAME', 'counter')} serves http://127.0.0.1:{port}/", flush=True)
+        print(f"serving http://127.0.0.1:{port}/", flush=True)
         server.serve_forever()
 
 
