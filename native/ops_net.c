@@ -157,11 +157,14 @@ int op_sysctl(struct context *c, const struct wire_op *op)
 	char path[PATH_MAX] = "sys/";
 	char *at = path + 4;
 
-	if (op->args[0].n + 5 > sizeof path || strstr(op->args[0].p, "..") != NULL)
+	if (op->args[0].n + 5 > sizeof path)
 		return EINVAL;
 	/* As sysctl(8): dots separate, and a slash stands for a dot in a name. */
 	for (const char *key = op->args[0].p; *key != '\0'; key++)
 		*at++ = (char)(*key == '.' ? '/' : *key == '/' ? '.' : *key);
 	*at = '\0';
+	/* Out of sys lie files no sysctl means. */
+	if (strstr(path, "..") != NULL)
+		return EINVAL;
 	return procfs_write(c, path, op->args[1].p);
 }

@@ -86,8 +86,10 @@ def run_init(
     if own_report:
         high[3] = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 100)
     high[4] = fcntl.fcntl(plan, fcntl.F_DUPFD_CLOEXEC, 100)
-    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in high.items()]
-    actions += [(os.POSIX_SPAWN_DUP2, out_write, 1), (os.POSIX_SPAWN_DUP2, out_write, 2)]
+    # Pytest's own descriptors are no part of the test.
+    actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, out_write, number) for number in (1, 2)]
+    actions += [(os.POSIX_SPAWN_CLOSE, number) for number in range(3, 64)]
+    actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in high.items()]
     command = [*prefix, str(init), "t"]
     pid = os.posix_spawnp(command[0], command, os.environ, file_actions=actions, setsid=True)
     for fd in (*high.values(), plan, out_write):
