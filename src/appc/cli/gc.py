@@ -5,7 +5,9 @@ from __future__ import annotations
 from appc.cli.options import Args, Option, Verb, duration
 from appc.cli.output import out
 from appc.errors import AppcError
+from appc.host import cgroups, probe
 from appc.pods import gc
+from appc.store.images import ImageStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +21,13 @@ VERB = Verb(
         "commands or killed keepers left behind. Running it twice, or twice at once, does no harm."
     ),
     options=(
-        Option("--grace-period", metavar="TIME", default=1800.0, parse=duration, help="keep pods this long after their end (default 30m)"),
+        Option(
+            "--grace-period",
+            metavar="TIME",
+            default=1800.0,
+            parse=duration,
+            help="keep pods this long after their end (default 30m)",
+        ),
         Option("--dry-run", help="say what would be done and why, and do nothing"),
     ),
 )
@@ -41,6 +49,11 @@ def run(args: Args, context: Context) -> int:
             continue
         if done:
             out(f"{verdict.pod.uuid} {verdict.action}: {verdict.reason}\n")
+    # Interrupted imports; images themselves are `image gc`'s.
+    for removed in ImageStore(context.root).gc(dry_run=args.dry_run):
+        out(f"{removed.name} remove: {removed.kind}, {removed.reason}\n")
+    if not args.dry_run:
+        cgroups.remove_root(probe.facts())
     return 1 if failed else 0
 
 

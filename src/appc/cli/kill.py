@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.errors import PodStateError
-from appc.pods import layout
 from appc.executor import control
+from appc.pods import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +15,39 @@ if TYPE_CHECKING:
 SIGNALS = {
     name: number
     for number, name in enumerate(
-        "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU "
-        "URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS".split(),
+        [
+            "HUP",
+            "INT",
+            "QUIT",
+            "ILL",
+            "TRAP",
+            "ABRT",
+            "BUS",
+            "FPE",
+            "KILL",
+            "USR1",
+            "SEGV",
+            "USR2",
+            "PIPE",
+            "ALRM",
+            "TERM",
+            "STKFLT",
+            "CHLD",
+            "CONT",
+            "STOP",
+            "TSTP",
+            "TTIN",
+            "TTOU",
+            "URG",
+            "XCPU",
+            "XFSZ",
+            "VTALRM",
+            "PROF",
+            "WINCH",
+            "IO",
+            "PWR",
+            "SYS",
+        ],
         1,
     )
 }
@@ -36,7 +67,9 @@ VERB = Verb(
     "kill",
     "send a signal to a pod's apps",
     options=(
-        Option("--signal", "-s", metavar="SIGNAL", parse=signal_number, default=9, help="name or number (default KILL)"),
+        Option(
+            "--signal", "-s", metavar="SIGNAL", parse=signal_number, default=9, help="name or number (default KILL)"
+        ),
         Option("--app", metavar="NAME", help="only to this app"),
     ),
     operands=(Operand("uuid", complete="pod", help="any unique beginning of it"),),

@@ -6,8 +6,8 @@ import time
 
 from appc.cli.options import LISTING, Args, Verb
 from appc.cli.output import ago, json_document, listing
-from appc.pods import layout
 from appc.executor.status import describe
+from appc.pods import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

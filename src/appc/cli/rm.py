@@ -5,8 +5,8 @@ from __future__ import annotations
 from appc.cli.options import Args, Operand, Verb
 from appc.cli.output import out
 from appc.errors import AppcError
-from appc.pods import layout
 from appc.executor import control
+from appc.pods import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

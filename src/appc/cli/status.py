@@ -6,9 +6,9 @@ import time
 
 from appc.cli.options import FORMAT, OPTIONAL, Args, Operand, Option, Verb, duration
 from appc.cli.output import json_document, out, printable
-from appc.pods import layout
 from appc.executor import control
 from appc.executor.status import describe
+from appc.pods import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +23,16 @@ VERB = Verb(
         "Shows the pod's state, its apps with their exit statuses, and which isolators are enforced, modified or ignored."
     ),
     options=(
-        Option("--wait", metavar="TIME", kind=OPTIONAL, parse=duration, help="wait until the pod has ended (=TIME at most)"),
-        Option("--wait-ready", metavar="TIME", kind=OPTIONAL, parse=duration, help="wait until all apps run (=TIME at most)"),
+        Option(
+            "--wait", metavar="TIME", kind=OPTIONAL, parse=duration, help="wait until the pod has ended (=TIME at most)"
+        ),
+        Option(
+            "--wait-ready",
+            metavar="TIME",
+            kind=OPTIONAL,
+            parse=duration,
+            help="wait until all apps run (=TIME at most)",
+        ),
         FORMAT,
     ),
     operands=(Operand("uuid", complete="pod", help="any unique beginning of it"),),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from appc.cli.options import Args, Operand, Option, Verb, duration
 from appc.errors import AppcError
-from appc.pods import layout
 from appc.executor import control
+from appc.pods import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -200,18 +200,5 @@ def find(root: str, prefix: str) -> Pod:
     return next(iter(matches.values()))
 
 
-def images_in_use(root: str) -> set[str]:
-    """Return the IDs of the images that pods other than garbage rest on, dependencies included."""
-    used: set[str] = set()
-    for pod in every(root):
-        if pod.phase == "garbage":
-            continue
-        try:
-            used.update(pod.read_json("request").get("images", ()))
-        except (OSError, ValueError, AttributeError):
-            continue
-    return used
-
-
 def _is_uuid(name: str) -> bool:
     return len(name) == 36 and name.count("-") == 4
