@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NODE = {CHAR: 0o020000, BLOCK_DEVICE: 0o060000, FIFO: 0o010000}
-_UNSUPPORTED = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EINVAL)
+# Without /proc the attributes of what cannot be opened are out of reach.
+_UNSUPPORTED = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EINVAL, errno.ENOENT)
 
 
 class Record:
@@ -161,7 +162,10 @@ class Extractor:
 
     def notes(self) -> list[str]:
         """What could not be kept, one sentence each."""
-        return [f"{what} of {count} entries could not be kept" for what, count in sorted(self.skipped.items())]
+        return [
+            f"{what} of {count} {'entry' if count == 1 else 'entries'} could not be kept"
+            for what, count in sorted(self.skipped.items())
+        ]
 
     # -- one entry --------------------------------------------------------------------------------
 
@@ -172,6 +176,8 @@ class Extractor:
             self._directories[""] = record
             return
         directory, _, name = record.path.rpartition("/")
+        if name in ("", ".", ".."):
+            raise self._refusal(record.path, "is not a plain relative path")
         parent = self._enter(directory)
         if record.type == FILE:
             self._file(parent, name, record, entry)
@@ -277,13 +283,7 @@ class Extractor:
         elif record.uid != os.geteuid() or record.gid != os.getegid():
             self._skip("owner")
         os.fchmod(fd, record.mode)
-        for name, value in record.xattrs.items():
-            try:
-                os.setxattr(fd, _raw(name), value)
-            except OSError as error:
-                if error.errno not in _UNSUPPORTED:
-                    raise
-                self._skip(f"extended attribute {printable(name)}")
+        self._attributes(fd, record)
         os.utime(fd, ns=(record.mtime_ns, record.mtime_ns))
 
     def _unopened_metadata(self, parent: int, name: str, record: Record) -> None:
@@ -295,16 +295,20 @@ class Extractor:
             self._skip("owner")
         if record.type != SYMLINK:
             os.chmod(raw, record.mode, dir_fd=parent)
-        for attribute, value in record.xattrs.items():
-            try:
-                # There is no setxattrat; the descriptor's own path stands for the directory.
-                path = b"/proc/self/fd/%d/%b" % (parent, raw)
-                os.setxattr(path, _raw(attribute), value, follow_symlinks=False)
-            except OSError as error:
-                if error.errno not in _UNSUPPORTED and error.errno != errno.ENOENT:
-                    raise
-                self._skip(f"extended attribute {printable(attribute)}")
+        # There is no setxattrat; the descriptor's own path stands for the directory.
+        self._attributes(b"/proc/self/fd/%d/%b" % (parent, raw), record)
         os.utime(raw, ns=(record.mtime_ns, record.mtime_ns), dir_fd=parent, follow_symlinks=False)
+
+    def _attributes(self, file: int | bytes, record: Record) -> None:
+        for name, value in record.xattrs.items():
+            try:
+                os.setxattr(file, _raw(name), value, follow_symlinks=isinstance(file, int))
+            except AttributeError:
+                self._skip(f"extended attribute {printable(name)}")
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    raise OSError(error.errno, f"extended attribute {printable(name)}: {error.strerror}") from error
+                self._skip(f"extended attribute {printable(name)}")
 
     def _skip(self, what: str) -> None:
         self.skipped[what] = self.skipped.get(what, 0) + 1
@@ -364,7 +368,7 @@ class Extractor:
 
     def _place(self, path: str) -> str:
         path = printable(f"{self._prefix}/{path}" if self._prefix and path else path or self._prefix)
-        return f"{self._where}: {path}" if self._where else path
+        return f"{self._where}: {path}" if self._where and path else self._where or path
 
     def _refusal(self, path: str, what: str) -> ArchiveError:
         return ArchiveError(what, self._place(path))
