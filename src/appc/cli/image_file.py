@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import contextmanager
+from io import FileIO
 
 from appc.cli.output import Progress
 from appc.errors import ArchiveError
@@ -12,13 +12,12 @@ from appc.errors import ArchiveError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import BinaryIO
 
 
 class Counted:
     """Tells a progress line what was read."""
 
-    def __init__(self, file: BinaryIO, progress: Progress) -> None:
+    def __init__(self, file: FileIO, progress: Progress) -> None:
         self._file = file
         self._progress = progress
 
@@ -33,13 +32,11 @@ class Counted:
 def open_image(path: str, doing: str) -> Iterator[Counted]:
     """Open an image file to read it from its beginning to its end; `doing` is for the progress line."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        file = FileIO(path)
     except OSError as error:
         raise ArchiveError(f"cannot be read: {error.strerror}", path) from error
-    with os.fdopen(fd, "rb", buffering=0) as file:
-        status = os.fstat(fd)
-        if stat.S_ISDIR(status.st_mode):
-            raise ArchiveError("is a directory, not an image", path)
+    with file:
+        status = os.fstat(file.fileno())
         with Progress(f"{doing} {path}", status.st_size or None) as progress:
             yield Counted(file, progress)
 
