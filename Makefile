@@ -3,6 +3,7 @@
 
 PYTHON ?= /usr/bin/python3
 VENV := .venv
+FUZZ_SECONDS ?= 300
 STAMPS := .cache/stamps
 BIN := $(VENV)/bin
 PHASE := tools/phase
@@ -15,7 +16,7 @@ export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: help setup build lint format test test-all fuzz demo bench man clean
+.PHONY: help setup build lint format vm-kernel test test-all fuzz demo bench man clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -48,13 +49,21 @@ format: setup ## format the Python files
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: build ## everything but what is slow or needs other implementations
-	@tools/packages test vm
+vm-kernel: setup ## download the kernel that the virtual machine of the tests boots
+	@tools/packages vm
+	@test -d .cache/vm/kernel || $(PHASE) "kernel of the virtual machine" $(BIN)/python tests/vm/kernel.py
+
+test: build vm-kernel ## everything but what is slow or needs other implementations
+	@tools/packages test
 	@$(PYTEST) -q -m "not slow and not interop" --durations 5
 
-test-all: build ## also the whole suite in the virtual machine, the comparisons with others, and longer fuzzing
-	@tools/packages test vm interop
+test-all: build vm-kernel fuzz ## also the whole suite in the virtual machine, the comparisons with others, and longer fuzzing
+	@tools/packages test interop
 	@$(PYTEST) -q --durations 10
+
+fuzz: setup ## feed the reader of plans with nonsense for FUZZ_SECONDS
+	@tools/packages fuzz
+	@$(PHASE) fuzz $(MAKE) -C native fuzz SECONDS=$(FUZZ_SECONDS) PYTHON=$(CURDIR)/$(BIN)/python
 
 demo: build ## two real applications, packaged, signed, trusted and run as one pod
 	@tools/packages demo

@@ -66,7 +66,6 @@ def _seconds(value: object) -> float:
 TABLE = (
     Setting("paths.root", _path, "", "where images and pods are; --root and $APPC_ROOT go before it"),
     Setting("paths.state", _path, "", "where is what dies with a reboot; --state and $APPC_STATE go before it"),
-    Setting("images.pull", _one_of("new", "update", "never"), "new", "when to look for an image outside the store"),
     Setting(
         "images.keepOriginal",
         _one_of("signed", "never", "always"),
@@ -87,7 +86,6 @@ class Settings:
 
     paths_root: str
     paths_state: str
-    images_pull: str
     images_keep_original: str
     logs_size: int
     logs_files: int

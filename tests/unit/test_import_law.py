@@ -24,7 +24,8 @@ ROWS = (
     ("images",),
     ("pods",),
     ("launch",),
-    ("executor", "oci", "build", "metadata", "network"),
+    ("oci", "build", "metadata", "network"),
+    ("executor",),
     ("cli", "__init__"),
     ("__main__",),
 )

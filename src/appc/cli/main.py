@@ -138,8 +138,8 @@ def _command(words: Sequence[str]) -> int:
 
 
 def _dispatch(asked: Args, context: Context) -> int:
-    command: list[str] = ["version"] if asked.version else asked.command
-    if asked.help or not command:
+    command: list[str] = [] if asked.help else ["version"] if asked.version else asked.command
+    if not command:
         from appc.cli.help import overview
 
         (sys.stdout if asked.help else sys.stderr).write(overview())

@@ -63,7 +63,7 @@ def test_all_faults_of_all_files_are_told_at_once(tmp_path: Path) -> None:
     write(tmp_path, "config.json", {"logs": {"sise": 1, "size": "big", "files": True}, "lgs": {}, "stop": 3})
     write(tmp_path, "config.d/a.json", "{")
     write(tmp_path, "config.d/b.json", [1])
-    write(tmp_path, "config.d/c.json", {"paths": {"root": "relative"}, "images": {"pull": "always"}})
+    write(tmp_path, "config.d/c.json", {"paths": {"root": "relative"}, "images": {"keepOriginal": "all"}})
     with pytest.raises(ManifestError) as caught:
         load((str(tmp_path),))
     first = str(tmp_path / "config.json")
@@ -76,7 +76,7 @@ def test_all_faults_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         "D/config.d/a.json: line 1, column 2: expecting property name enclosed in double quotes",
         "D/config.d/b.json: is not a JSON object",
         "D/config.d/c.json: paths.root: is not an absolute path",
-        "D/config.d/c.json: images.pull: is not one of new, update, never",
+        "D/config.d/c.json: images.keepOriginal: is not one of signed, never, always",
     ]
 
 
