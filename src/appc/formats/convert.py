@@ -1,4 +1,4 @@
-"""From an app of a pod to an OCI runtime configuration (runtime-spec 1.3), which any OCI runtime accepts.
+"""From an app of a pod to an OCI runtime configuration (runtime-spec), which any OCI runtime accepts.
 
 Pure functions: what has to be looked up (users, volumes, the host) is given.
 """
