@@ -147,17 +147,17 @@ def _selinux() -> str:
     return "" if _facts().selinux else "SELinux is not enabled"
 
 
-@_probe("qemu")
-def _qemu() -> str:
-    return missing("qemu-system-x86_64") or ("" if os.uname().machine == "x86_64" else "the VM kernel is for x86-64")
+@_probe("vm")
+def _vm() -> str:
+    """The cgroup v2 virtual machine (tests/vm), whose kernel is downloaded once into .cache/."""
+    from vm import boot, kernel
 
-
-@_probe("vm-kernel")
-def _vm_kernel() -> str:
-    """The kernel that the cgroup v2 VM boots, downloaded once into .cache/."""
-    from vm import kernel
-
-    return "" if kernel.cached() else f"no kernel in {kernel.CACHE} (make vm-kernel)"
+    if os.uname().machine != "x86_64":
+        return "the VM's kernel is for x86-64"
+    if not boot.share_daemon():
+        return "virtiofsd is not installed"
+    lacking = _root() or missing("qemu-system-x86_64") or missing("busybox") or missing("unshare")
+    return lacking or ("" if kernel.cached() else "its kernel was not fetched: run tests/vm/kernel.py")
 
 
 @_probe("native")

@@ -15,7 +15,7 @@ from capabilities import missing
 from leftovers import snapshot
 
 # What a whole directory or marker needs; single tests ask with capabilities.need().
-_NEEDED_BY_MARKER = {"root": ("root",), "vm": ("qemu", "vm-kernel")}
+_NEEDED_BY_MARKER = {"root": ("root",), "vm": ("vm",)}
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,7 +8,6 @@ an app without a group of its own there runs in its pod's.
 
 from __future__ import annotations
 
-import errno
 import os
 
 from appc.errors import HostError
@@ -159,10 +158,8 @@ class _Builder:
         for_apps = sorted({s.controller for name in self.app_names for s in self._here(name, unified) if s.controller})
         for_pod = sorted({s.controller for s in self._here(_POD, unified) if s.controller})
         pod = self._make_pod(base, set())
-        lacking = self._enable(base, sorted({*for_apps, *for_pod}))
-        if for_apps or for_pod:
-            lacking |= self._enable(f"{base}/{ROOT}", sorted({*for_apps, *for_pod} - lacking.keys()))
-            lacking |= self._enable(pod, [name for name in for_apps if name not in lacking])
+        lacking = self._open_way(base, sorted({*for_apps, *for_pod}))
+        lacking |= self._enable(pod, [name for name in for_apps if name not in lacking])
         self._apply(_POD, pod, self._here(_POD, unified), set(), lacking)
         init = pod
         if self.facts.cgroup == "v2" or for_apps:
@@ -257,6 +254,20 @@ class _Builder:
         for scope in self.device_scopes:
             self._row(scope, "devices", "ignored", reason)
 
+    def _open_way(self, base: str, controllers: list[str]) -> dict[str, str]:
+        """Enable v2 controllers for pods' groups; return those that cannot be, with the reason."""
+        if not controllers:
+            return {}
+        root = f"{base}/{ROOT}"
+        enabled = read(f"{root}/cgroup.subtree_control").split()
+        wanted = [name for name in controllers if name not in enabled]
+        # Only the root of all groups (which has no type) may have both processes and controlled children. The
+        # kernel lets some controllers be enabled all the same, but nothing could then join the groups below.
+        if wanted and os.path.exists(f"{base}/cgroup.type") and read(f"{base}/cgroup.procs"):
+            return dict.fromkeys(wanted, f"processes live beside the groups in {base}")
+        lacking = self._enable(base, wanted)
+        return lacking | self._enable(root, [name for name in wanted if name not in lacking])
+
     def _enable(self, directory: str, controllers: list[str]) -> dict[str, str]:
         """Enable v2 controllers for the children of `directory`; return those the kernel refused, with its reason."""
         if not controllers:
@@ -272,8 +283,7 @@ class _Builder:
             try:
                 write(file, f"+{name}")
             except OSError as error:
-                busy = "processes live beside the groups in " + directory
-                refused[name] = busy if error.errno == errno.EBUSY else f"{directory}: {error.strerror}"
+                refused[name] = f"{directory}: {error.strerror}"
         return refused
 
     def _row(self, scope: str, field: str, status: str, reason: str) -> None:
@@ -308,6 +318,20 @@ class _Rehearsal(_Builder):
 
     def _device_programs(self) -> None:
         pass
+
+    def _open_way(self, base: str, controllers: list[str]) -> dict[str, str]:
+        """Enable v2 controllers for pods' groups; return those that cannot be, with the reason."""
+        if not controllers:
+            return {}
+        root = f"{base}/{ROOT}"
+        enabled = read(f"{root}/cgroup.subtree_control").split()
+        wanted = [name for name in controllers if name not in enabled]
+        # Only the root of all groups (which has no type) may have both processes and controlled children. The
+        # kernel lets some controllers be enabled all the same, but nothing could then join the groups below.
+        if wanted and os.path.exists(f"{base}/cgroup.type") and read(f"{base}/cgroup.procs"):
+            return dict.fromkeys(wanted, f"processes live beside the groups in {base}")
+        lacking = self._enable(base, wanted)
+        return lacking | self._enable(root, [name for name in wanted if name not in lacking])
 
     def _enable(self, directory: str, controllers: list[str]) -> dict[str, str]:
         return {}

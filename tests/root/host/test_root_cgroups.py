@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from appc.host import cgroups
 from appc.host.probe import HostFacts, facts
 from capabilities import need
 
-UUID = "0f5c9b1e-0000-4000-8000-00000000c600"
+UUID = str(uuid.uuid4())
 GUARDED = [
     {"allow": False, "access": "rwm"},
     {"allow": True, "type": "c", "access": "m"},

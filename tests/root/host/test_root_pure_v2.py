@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import traceback
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from appc.host import cgroups, libc
 from appc.host.probe import HostFacts, facts
 from capabilities import need
 
-UUID = "0f5c9b1e-0000-4000-8000-00000000c602"
+UUID = str(uuid.uuid4())
 
 
 @pytest.fixture
@@ -34,6 +35,7 @@ def pure_v2(sandbox: Path) -> Callable[[Callable[[HostFacts], None]], None]:
             try:
                 libc.unshare(libc.CLONE_NEWNS)
                 libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
+                libc.mount("tmpfs", "/sys/fs/cgroup", "tmpfs")  # cgroup2 is not mounted over itself
                 libc.mount("cgroup2", "/sys/fs/cgroup", "cgroup2")
                 found = facts()
                 try:
@@ -166,17 +168,16 @@ def test_a_base_with_processes_says_why_controllers_cannot_be_enabled(pure_v2: C
             delegated = HostFacts(
                 cgroup="v2", unified="/sys/fs/cgroup", controllers=found.controllers, bases={"/sys/fs/cgroup": base}
             )
-            sleeper = subprocess.Popen(["sleep", "60"])
-            Path(base, "cgroup.procs").write_text(str(sleeper.pid))
-            file = {"hugetlb": "hugetlb.2MB.max", "pids": "pids.max"}.get(controller, f"{controller}.max")
-            result = cgroups.create("inner", ["app"], {"app": {"unified": {file: "max"}}}, delegated)
+            with subprocess.Popen(["sleep", "60"]) as sleeper:
+                Path(base, "cgroup.procs").write_text(str(sleeper.pid))
+                file = {"hugetlb": "hugetlb.2MB.max", "pids": "pids.max"}.get(controller, f"{controller}.max")
+                result = cgroups.create("inner", ["app"], {"app": {"unified": {file: "max"}}}, delegated)
+                sleeper.kill()
+            assert cgroups.remove(result.teardown)
+            cgroups.remove_root(delegated)
             ((_, _, status, reason),) = result.outcome
             assert status == "ignored"
             assert f"processes live beside the groups in {base}" in reason
-            assert cgroups.remove(result.teardown)
-            cgroups.remove_root(delegated)
-            sleeper.kill()
-            sleeper.wait()
         finally:
             cgroups.remove([base])
             for file in reversed(enabled_here):

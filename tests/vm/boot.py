@@ -1,0 +1,160 @@
+"""Run a command in a virtual machine that has cgroup v2 only, with every controller, and the host's files.
+
+`python tests/vm/boot.py [--timeout SECONDS] [--memory MIB] -- COMMAND ARGUMENT…` exits with the command's
+status. The machine sees the host's root read-only below a tmpfs: nothing done inside outlives it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from vm import initramfs, kernel
+
+_SHARE_DAEMONS = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/virtiofsd")
+_COMMAND_LINE = (
+    "console=ttyS0 loglevel=4 panic=-1 cgroup_no_v1=all mitigations=off nokaslr no_timer_check "
+    "random.trust_cpu=on rcupdate.rcu_expedited=1 swapaccount=1"
+)
+
+
+class Result:
+    """How a command in the VM ended: `status` is None when it did not end (see `console`)."""
+
+    def __init__(self, status: int | None, output: str, console: str, seconds: float) -> None:
+        self.status = status
+        self.output = output
+        self.console = console
+        self.seconds = seconds
+
+
+def share_daemon() -> str:
+    """Return the path of virtiofsd, "" when it is not installed."""
+    return next((path for path in _SHARE_DAEMONS if os.access(path, os.X_OK)), shutil.which("virtiofsd") or "")
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout: float = 120.0,
+    memory: int = 1024,
+    environment: Mapping[str, str] | None = None,
+    directory: str | None = None,
+    echo: bool = False,
+) -> Result:
+    """Boot, run `argv` as root in `directory` (default: the current one), power off.
+
+    `timeout` is for everything, in seconds, `memory` in MiB; with `echo` the output also goes to our stdout.
+    """
+    machine = kernel.fetch()
+    given = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "TMPDIR": "/run/tmp",
+    }
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        busybox = shutil.which("busybox")
+        if not busybox:
+            raise SystemExit("busybox (package busybox-static) is not installed")
+        archive = initramfs.base(machine, Path(busybox))
+        archive += initramfs.command(argv, {**given, **(environment or {})}, directory or os.getcwd())
+        (place / "initramfs").write_bytes(archive)
+        share = _share(place)
+        try:
+            output = _emulate(machine, place, memory, timeout, echo)
+        finally:
+            share.terminate()
+            share.wait()
+        status = (place / "status").read_text(errors="replace").split()
+        console = (place / "console").read_text(errors="replace")
+    done = int(status[1]) if len(status) == 2 and status[0] == "status" else None
+    return Result(done, output, console, time.monotonic() - started)
+
+
+def _share(place: Path) -> subprocess.Popen[bytes]:
+    """Start virtiofsd on the host's root, in a mount namespace where that is read-only."""
+    daemon = share_daemon()
+    if not daemon:
+        raise SystemExit("virtiofsd (package qemu-system-common or virtiofsd) is not installed")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(place / "share"))
+    listening.listen(1)
+    os.set_inheritable(listening.fileno(), True)
+    options = "source=/,cache=always,sandbox=chroot,log_level=err"
+    script = f'mount -o remount,bind,ro / && exec "{daemon}" --fd={listening.fileno()} -o {options}'
+    with (place / "share.log").open("wb") as log, listening:
+        return subprocess.Popen(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", script],
+            pass_fds=(listening.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def _emulate(machine: kernel.Kernel, place: Path, memory: int, timeout: float, echo: bool) -> str:
+    command = [
+        *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-accel", os.environ.get("APPC_VM_ACCEL", "tcg,thread=multi"), "-cpu", "max", "-smp", "2", "-m", f"{memory}"),
+        *("-object", f"memory-backend-memfd,id=ram,size={memory}M,share=on", "-machine", "pc,memory-backend=ram"),
+        *("-kernel", str(machine.image), "-initrd", str(place / "initramfs"), "-append", _COMMAND_LINE),
+        *("-chardev", f"socket,id=share,path={place / 'share'}", "-device", "vhost-user-fs-pci,chardev=share,tag=host"),
+        *("-serial", f"file:{place / 'console'}", "-serial", "stdio", "-serial", f"file:{place / 'status'}"),
+    ]
+    deadline = time.monotonic() + timeout
+    received = bytearray()
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as qemu:
+        assert qemu.stdout is not None
+        os.set_blocking(qemu.stdout.fileno(), False)
+        try:
+            while qemu.poll() is None and time.monotonic() < deadline:
+                received += _drain(qemu, echo)
+                time.sleep(0.02)
+        finally:
+            qemu.kill()
+        qemu.wait()
+        received += _drain(qemu, echo)
+    return received.decode(errors="replace")
+
+
+def _drain(qemu: subprocess.Popen[bytes], echo: bool) -> bytes:
+    assert qemu.stdout is not None
+    part = qemu.stdout.read() or b""
+    if echo and part:
+        sys.stdout.buffer.write(part)
+        sys.stdout.flush()
+    return part
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Run a command in a VM with cgroup v2 and the host's files.")
+    parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
+    parser.add_argument("--memory", type=int, default=1024, metavar="MIB")
+    parser.add_argument("--console", action="store_true", help="show the kernel's messages afterwards")
+    parser.add_argument("command", nargs="+")
+    arguments = parser.parse_args()
+    result = run(arguments.command, timeout=arguments.timeout, memory=arguments.memory, echo=True)
+    if arguments.console or result.status is None:
+        sys.stderr.write(result.console)
+    sys.stderr.write(f"[{result.seconds:.1f} s]\n")
+    if result.status is None:
+        sys.stderr.write("the command did not end\n")
+        return 125
+    return result.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

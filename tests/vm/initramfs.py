@@ -1,0 +1,89 @@
+"""The VM's initial file system: busybox, the modules needed, and a script that becomes the host's own system.
+
+The host's root is shared read-only (virtiofs), with a tmpfs overlaid for what the guest writes, so that the
+same interpreter, virtual environment and working copy run inside.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vm.kernel import Kernel
+
+MODULES = ("virtio_pci", "virtiofs", "overlay", "veth", "bridge", "dummy")
+
+# ttyS0 is the kernel's console, ttyS1 the command's output, ttyS2 takes the exit status at the end.
+_INIT = """#!/bin/busybox sh
+export PATH=/bin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t devtmpfs dev /dev
+for module in $(cat /modules/order); do insmod /modules/$module; done
+mount -t virtiofs -o ro host /host || exec poweroff -f
+mount -t tmpfs -o mode=755 tmpfs /writes
+mkdir /writes/upper /writes/work
+mount -t overlay -o lowerdir=/host,upperdir=/writes/upper,workdir=/writes/work overlay /root
+mount --move /dev /root/dev
+mount -t proc proc /root/proc
+mount -t sysfs sysfs /root/sys
+mount -t cgroup2 cgroup2 /root/sys/fs/cgroup
+mkdir -p /root/dev/pts /root/dev/shm
+mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /root/dev/pts
+for place in dev/shm run var/lib/appc; do
+    mkdir -p /root/$place
+    mount -t tmpfs -o mode=755 tmpfs /root/$place
+done
+mkdir -p -m 1777 /root/run/tmp
+ip link set lo up
+hostname appc-vm
+cp /command /command-and-off /bin/busybox /root/run/
+umount /proc
+exec switch_root /root /bin/sh /run/command-and-off
+"""
+
+# Runs as PID 1 on the host's files.
+_COMMAND_AND_OFF = """/run/busybox stty raw -echo -F /dev/ttyS1
+{ /bin/sh /run/command </dev/null; echo "status $?" >/run/status; } 2>&1 | cat >/dev/ttyS1
+cat /run/status >/dev/ttyS2
+exec /run/busybox poweroff -f
+"""
+
+
+def _entry(name: str, mode: int, content: bytes = b"", rdev: tuple[int, int] = (0, 0)) -> bytes:
+    """Return one member of a cpio archive in the "newc" format."""
+    encoded = name.encode() + b"\0"
+    links = 2 if mode & 0o170000 == 0o040000 else 1
+    numbers = (0, mode, 0, 0, links, 0, len(content), 0, 0, *rdev, len(encoded), 0)
+    header = b"070701" + b"".join(f"{number:08X}".encode() for number in numbers)
+    head = header + encoded
+    return head + bytes(-len(head) % 4) + content + bytes(-len(content) % 4)
+
+
+def _end() -> bytes:
+    return _entry("TRAILER!!!", 0)
+
+
+def base(kernel: Kernel, busybox: Path) -> bytes:
+    """Return the archive that is the same for every run with this kernel."""
+    modules = kernel.closure(MODULES)
+    parts = [_entry(name, 0o040755) for name in ("bin", "dev", "proc", "host", "root", "writes", "modules")]
+    parts += [
+        _entry("dev/console", 0o020600, rdev=(5, 1)),
+        _entry("dev/null", 0o020666, rdev=(1, 3)),
+        _entry("bin/busybox", 0o100755, busybox.read_bytes()),
+        _entry("init", 0o100755, _INIT.encode()),
+        _entry("command-and-off", 0o100644, _COMMAND_AND_OFF.encode()),
+        _entry("modules/order", 0o100644, "\n".join(module.name for module in modules).encode()),
+    ]
+    parts += [_entry(f"modules/{module.name}", 0o100644, module.read_bytes()) for module in modules]
+    return b"".join((*parts, _end()))
+
+
+def command(argv: Sequence[str], environment: Mapping[str, str], directory: str) -> bytes:
+    """Return the archive, to be appended to `base`, that says what to run."""
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
+    lines += [f"cd {shlex.quote(directory)} || exit 126", f"exec {shlex.join(argv)}", ""]
+    return _entry("command", 0o100644, os.fsencode("\n".join(lines))) + _end()
