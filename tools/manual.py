@@ -14,7 +14,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "src"))
 
 from appc.cli.completion import script  # noqa: E402
-from appc.cli.help import all_verbs, option_form, option_help, paragraphs, usage  # noqa: E402
+from appc.cli.help import WORDS, all_verbs, option_form, option_help, paragraphs, usage  # noqa: E402
 from appc.cli.options import GLOBAL, HELP, Option, Verb  # noqa: E402
 from appc.version import VERSION  # noqa: E402
 
@@ -86,6 +86,9 @@ def _overview_page(verbs: list[Verb]) -> str:
         *_tagged((f"{_page(verb)}(1)", verb.summary) for verb in verbs),
         ".SH OPTIONS",
         *_tagged(_rows((*GLOBAL.options, HELP))),
+        ".SH IMAGES AND PODS",
+        "What IMAGE and UUID stand for in every command:",
+        *_tagged(WORDS),
         ".SH EXIT STATUS",
         *_tagged(EXIT_STATUS),
         ".SH ENVIRONMENT",
@@ -152,6 +155,10 @@ def markdown(verbs: list[Verb]) -> str:
         "`appc: WHAT: WHY` for each fault, then `hint: …` where there is a remedy.",
         "",
         *_bullets(_rows((*GLOBAL.options, HELP))),
+        "",
+        "What IMAGE and UUID stand for in every command:",
+        "",
+        *_bullets(WORDS),
         "",
         "Environment:",
         "",

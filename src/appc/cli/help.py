@@ -20,6 +20,14 @@ VERB = Verb(
 
 WIDTH = 100
 
+# What IMAGE and UUID stand for in every verb.
+WORDS = (
+    ("NAME[:VERSION][,LABEL=VALUE...]", "an image of the store by name: example.com/app:1.0,os=linux,arch=amd64"),
+    ("sha512-...", "an image of the store by its ID, or by any beginning that only one has"),
+    ("FILE.aci, ./FILE, /FILE", "an image file, imported when it is run or fetched; its signature is FILE.asc"),
+    ("UUID", "a pod by its UUID, or by any beginning that only one has"),
+)
+
 
 def run(args: Args, context: Context) -> int:
     """Print the help of a verb, of a group, or the overview."""
@@ -59,6 +67,9 @@ def overview() -> str:
             "",
             "options:",
             *_columns(_option_rows((*GLOBAL.options, HELP))),
+            "",
+            "images and pods:",
+            *_columns(list(WORDS)),
             "",
             "`appc help COMMAND` explains one of them.",
             "",
