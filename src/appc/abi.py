@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 # capabilities(7); the position is the bit.
 CAPABILITIES = (
     "CAP_CHOWN",
@@ -64,6 +68,18 @@ _ERRNOS = (
 )
 _ERRNO_SYNONYMS = {"EWOULDBLOCK": "EAGAIN", "EDEADLOCK": "EDEADLK", "ENOTSUP": "EOPNOTSUPP"}
 
+# sysctl(8) parameters of IPC namespaces, besides fs.mqueue.*
+_IPC_PARAMETERS = (
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shm_rmid_forced",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+)
+
 
 def capability_names(mask: int) -> list[str]:
     """Return the names of the bits set in `mask`, lowest first; bits without a name are left out."""
@@ -81,3 +97,17 @@ def errno_name(number: int) -> str:
     """Return the name of an errno, or its digits when it has none."""
     names = _ERRNOS.split(" ")
     return names[number] if 0 < number < len(names) and names[number] != "-" else str(number)
+
+
+def is_own_sysctl(key: str, namespaces: Collection[str]) -> bool:
+    """Tell whether a sysctl(8) parameter belongs to one of `namespaces` (OCI names); any other would change the host.
+
+    A key that is not well formed belongs nowhere. The host name has a field of its own.
+    """
+    if not all(key.split(".")) or "/" in key:
+        return False
+    if key.startswith("net."):
+        return "network" in namespaces
+    if key in _IPC_PARAMETERS or key.startswith("fs.mqueue."):
+        return "ipc" in namespaces
+    return key == "kernel.domainname" and "uts" in namespaces

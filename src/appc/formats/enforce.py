@@ -6,7 +6,7 @@ and why. What only the kernel can tell (a controller that is missing) is added b
 
 from __future__ import annotations
 
-from appc.abi import CAPABILITY_BITS
+from appc.abi import CAPABILITY_BITS, is_own_sysctl
 from appc.errors import AppcError
 from appc.formats.seccomp import default_filter, remove_filter, retain_filter
 from appc.schema.isolators import APP, CAPS_REMOVE, CAPS_RETAIN, KNOWN, SECCOMP_REMOVE, SECCOMP_RETAIN
@@ -63,18 +63,6 @@ DEFAULT_CAPABILITIES = frozenset(
 CPU_PERIOD = 100_000  # microseconds; the kernel's default
 SHORTEST_QUOTA = 1_000  # microseconds; the kernel refuses less
 FEWEST_SHARES, MOST_SHARES = 2, 262_144
-
-# Parameters of a pod's own namespaces; everything else would change the host.
-_SYSCTL_IPC = (
-    "kernel.msgmax",
-    "kernel.msgmnb",
-    "kernel.msgmni",
-    "kernel.sem",
-    "kernel.shm_rmid_forced",
-    "kernel.shmall",
-    "kernel.shmmax",
-    "kernel.shmmni",
-)
 
 
 class Enforcement:
@@ -197,7 +185,7 @@ class Enforcement:
     def _sysctl(self, name: str, value: Any, _where: str) -> None:
         refused = []
         for key, text in value.items():
-            if _own_sysctl(key, self._namespaces):
+            if is_own_sysctl(key, self._namespaces):
                 self.sysctl[key] = text
             else:
                 refused.append(key)
@@ -276,14 +264,3 @@ def _amount(quantity: Quantity | None, where: str, milli: bool = False) -> int:
     if amount <= 0:
         raise AppcError(f"{quantity} is not more than nothing", where)
     return amount
-
-
-def _own_sysctl(key: str, namespaces: frozenset[str]) -> bool:
-    """Tell whether a parameter belongs to one of `namespaces` (and is well formed, so that it stays there)."""
-    if not all(key.split(".")) or "/" in key or ".." in key:
-        return False
-    if key.startswith("net."):
-        return "network" in namespaces
-    if key in _SYSCTL_IPC or key.startswith("fs.mqueue."):
-        return "ipc" in namespaces
-    return key == "kernel.domainname" and "uts" in namespaces

@@ -6,6 +6,7 @@ that cannot be honoured raises AppcError with its path; nothing is dropped in si
 
 from __future__ import annotations
 
+from appc.abi import is_own_sysctl
 from appc.errors import AppcError, Unenforceable
 from appc.plan.compile_process import process_ops
 from appc.plan.compile_root import RootBuilder
@@ -48,9 +49,10 @@ def compile_app(
     """Return the track `name` that becomes the container of `config`.
 
     `cgroups` are the directories whose cgroup.procs it enters; `shared` the namespace types it joins, all others of
-    `linux.namespaces` are its own; `seccomp` the program for `linux.seccomp`. `hints` tells by destination what the
-    compiler must know of bind mounts (words of compile_root); `files` are (path, mode, content) to make where the
-    root has nothing at that path. Relative sources are relative to `bundle`. Warnings are appended to `warnings`.
+    `linux.namespaces` are its own (a pid namespace is made by who starts the track); `seccomp` is the program for
+    `linux.seccomp`. `hints` tells by destination what the compiler must know of bind mounts (words of compile_root);
+    `files` are (path, mode, content) to make where the root has nothing at that path. Relative sources are relative
+    to `bundle`. Warnings are appended to `warnings`.
     """
     refuse_unsupported(config)
     ops = [Op("cgroup", directory, source="linux.cgroupsPath") for directory in cgroups]
@@ -65,7 +67,7 @@ def compile_app(
         raise Unenforceable("a container needs a mount namespace of its own", "linux.namespaces")
     builder = RootBuilder(config, root, facts, cgroups=cgroups, hints=hints, files=files, bundle=bundle)
     ops += builder.build()
-    ops += _sandbox(config, made)
+    ops += _sandbox(config, made, types)
     ops.append(Op("sync", "start", source="appc"))
     ops += process_ops(config, facts, seccomp, keyring, [] if warnings is None else warnings)
     return Track(name, ops)
@@ -117,7 +119,7 @@ def compile_init(
     ops += _joins([kind for kind, path in types.items() if path])
     ops.append(Op("root-tmpfs", target, _SANDBOX_SIZE, source="appc"))
     ops.append(Op("pivot", source="appc"))
-    ops += _sandbox(config, types)
+    ops += _sandbox(config, types, types)
     if metadata_address and "network" in types:
         ops.append(Op("address", "lo", metadata_address, 32, source="appc"))
     ops.append(Op("bounding", 0, source="appc"))
@@ -154,8 +156,8 @@ def _joins(kinds: Collection[str]) -> list[Op]:
     return [Op("join", NAMESPACES[kind][0], source="linux.namespaces") for kind in ordered]
 
 
-def _sandbox(config: Mapping[str, Any], made: Collection[str]) -> list[Op]:
-    """Return the ops that set up namespaces just made: names, loopback, parameters."""
+def _sandbox(config: Mapping[str, Any], made: Collection[str], own: Collection[str]) -> list[Op]:
+    """Return the ops that set up namespaces: names and loopback of those just `made`, parameters of all its `own`."""
     ops = []
     for field in ("hostname", "domainname"):
         if config.get(field) and "uts" in made:
@@ -163,7 +165,10 @@ def _sandbox(config: Mapping[str, Any], made: Collection[str]) -> list[Op]:
     if "network" in made:
         ops.append(Op("link-up", "lo", source="linux.namespaces"))
     for key, value in ((config.get("linux") or {}).get("sysctl") or {}).items():
-        ops.append(Op("sysctl", key, str(value), source=f"linux.sysctl.{key}"))
+        where = f"linux.sysctl.{key}"
+        if not is_own_sysctl(key, own):
+            raise Unenforceable("is not a parameter of the container's own namespaces, it would change the host", where)
+        ops.append(Op("sysctl", key, str(value), source=where))
     return ops
 
 

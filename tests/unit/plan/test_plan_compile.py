@@ -202,6 +202,12 @@ def test_fields_nothing_acts_on_are_refused(changes: dict[str, Any], where: str)
     assert error.where == where
 
 
+def test_parameters_of_the_host_are_refused() -> None:
+    given = config(linux={"sysctl": {"kernel.core_pattern": "|/bin/sh"}})
+    assert refused(given).where == "linux.sysctl.kernel.core_pattern"
+    assert refused(config(linux={"sysctl": {"net.core.somaxconn": "1"}})).where == "linux.sysctl.net.core.somaxconn"
+
+
 def test_fields_that_ask_for_nothing_are_fine() -> None:
     ops(config(hooks={"prestart": []}, linux={"personality": {"domain": "LINUX"}, "uidMappings": [], "netDevices": {}}))
 

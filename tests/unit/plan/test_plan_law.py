@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appc.errors import LaunchError
@@ -100,6 +100,7 @@ def test_an_op_moved_behind_one_it_must_precede_is_refused(name: str, earlier: s
 
 
 @pytest.mark.parametrize("name", [APP, OPEN_APP, "pre-start web"])
+@settings(deadline=None)
 @given(data=st.data())
 def test_any_two_ops_of_the_tail_exchanged_are_refused(name: str, data: st.DataObject) -> None:
     plan = demo(HOST)
@@ -115,6 +116,7 @@ def test_any_two_ops_of_the_tail_exchanged_are_refused(name: str, data: st.DataO
         refusal(plan)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_no_op_can_be_left_out_of_the_tail(data: st.DataObject) -> None:
     ops = demo(HOST).track(APP).ops
@@ -136,6 +138,7 @@ def test_what_happens_once_cannot_happen_twice(name: str) -> None:
     refusal(edited(double))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200), st.sampled_from(["mount", "bind", "mkdir", "mknod", "join", "sysctl", "rlimit", "label"]))
 def test_nothing_is_opened_or_joined_once_privileges_begin_to_fall(offset: int, name: str) -> None:
     args = {"mount": ("proc", "proc", "/x", 0, ()), "bind": ("/a", "/b", 0, 0), "mkdir": ("/x", 0o755, 0, 0)}
@@ -212,6 +215,14 @@ def test_breaches_are_refused_and_told(case: str) -> None:
     plan = demo(HOST)
     change(plan)
     assert words in refusal(plan)
+
+
+def test_a_failed_start_may_have_a_track_of_its_own() -> None:
+    plan = demo(HOST)
+    plan.tracks.append(Track("failure", [Op("finish", ("/usr/bin/appc", "finish"))]))
+    check(plan)
+    plan.track("failure").ops.append(Op("record"))
+    assert "last step" in refusal(plan)
 
 
 def test_entering_needs_a_namespace_to_enter() -> None:

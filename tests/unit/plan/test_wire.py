@@ -58,11 +58,13 @@ def test_the_hash_in_the_header_is_that_of_the_table() -> None:
     assert hex(TABLE_HASH) == hex(value)
 
 
+@settings(deadline=None)
 @given(plans)
 def test_decode_is_the_inverse_of_encode(plan: Plan) -> None:
     assert as_tuple(decode(encode(plan))) == as_tuple(plan)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_foreign_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(LaunchError):
@@ -78,7 +80,7 @@ def test_every_truncation_and_every_trailing_byte_is_refused() -> None:
         decode(data + b"\0")
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_changed_byte_is_refused_or_gives_another_plan_but_no_other_error(data: st.DataObject) -> None:
     wire = bytearray(encode(small_plan()))
