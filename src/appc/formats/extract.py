@@ -109,6 +109,7 @@ class Extractor:
         self._stack: list[tuple[str, int]] = []
         self._parent = ""
         self._parent_fd = root_fd
+        self._left_out: set[str] = set()
         self.implied: set[str] = set()
         self.skipped: dict[str, int] = {}
 
@@ -194,7 +195,7 @@ class Extractor:
             self._make(record, name, parent, lambda: os.mknod(_raw(name), mode, device, dir_fd=parent))
             self._unopened_metadata(parent, name, record)
         else:
-            self._skip("device node")
+            self._leave_out(record)
 
     def _file(self, parent: int, name: str, record: Record, entry: Entry) -> None:
         import hashlib
@@ -243,6 +244,9 @@ class Extractor:
         target_directory, _, target = record.linkname.rpartition("/")
         if not target or record.linkname == record.path:
             raise self._refusal(record.path, "hard link to itself or to the root")
+        if record.linkname in self._left_out:
+            self._leave_out(record)
+            return
         # The cached walk holds one directory at a time.
         held = os.dup(parent)
         try:
@@ -273,6 +277,10 @@ class Extractor:
         if _is_directory(parent, name):
             raise self._refusal(record.path, f"is a {record.type}, but an earlier entry made it a directory")
         os.unlink(_raw(name), dir_fd=parent)
+
+    def _leave_out(self, record: Record) -> None:
+        self._left_out.add(record.path)
+        self._skip("device node")
 
     # -- metadata ---------------------------------------------------------------------------------
 

@@ -161,7 +161,8 @@ def test_a_layouts_manifest_may_be_a_link(place: Path) -> None:
         (
             "m.yaml",
             "acKind: ImageManifest\nacVersion: 0.8.11\nname: example.com/app\n"
-            "app: {exec: [/bin/app], user: '0', group: '0'}\nannotations: [{name: created, value: 2020-01-01T00:00:00Z}]\n",
+            "app: {exec: [/bin/app], user: '0', group: '0'}\n"
+            "annotations: [{name: created, value: 2020-01-01T00:00:00Z}]\n",
         ),
         (
             "m.toml",
