@@ -108,7 +108,7 @@ static int spawn_with(struct task *task, const struct stdio *stdio)
 
 static bool plain_name(const char *name)
 {
-	return name[0] != '\0' && name[0] != '.' && strchr(name, '/') == NULL && strlen(name) < 256;
+	return name[0] != '\0' && name[0] != '.' && name[0] != '_' && strchr(name, '/') == NULL && strlen(name) < 256;
 }
 
 int keep_app(const struct wire_op *op)
@@ -117,7 +117,7 @@ int keep_app(const struct wire_op *op)
 	struct task *task;
 	int error;
 
-	/* The name becomes the one of a status file. */
+	/* The name becomes the one of a status file, beside the keeper's own ("_…"). */
 	if (!plain_name(op->args[0].p) || task_app(op->args[0].p) != NULL)
 		return EINVAL;
 	task = task_new(ROLE_APP, op->args[0].p, op->args[1].p);

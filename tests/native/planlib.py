@@ -10,7 +10,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from appc.plan.ops import Op, Plan, Track
@@ -128,6 +128,19 @@ def run_init(
 PROC = Op("mount", "proc", "proc", "/proc", NOSUID | NODEV | NOEXEC, ())
 
 
+def wait_for(condition: Callable[[], bool], timeout: float = 10.0) -> None:
+    """Wait until the condition holds; files it reads may not be there yet."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except FileNotFoundError:
+            pass
+        time.sleep(0.005)
+    raise TimeoutError("it did not come to pass")
+
+
 def private_root(tree: Path) -> list[Op]:
     """The ops that make `tree` the root, in a mount namespace of its own."""
     return [Op("unshare", CLONE_NEWNS), Op("propagation", MS_REC_PRIVATE), Op("root-bind", str(tree))]
@@ -190,6 +203,7 @@ class Keeper:
         stdout: int = subprocess.PIPE,
         stderr: int = subprocess.PIPE,
         prefix: Sequence[str] = (),
+        pass_more: Sequence[int] = (),
     ) -> None:
         plan_fd = sealed(plan if isinstance(plan, bytes) else encode(plan), "plan")
         init_fd = sealed((binaries / "appc-init").read_bytes(), "appc-init")
@@ -208,7 +222,7 @@ class Keeper:
         numbers = [str(fd) if fd >= 0 else "-" for fd in (plan_fd, init_fd, pod_fd, lock_fd, report_write)]
         self.process = subprocess.Popen(
             [*prefix, str(binaries / "appc-keep"), *numbers],
-            pass_fds=fds,
+            pass_fds=[*fds, *pass_more],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
@@ -247,10 +261,22 @@ class Keeper:
         text = (self.pod / "status" / name).read_text()
         return dict(line.partition("=")[::2] for line in text.splitlines())
 
-    def log(self, name: str) -> list[str]:
-        """The entries of a log, without their times."""
+    def entries(self, name: str) -> list[str]:
+        """The entries of a log as they are, without their times."""
         assert self.pod is not None
         return [line.partition(" ")[2] for line in (self.pod / "logs" / f"{name}.log").read_text().splitlines()]
+
+    def log(self, name: str) -> list[str]:
+        """The lines of a log, "stdout F TEXT": parts of a line put together."""
+        lines = []
+        parts = {"stdout": "", "stderr": ""}
+        for entry in self.entries(name):
+            stream, tag, text = entry.split(" ", 2)
+            parts[stream] += text
+            if tag == "F":
+                lines.append(f"{stream} F {parts[stream]}")
+                parts[stream] = ""
+        return lines + [f"{stream} P {text}" for stream, text in parts.items() if text]
 
 
 def pod_plan(
