@@ -15,7 +15,7 @@ from appc.executor import outcome
 from appc.executor.failure import explain_failure
 from appc.executor.prepare import Prepared, discard, stream_modes
 from appc.formats import convert
-from appc.host import cgroups, probe
+from appc.host import cgroups
 from appc.images.view import TreeView
 from appc.launch import spawn
 from appc.metadata import access
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from appc.host.cgroups import Cgroups
+    from appc.host.probe import HostFacts
     from appc.images.render import Rootfs
     from appc.plan.ops import Plan
     from appc.schema.pod import RuntimeApp
@@ -53,10 +54,10 @@ def launch(prepared: Prepared, state: str) -> int:
 
     Raises AppcError for a start that failed; the pod is then in phase `exited` (or gone, with --rm).
     """
-    plan = _enter_run(prepared, state, DETACHED)
+    plan, data = _enter_run(prepared, state, DETACHED)
     pod = prepared.pod
     try:
-        pid, report = spawn.spawn(wire.encode(plan), pod, environment())
+        pid, report = spawn.spawn(data, pod, environment())
     finally:
         pod.release()
     prepared.warnings.extend(_tolerated(plan, report))
@@ -74,38 +75,42 @@ def replace_process(prepared: Prepared, state: str, before: Callable[[], None]) 
 
     `before` is called when nothing can be refused any more.
     """
-    plan = _enter_run(prepared, state, FOREGROUND)
+    _, data = _enter_run(prepared, state, FOREGROUND)
     before()
-    spawn.replace_process(wire.encode(plan), prepared.pod, environment())
+    spawn.replace_process(data, prepared.pod, environment())
 
 
 def compile_only(prepared: Prepared, state: str) -> Plan:
     """Return the plan that running `prepared` would perform, as if it were in phase `run`; nothing is made."""
-    facts = probe.facts()
+    facts = prepared.facts
     pod = Pod(prepared.pod.root, "run", prepared.pod.uuid)
     compilation = _Compilation(prepared, pod, state, FOREGROUND, facts)
     groups = cgroups.predict(prepared.pod.uuid, _names(prepared), compilation.resources(), facts)
     return compilation.plan(groups)
 
 
-def _enter_run(prepared: Prepared, state: str, kind: str) -> Plan:
-    """Compile, make the control groups and move the pod to `run`; a refusal leaves nothing behind."""
+def _enter_run(prepared: Prepared, state: str, kind: str) -> tuple[Plan, bytes]:
+    """Compile, make the control groups and move the pod to `run`; return the plan, also as bytes.
+
+    A refusal leaves nothing behind.
+    """
     pod = prepared.pod
     groups: Cgroups | None = None
     try:
         pod.move("run")
-        facts = probe.facts()
+        facts = prepared.facts
         compilation = _Compilation(prepared, pod, state, kind, facts)
         groups = cgroups.create(pod.uuid, _names(prepared), compilation.resources(), facts)
         compilation.settle(groups)
         plan = compilation.plan(groups)
-        pod.write("plan", wire.encode(plan))
+        data = wire.encode(plan)
+        pod.write("plan", data)
     except BaseException:
         if groups is not None:
             cgroups.remove(groups.teardown)
         discard(pod)
         raise
-    return plan
+    return plan, data
 
 
 def _names(prepared: Prepared) -> list[str]:
@@ -115,7 +120,7 @@ def _names(prepared: Prepared) -> list[str]:
 class _Compilation:
     """One pod on its way from manifest to plan, by way of OCI configurations (the middle level)."""
 
-    def __init__(self, prepared: Prepared, pod: Pod, state: str, kind: str, facts: probe.HostFacts) -> None:
+    def __init__(self, prepared: Prepared, pod: Pod, state: str, kind: str, facts: HostFacts) -> None:
         self.prepared = prepared
         self.pod = pod
         self.state = state

@@ -35,7 +35,7 @@ DEFAULT_STREAMS = {
 class Prepared:
     """A prepared pod with what was read on the way, so that a launch reads nothing twice."""
 
-    __slots__ = ("images", "manifest", "pod", "request", "roots", "warnings")
+    __slots__ = ("facts", "images", "manifest", "pod", "request", "roots", "warnings")
 
     def __init__(
         self,
@@ -44,8 +44,10 @@ class Prepared:
         manifest: PodManifest,
         images: list[StoredImage],
         roots: list[Rootfs],
+        facts: probe.HostFacts,
         warnings: list[str],
     ) -> None:
+        self.facts = facts
         self.pod = pod
         self.request = request
         self.manifest = manifest
@@ -78,7 +80,7 @@ def prepare(root: str, config: tuple[str, ...], request: PodRequest, warnings: l
     except BaseException:
         discard(pod)
         raise
-    return Prepared(pod, request, manifest, images, roots, warnings)
+    return Prepared(pod, request, manifest, images, roots, facts, warnings)
 
 
 def load(root: str, prefix: str) -> Prepared:
@@ -106,7 +108,7 @@ def load(root: str, prefix: str) -> Prepared:
         strict=saved["strict"],
         grace=saved["grace"],
     )
-    return Prepared(pod, request, manifest, images, [rootfs_for(store, image) for image in images], [])
+    return Prepared(pod, request, manifest, images, [rootfs_for(store, image) for image in images], probe.facts(), [])
 
 
 def discard(pod: Pod) -> None:
