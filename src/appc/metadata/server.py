@@ -158,6 +158,7 @@ class _Client(_Endpoint):
         self.listener = listener
         self.conversation = Conversation()
         self.unsent = b""
+        self.answered = False
         self.finished = False
         super().__init__(loop, sock)
         sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
@@ -165,8 +166,8 @@ class _Client(_Endpoint):
 
     @property
     def busy(self) -> bool:
-        """Whether a request or an answer is on its way."""
-        return not self.finished and (bool(self.unsent) or self.conversation.incomplete)
+        """Whether a request (the first one is taken for granted) or an answer is on its way."""
+        return not self.finished and (not self.answered or bool(self.unsent) or self.conversation.incomplete)
 
     def ready(self, events: int) -> None:
         try:
@@ -223,6 +224,7 @@ class _Client(_Endpoint):
                 due, response = b"", Refusal(500, "the service failed").response()
             self.deadline = time.monotonic() + (REQUEST_SECONDS if self.conversation.incomplete else IDLE_SECONDS)
             self._send(due + self.conversation.answer(response))
+            self.answered = True
             self.loop.answered()
 
     def _send(self, data: bytes) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from appc.metadata import access
@@ -22,22 +23,26 @@ class Keeper:
         self.address: tuple[str, int] = self.listener.getsockname()
         self.link: socket.socket | None = None
 
-    def hand_over(self) -> None:
-        """Connect to the service, which must run or be starting, and send it the pod and its socket."""
-        end = time.monotonic() + 5
+    def hand_over(self, start: Callable[[], None] = lambda: None) -> None:
+        """Connect to the service and send it the pod and its socket.
+
+        While nobody answers, `start` is called, which starts a service when none runs or is starting.
+        """
+        end = time.monotonic() + 10
         while True:
             link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             try:
                 link.connect(access.socket_path(self.root, self.state))
+                socket.send_fds(link, [f"{self.uuid}\n".encode()], [self.listener.fileno()])
             except OSError:
                 link.close()
                 if time.monotonic() > end:
                     raise
+                start()
                 time.sleep(0.002)
             else:
-                break
-        socket.send_fds(link, [f"{self.uuid}\n".encode()], [self.listener.fileno()])
-        self.link = link
+                self.link = link
+                return
 
     def given_back(self, timeout: float) -> bool:
         """Wait until the service lets go of the pod."""

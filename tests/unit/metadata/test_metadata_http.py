@@ -171,6 +171,48 @@ def test_the_answer_to_head_has_no_body_but_its_length(version: bytes) -> None:
     assert answer.endswith(b"\r\n\r\n")
 
 
+@settings(max_examples=400, deadline=None)
+@given(
+    requests=st.lists(
+        st.sampled_from(
+            [
+                GET,
+                b"HEAD / HTTP/1.0\r\n\r\n",
+                b"POST /s HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\ncontent=x",
+                b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
+                b"1\r\nx\r\n0\r\n\r\n",
+                b"CONNECT a:1 HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n\r\nPRI * HTTP/2.0\r\n\r\n",
+            ]
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    changes=st.lists(
+        st.tuples(
+            st.integers(0, 300), st.integers(0, 6), st.sampled_from([b"", b"\r\n", b"\n", b"\0", b":", b" ", b"\xff"])
+        ),
+        max_size=4,
+    ),
+    step=st.sampled_from([1, 7, 1000]),
+)
+def test_whatever_arrives_is_answered_or_refused(
+    requests: list[bytes], changes: list[tuple[int, int, bytes]], step: int
+) -> None:
+    data = bytearray(b"".join(requests))
+    for place, removed, inserted in changes:
+        data[place : place + removed] = inserted
+    conversation = Conversation()
+    for begin in range(0, len(data), step):
+        conversation.feed(bytes(data[begin : begin + step]))
+        try:
+            while conversation.open and conversation.next_request() is not None:
+                assert conversation.answer(Response(200, TEXT, b"body")).startswith(b"HTTP/1.1 200 OK\r\n")
+        except Refusal as refusal:
+            assert conversation.answer(refusal.response()).startswith(b"HTTP/1.1 ")
+        if not conversation.open:
+            break
+
+
 _NAMES = st.sampled_from(
     b"Host|host|Content-Length|Content-Type|Connection|X-y|Accept|Upgrade|Expect|Transfer-Encoding||a b|x\xff|~".split(
         b"|"
