@@ -37,6 +37,9 @@ if TYPE_CHECKING:
         def feed(self, data: bytes) -> None:
             """Take the next bytes of the file."""
 
+        def admit(self, name: str) -> None:
+            """Raise SignatureError when the key may not sign an image called `name`, whatever the signature is."""
+
         def finish(self, name: str) -> str:
             """Return the fingerprint of the key that signed an image called `name`; SignatureError if none may."""
 

@@ -21,7 +21,7 @@ from appc.schema.json import dumps
 from appc.store import locks, names, sources
 from appc.store.durable import flush_directory, flush_tree, write_file
 from appc.store.image import StoredImage
-from appc.store.intake import Sink, Space, Tee
+from appc.store.intake import CHANGED, Sink, Space, Tee
 from appc.store.layout import META_VERSION, make_directory, store_path
 from appc.store.records import RecordWriter
 from appc.store.staging import Staging
@@ -75,8 +75,7 @@ def import_file(
             if known is not None and accept(known) and how.expected_id in ("", known.id):
                 return known
             image = work.run(stream, status, verifier)
-            if not sources.remember(store.root, fd, status, image.id):
-                raise ArchiveError("changed while it was read", where)
+            sources.remember(store.root, fd, status, image.id)
             return image
     except OSError as error:
         hint = f"the store is {store_path(store.root)}"
@@ -116,6 +115,9 @@ class _Import:
                 space = Space(path, self._where)
                 space.take(status.st_size)
                 meta = self.read(stream, path, space, check)
+                now = os.fstat(stream.fileno())
+                if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+                    raise ArchiveError(CHANGED, self._where)
                 flush_tree(staging.path)
                 return _commit(self._store.root, path, ImageID.parse(meta["id"]), meta)
         finally:
@@ -124,7 +126,9 @@ class _Import:
 
     def read(self, stream: BinaryIO, path: str, space: Space, check: Verifier | None) -> dict[str, Any]:
         """Read the whole file into the directory `path` and return what is to be known of the image."""
-        keep = self._how.keep == "always" or (self._how.keep == "signed" and check is not None)
+        status = os.fstat(stream.fileno())
+        most = status.st_size if stat.S_ISREG(status.st_mode) else None
+        kept = f"{path}/original" if self._keeps(check) else ""
         owners = os.geteuid() == 0
         os.mkdir(f"{path}/rootfs", 0o755)
         root = os.open(f"{path}/rootfs", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -133,11 +137,20 @@ class _Import:
                 Extractor(root, prefix="rootfs", owners=owners, where=self._where) as extractor,
                 open(f"{path}/entries", "xb") as entries,
                 open(f"{path}/tar", "xb") as log,
-                Tee(stream, self._where, check, f"{path}/original" if keep else "", space, self._how.progress) as tee,
+                Tee(stream, self._where, check, kept, space, self._how.progress, most) as tee,
             ):
                 records = RecordWriter(entries)
                 sink = Sink(extractor, records, space)
-                read = aci.read_aci(tee, sink, self._how.limits, where=self._where, log=TarLog(log))
+
+                def look(data: bytes) -> None:
+                    # Where the manifest comes first, a refusal saves reading the rest.
+                    manifest = self._manifest(data)
+                    if check is not None:
+                        check.admit(manifest.name)
+
+                read = aci.read_aci(
+                    tee, sink, self._how.limits, where=self._where, log=TarLog(log), on_manifest=look
+                )
                 tee.drain()
                 extractor.finish()
                 records.close()
@@ -167,13 +180,16 @@ class _Import:
             "skipped": extractor.skipped,
             "warnings": [*read.warnings, *extractor.notes()],
         }
-        files = {"manifest": read.manifest_bytes, "used": b"", "meta": dumps(meta).encode()}
-        if keep and check is not None:
+        files = {"manifest": read.manifest_bytes, "used": b"", "meta": _encoded(meta)}
+        if kept and check is not None:
             files["original.asc"] = check.signature
         for name, data in files.items():
             with open(f"{path}/{name}", "xb") as out:
                 out.write(data)
         return meta
+
+    def _keeps(self, check: Verifier | None) -> bool:
+        return self._how.keep == "always" or (self._how.keep == "signed" and check is not None)
 
     def _manifest(self, data: bytes) -> ImageManifest:
         try:
@@ -221,5 +237,10 @@ def _adopt(image: StoredImage, path: str, meta: dict[str, Any]) -> StoredImage:
             for name in ("original", "original.asc"):
                 os.rename(f"{path}/{name}", f"{image.path}/{name}")
     if known != image.meta:
-        write_file(f"{image.path}/meta", dumps(known).encode())
+        write_file(f"{image.path}/meta", _encoded(known))
     return StoredImage(image.path, image.id)
+
+
+def _encoded(meta: dict[str, Any]) -> bytes:
+    # Paths in messages may hold bytes that are not UTF-8.
+    return dumps(meta).encode("utf-8", "replace")

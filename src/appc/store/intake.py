@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Left free on the store's file system, whatever is imported: a twentieth of it, but not more than this.
 MOST_RESERVED = 1 << 30
 
+CHANGED = "changed while it was read"
+
 _LOOK_EVERY = 16 << 20
 _CHUNK = 1 << 20
 
@@ -56,7 +58,10 @@ class Space:
 
 
 class Tee:
-    """The file being imported: what is read from it goes to the verifier and, with `copy`, to that file as well."""
+    """The file being imported: what is read from it goes to the verifier and, with `copy`, to that file as well.
+
+    A file that turns out to be longer than `most` bytes is being written to, and might never end.
+    """
 
     def __init__(
         self,
@@ -66,8 +71,10 @@ class Tee:
         copy: str,
         space: Space,
         progress: Callable[[int], None] | None,
+        most: int | None,
     ) -> None:
         self._progress = progress
+        self._most = most
         self._stream = stream
         self._where = where
         self._check = check
@@ -89,6 +96,8 @@ class Tee:
         except OSError as error:
             raise ArchiveError(f"cannot be read: {error.strerror}", self._where) from None
         self.count += len(data)
+        if self._most is not None and self.count > self._most:
+            raise ArchiveError(CHANGED, self._where)
         if self._check is not None:
             self._check.feed(data)
         if self._copy is not None:

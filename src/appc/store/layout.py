@@ -46,6 +46,12 @@ def name_directory(name: str) -> str:
 
 
 def make_directory(path: str) -> str:
-    """Make a private directory and its parents where they are missing, and return its path."""
-    os.makedirs(path, 0o700, exist_ok=True)
+    """Make a private directory, and its parents where they are missing, and return its path."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        make_directory(os.path.dirname(path))
+        make_directory(path)
     return path

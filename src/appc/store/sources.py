@@ -27,26 +27,22 @@ def recall(root: str, status: os.stat_result) -> str | None:
     return image_id if identity == _identity(status) and len(image_id) == ID_LENGTH else None
 
 
-def remember(root: str, fd: int, status: os.stat_result, image_id: str) -> bool:
+def remember(root: str, fd: int, status: os.stat_result, image_id: str) -> None:
     """Note that the file open as `fd`, whose status before it was read was `status`, is that image.
 
-    Returns False, without noting anything, when the file changed while it was read.
+    Nothing is noted of a file that has changed since, or whose times are too coarse to show it if it does.
     """
     # A change from now on must give the file another time: wait until the clock has moved on.
     age = time.time_ns() - status.st_ctime_ns
     if 0 <= age < _TICK_NS:
         time.sleep(_TICK_NS / 1e9)
-    now = os.fstat(fd)
-    if _identity(now) != _identity(status):
-        return False
     coarse = status.st_ctime_ns % 1_000_000_000 == 0
-    if age < 0 or (coarse and age < _COARSE_NS):
-        return True
+    if age < 0 or (coarse and age < _COARSE_NS) or _identity(os.fstat(fd)) != _identity(status):
+        return
     make_directory(store_path(root, "sources"))
     # A reader that meets half a record takes it for none.
     with open(_path(root, status), "w", encoding="ascii") as stream:
         stream.write(f"{_identity(status)} {image_id}\n")
-    return True
 
 
 def _path(root: str, status: os.stat_result) -> str:
