@@ -63,10 +63,23 @@ def check_url(text: str, strict: bool) -> None:
         raise InvalidValue(f"{quoted(text)} is not a URL of scheme http or https")
     if any(c < " " or c == "\x7f" for c in text):
         raise InvalidValue(f"{quoted(text)} is not a URL: it holds a control character")
-    host = rest[2:].partition("/")[0].partition("?")[0].partition("#")[0] if rest.startswith("//") else ""
-    if " " in host or (strict and not host):
-        raise InvalidValue(f"{quoted(text)} is not a URL: its host is {'missing' if not host else 'not valid'}")
+    authority = rest[2:].partition("/")[0].partition("?")[0].partition("#")[0] if rest.startswith("//") else ""
+    if (strict and not authority) or not _is_authority(authority):
+        raise InvalidValue(f"{quoted(text)} is not a URL: its host is {'not valid' if authority else 'missing'}")
     path, _, query_and_fragment = rest.partition("?")
     for part in (path, query_and_fragment.partition("#")[2]):
         if any(len(code) < 2 or code[:2].strip(_HEX) for code in part.split("%")[1:]):
             raise InvalidValue(f"{quoted(text)} is not a URL: % should be followed by two hexadecimal digits")
+
+
+def _is_authority(text: str) -> bool:
+    """Whether `text` is a host with, perhaps, a user before and a port behind it."""
+    host = text.rpartition("@")[2]
+    if host.startswith("["):
+        host, bracket, port = host[1:].partition("]")
+        if not bracket or (port and port[0] != ":"):
+            return False
+        port = port[1:]
+    else:
+        host, _, port = host.partition(":")
+    return not any(c in " \\^`{|}%" for c in host) and not port.strip(_DIGITS)

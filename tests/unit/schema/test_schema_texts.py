@@ -55,7 +55,13 @@ def test_not_dates(text, strict):
 
 @pytest.mark.parametrize(
     "text",
-    ["http://foo.com", "HTTPS://example.com/bar", "http://yis.com/hello?goodbye=yes&x=%zz#a%20b", "http://[::1]:80/"],
+    [
+        "http://foo.com",
+        "HTTPS://example.com/bar",
+        "http://yis.com/hello?goodbye=yes&x=%zz#a%20b",
+        "http://[::1]:80/",
+        "http://user:pw@h:/x",
+    ],
 )
 def test_urls(text):
     check_url(text, False)
@@ -74,6 +80,7 @@ def test_urls_only_go_accepts(text):
     [
         *("", "not a url", "ftp://example.com", "unix:///hello", "//example.com", "http", "http://a b/", "http://a/\n"),
         *("http://a/%zz", "http://a/#%2", " http://a", "javascript:http://a"),
+        *("http://[::1", "http://[::1]x", "http://a:b/", "http://a:80:80/", "http://a\\b", "http://a%20b/"),
     ],
 )
 @pytest.mark.parametrize("strict", [False, True])
