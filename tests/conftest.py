@@ -7,12 +7,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
 from capabilities import missing
 from leftovers import snapshot
+
+# How long an example takes says nothing on a machine that also does other work.
+hypothesis.settings.register_profile("appc", deadline=None)
+hypothesis.settings.load_profile("appc")
 
 # What a whole directory or marker needs; single tests ask with capabilities.need().
 _NEEDED_BY_MARKER = {"root": ("root",), "vm": ("vm",)}

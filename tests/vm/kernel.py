@@ -68,7 +68,11 @@ def fetch() -> Kernel:
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as place:
         package = _image_package()
-        subprocess.run(["apt-get", "download", "-q", package, *_modules_package(package)], cwd=place, check=True)
+        subprocess.run(
+            ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", package, *_modules_package(package)],
+            cwd=place,
+            check=True,
+        )
         for archive in Path(place).glob("*.deb"):
             subprocess.run(["dpkg-deb", "-x", archive, Path(place, "kernel")], check=True)
         Path(place, "kernel").rename(CACHE / "kernel")
