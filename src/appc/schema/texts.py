@@ -66,8 +66,10 @@ def check_url(text: str, strict: bool) -> None:
     authority = rest[2:].partition("/")[0].partition("?")[0].partition("#")[0] if rest.startswith("//") else ""
     if (strict and not authority) or not _is_authority(authority):
         raise InvalidValue(f"{quoted(text)} is not a URL: its host is {'not valid' if authority else 'missing'}")
-    path, _, query_and_fragment = rest.partition("?")
-    for part in (path, query_and_fragment.partition("#")[2]):
+    before, _, fragment = rest.partition("#")
+    # Without a slash there is no path but an opaque text, in which Go lets % stand for itself.
+    path = before.partition("?")[0] if rest.startswith("/") else ""
+    for part in (path, fragment):
         if any(len(code) < 2 or code[:2].strip(_HEX) for code in part.split("%")[1:]):
             raise InvalidValue(f"{quoted(text)} is not a URL: % should be followed by two hexadecimal digits")
 

@@ -3,63 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from manifests import IMAGE_ID, app, faults, image, image_with_app
+from manifests import IMAGE_EXAMPLE, app, faults, image, image_with_app
 
 from appc.errors import InvalidValue
 from appc.schema.image import POST_STOP, PRE_START, ImageManifest, MountPoint, Port
 from appc.values import Labels
 
-EXAMPLE = image(
-    labels=[
-        {"name": "version", "value": "1.0.0"},
-        {"name": "arch", "value": "amd64"},
-        {"name": "os", "value": "linux"},
-    ],
-    app={
-        "exec": ["/usr/bin/reduce-worker", "--quiet"],
-        "user": "100",
-        "group": "300",
-        "supplementaryGids": [400, 500],
-        "eventHandlers": [
-            {"exec": ["/usr/bin/data-downloader"], "name": "pre-start"},
-            {"exec": ["/usr/bin/deregister-worker", "--verbose"], "name": "post-stop"},
-        ],
-        "workingDirectory": "/opt/work",
-        "environment": [{"name": "REDUCE_WORKER_DEBUG", "value": "true"}],
-        "isolators": [
-            {"name": "resource/cpu", "value": {"request": "250m", "limit": "500m"}},
-            {"name": "resource/memory", "value": {"request": "1G", "limit": "2G"}},
-            {"name": "os/linux/capabilities-retain-set", "value": {"set": ["CAP_NET_BIND_SERVICE"]}},
-        ],
-        "mountPoints": [{"name": "work", "path": "/var/lib/work", "readOnly": False}],
-        "ports": [
-            {"name": "health", "port": 4000, "protocol": "tcp", "socketActivated": True},
-            {"name": "ftp-data", "port": 20000, "count": 1000, "protocol": "tcp"},
-        ],
-    },
-    dependencies=[
-        {
-            "imageName": "example.com/reduce-worker-base",
-            "imageID": IMAGE_ID,
-            "labels": [{"name": "os", "value": "linux"}, {"name": "env", "value": "canary"}],
-            "size": 22017258,
-        }
-    ],
-    pathWhitelist=["/etc/ca/example.com/crt", "/etc/systemd/system/"],
-    annotations=[
-        {"name": "authors", "value": "Carly Container <carly@example.com>"},
-        {"name": "created", "value": "2014-10-27T19:32:27.67021798Z"},
-        {"name": "documentation", "value": "https://example.com/docs"},
-        {"name": "homepage", "value": "https://example.com"},
-        {"name": "appc.io/executor/supports-systemd-notify", "value": "false"},
-    ],
-)
-
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_the_specifications_example_reads_at_both_levels(strict):
-    manifest = ImageManifest.parse(EXAMPLE, strict=strict)
-    assert manifest.to_dict() == EXAMPLE
+    manifest = ImageManifest.parse(IMAGE_EXAMPLE, strict=strict)
+    assert manifest.to_dict() == IMAGE_EXAMPLE
     app = manifest.app
     assert app is not None
     assert app.exec == ("/usr/bin/reduce-worker", "--quiet")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from manifests import IMAGE_ID, app, faults, image_with_app, isolator, pod, pod_app
+from manifests import IMAGE_ID, POD_EXAMPLE, app, faults, image_with_app, isolator, pod, pod_app
 
 from appc.errors import InvalidValue, ManifestError
 from appc.schema.image import ImageManifest
@@ -13,35 +13,11 @@ from appc.schema.pod import PodManifest, Volume, is_ipv4, is_ipv6
 
 WORK = {"name": "work", "kind": "host", "source": "/opt/work"}
 
-EXAMPLE = pod(
-    {
-        "name": "reduce-worker",
-        "image": {
-            "name": "example.com/reduce-worker",
-            "id": IMAGE_ID,
-            "labels": [{"name": "version", "value": "1.0.0"}],
-        },
-        "app": {
-            "exec": ["/bin/reduce-worker", "--debug=true"],
-            "group": "0",
-            "user": "0",
-            "mountPoints": [{"name": "work", "path": "/var/lib/work"}],
-        },
-        "readOnlyRootFS": True,
-        "mounts": [{"volume": "worklib", "path": "/var/lib/work"}],
-    },
-    {"name": "register", "image": {"id": IMAGE_ID}, "annotations": [{"name": "foo", "value": "baz"}]},
-    volumes=[{"name": "worklib", "kind": "host", "source": "/opt/tenant1/work", "readOnly": True, "recursive": True}],
-    isolators=[isolator("resource/memory", {"limit": "4G"})],
-    annotations=[{"name": "ip-address", "value": "10.1.2.3"}],
-    ports=[{"name": "ftp", "hostPort": 2121}],
-)
-
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_the_specifications_example_reads_at_both_levels(strict):
-    manifest = PodManifest.parse(EXAMPLE, strict=strict)
-    assert manifest.to_dict() == EXAMPLE
+    manifest = PodManifest.parse(POD_EXAMPLE, strict=strict)
+    assert manifest.to_dict() == POD_EXAMPLE
     worker, register = manifest.apps
     assert worker.name == "reduce-worker"
     assert worker.read_only_root_fs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import subprocess
 import sys
 import time
@@ -11,9 +10,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from manifests import IMAGE_ID, app, image_with_app, isolator, pod, pod_app
-from test_schema_image import EXAMPLE as IMAGE_EXAMPLE
-from test_schema_pod import EXAMPLE as POD_EXAMPLE
+from manifests import IMAGE_EXAMPLE, IMAGE_ID, KEYS, POD_EXAMPLE, app, image_with_app, isolator, mutated, pod, pod_app
 
 from appc.errors import ManifestError
 from appc.schema.image import ImageManifest
@@ -21,10 +18,6 @@ from appc.schema.isolators import KNOWN
 from appc.schema.pod import PodManifest
 from appc.schema.record import Record
 
-WORDS = """exec user group environment isolators mountPoints ports name value path port count kind source mode
-    image id labels app mounts volume appVolume annotations hostPort hostIP podPort set errno limit request default
-    eventHandlers supplementaryGIDs readOnly imageName size NAME Value"""
-KEYS = sorted({*(row.key for cls in (ImageManifest, PodManifest) for row in cls._table), *WORDS.split()})
 SCALARS = (
     st.none()
     | st.booleans()
@@ -57,25 +50,6 @@ def read(cls: type[Record], raw: object, strict: bool) -> Record | None:
 def test_random_json_is_read_or_refused(raw, strict):
     read(ImageManifest, raw, strict)
     read(PodManifest, raw, strict)
-
-
-def mutated(value: object, choose: random.Random, replacement: object) -> object:
-    """A copy of `value` with one part somewhere inside replaced, removed or given a new key."""
-    if choose.random() < 0.2 or not isinstance(value, (dict, list)) or not value:
-        return replacement
-    if isinstance(value, list):
-        at = choose.randrange(len(value))
-        return [mutated(item, choose, replacement) if index == at else item for index, item in enumerate(value)]
-    key = choose.choice(list(value))
-    changed = dict(value)
-    action = choose.random()
-    if action < 0.1:
-        del changed[key]
-    elif action < 0.2:
-        changed[choose.choice(KEYS)] = replacement
-    else:
-        changed[key] = mutated(value[key], choose, replacement)
-    return changed
 
 
 @settings(max_examples=300)

@@ -68,7 +68,7 @@ def test_urls(text):
     check_url(text, True)
 
 
-@pytest.mark.parametrize("text", ["http:", "https:relative", "http:///path", "http://?q"])
+@pytest.mark.parametrize("text", ["http:", "https:relative", "http:x%", "http:///path", "http://?q"])
 def test_urls_only_go_accepts(text):
     check_url(text, False)
     with pytest.raises(InvalidValue):
@@ -79,7 +79,7 @@ def test_urls_only_go_accepts(text):
     "text",
     [
         *("", "not a url", "ftp://example.com", "unix:///hello", "//example.com", "http", "http://a b/", "http://a/\n"),
-        *("http://a/%zz", "http://a/#%2", " http://a", "javascript:http://a"),
+        *("http://a/%zz", "http://a/#%2", "http://a#?%", "http:/%", " http://a", "javascript:http://a"),
         *("http://[::1", "http://[::1]x", "http://a:b/", "http://a:80:80/", "http://a\\b", "http://a%20b/"),
     ],
 )
