@@ -62,6 +62,7 @@ int keep_init(const struct wire_op *op)
 	task = task_new(ROLE_INIT, "", op->args[1].p);
 	if (task == NULL)
 		return errno;
+	task->cgroup = op->args[2].p;
 	error = spawn_task(task, flags, stdio);
 	if (error != 0)
 		return error;
@@ -123,6 +124,7 @@ int keep_app(const struct wire_op *op)
 	task = task_new(ROLE_APP, op->args[0].p, op->args[1].p);
 	if (task == NULL)
 		return errno;
+	task->cgroup = op->args[6].p;
 	error = spawn_with(task, &stdio);
 	if (error == 0)
 		error = task_wait(task, HELD, LAUNCH_TIMEOUT);
@@ -149,6 +151,7 @@ static int declare(enum role role, const struct wire_op *op, struct task **handl
 		return errno;
 	task->log = op->args[2].p;
 	task->timeout = op->args[3].n;
+	task->cgroup = op->args[4].p;
 	task->mnt = app->mnt;
 	*handler = task;
 	return 0;
@@ -167,6 +170,9 @@ int keep_handler(const struct wire_op *op)
 	if (error != 0)
 		return error;
 	stream_catch_up();
+	/* An op of its track failed, and that is told already. */
+	if (task->failed)
+		return ECHILD;
 	status = (uint32_t)task_exit_status(task);
 	tell("handler", task->app, &status, 1);
 	if (task->timed_out)
@@ -238,6 +244,7 @@ int keep_execute(const struct wire_op *op)
 
 	if (task == NULL)
 		return errno;
+	task->cgroup = op->args[4].p;
 	keep.ready = true;
 	error = spawn_with(task, &stdio);
 	if (error == 0)

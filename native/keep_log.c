@@ -123,8 +123,10 @@ static size_t stamp(char *at, size_t room)
 	return (size_t)n;
 }
 
-static bool note_loss(struct logfile *log)
+/* Says what is missing before what follows it; both are written or neither. */
+static bool append_after_loss(struct logfile *log)
 {
+	uint64_t before = log->size;
 	char note[128];
 	size_t n = stamp(note, sizeof note);
 
@@ -132,15 +134,20 @@ static bool note_loss(struct logfile *log)
 	                      (unsigned long long)log->lost);
 	if (!append(log, note, n))
 		return false;
-	log->lost = 0;
-	return true;
+	if (append(log, out, out_used)) {
+		log->lost = 0;
+		return true;
+	}
+	if (ftruncate(log->fd, (off_t)before) == 0)
+		log->size = before;
+	return false;
 }
 
 static void flush(struct logfile *log)
 {
 	if (keep.log_size > 0 && keep.log_files > 0 && log->size > 0 && log->size + out_used > keep.log_size)
 		rotate(log);
-	if ((log->lost > 0 && !note_loss(log)) || !append(log, out, out_used))
+	if (!(log->lost > 0 ? append_after_loss(log) : append(log, out, out_used)))
 		log->lost += out_used;
 	out_used = 0;
 }

@@ -22,8 +22,8 @@ static struct stream {
 	int copy;           /* our own descriptor to copy to, or -1 */
 	struct logfile *log;
 	const char *prefix; /* before each copied line; NULL for none */
-	bool middle;        /* of a copied line */
-	size_t at, end;     /* of what is still to be copied */
+	size_t at, end;     /* of what was read and is still to be copied */
+	size_t written;     /* of the next piece, when it could not be written at once */
 	char pending[COPY_SIZE];
 } streams[MAX_STREAMS];
 
@@ -31,41 +31,54 @@ static size_t used;
 
 static void copy_ready(void *owner, short events);
 
-static void finish_copy(struct stream *stream)
+/* With a prefix whole lines are copied, so that those of several apps do not mix: the size of what
+ * can be copied as one piece, 0 to wait for the rest of a line. */
+static size_t next_piece(const struct stream *stream)
 {
-	if (stream->fd >= 0)
-		watch_set(stream->fd, POLLIN);
-	else
-		stream->open = false;
+	size_t size = stream->end - stream->at, most;
+	const char *newline;
+
+	if (stream->prefix == NULL || size == 0)
+		return size;
+	newline = memchr(stream->pending + stream->at, '\n', size);
+	if (newline != NULL)
+		size = (size_t)(newline - (stream->pending + stream->at)) + 1;
+	else if (stream->fd >= 0 && (stream->at > 0 || size < sizeof stream->pending))
+		return 0;
+	/* A line that is too long becomes several. */
+	most = COPY_SIZE - strlen(stream->prefix) - 3;
+	return size < most ? size : most;
 }
 
-/* The next piece: the prefix and a line, or all that is pending. */
-static ssize_t write_piece(struct stream *stream)
+/* Writes a piece, or more of it; advances past it when all is written. */
+static bool write_piece(struct stream *stream, size_t size)
 {
-	const char *at = stream->pending + stream->at, *newline;
-	size_t size = stream->end - stream->at;
-	struct iovec parts[3] = {{.iov_base = (void *)(uintptr_t)stream->prefix}, {.iov_base = (void *)(uintptr_t) ": "}};
+	const char *text = stream->pending + stream->at;
+	bool ends = stream->prefix == NULL || text[size - 1] == '\n';
+	const char *parts[4] = {stream->prefix, stream->prefix == NULL ? NULL : ": ", text, ends ? NULL : "\n"};
+	struct iovec vector[4];
+	size_t skip = stream->written, total = 0;
 	ssize_t n;
+	int count = 0;
 
-	if (stream->prefix == NULL)
-		return write(stream->copy, at, size);
-	newline = memchr(at, '\n', size);
-	if (newline != NULL)
-		size = (size_t)(newline - at) + 1;
-	parts[0].iov_len = stream->middle ? 0 : strlen(stream->prefix);
-	parts[1].iov_len = stream->middle ? 0 : 2;
-	if (size > COPY_SIZE - parts[0].iov_len - parts[1].iov_len)
-		size = COPY_SIZE - parts[0].iov_len - parts[1].iov_len;
-	parts[2].iov_base = (void *)(uintptr_t)at;
-	parts[2].iov_len = size;
-	n = writev(stream->copy, parts, 3);
-	if (n <= 0)
-		return n;
-	/* What can write less than asked (a socket) may lose a piece of a prefix. */
-	n -= (ssize_t)(parts[0].iov_len + parts[1].iov_len);
-	if (n > 0)
-		stream->middle = at[n - 1] != '\n';
-	return n > 0 ? n : 0;
+	for (int i = 0; i < 4; i++) {
+		size_t length = parts[i] == NULL ? 0 : parts[i] == text ? size : strlen(parts[i]);
+		size_t skipped = skip < length ? skip : length;
+
+		total += length;
+		skip -= skipped;
+		if (skipped < length)
+			vector[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)(parts[i] + skipped), .iov_len = length - skipped};
+	}
+	n = writev(stream->copy, vector, count);
+	if (n < 0)
+		return false;
+	stream->written += (size_t)n;
+	if (stream->written == total) {
+		stream->at += size;
+		stream->written = 0;
+	}
+	return true;
 }
 
 static bool writable(int fd)
@@ -75,33 +88,45 @@ static bool writable(int fd)
 	return poll(&out, 1, 0) > 0;
 }
 
+static bool wait_for_output(const struct stream *stream)
+{
+	static int number[3] = {0, 1, 2};
+
+	watch_drop(stream->copy);
+	if (watch_add(stream->copy, POLLOUT, copy_ready, &number[stream->copy]) != 0)
+		return false;
+	watch_set(stream->fd, 0);
+	return true;
+}
+
 /* Copies what can be copied without waiting; the rest holds the app back, as a pipe would. */
 static void copy_pending(struct stream *stream)
 {
-	while (stream->at < stream->end) {
-		ssize_t n = -1;
+	size_t size;
 
+	while (stream->copy >= 0 && (size = next_piece(stream)) > 0) {
 		errno = EAGAIN;
-		if (writable(stream->copy))
-			n = write_piece(stream);
-		if (n < 0 && errno == EAGAIN) {
-			static int number[3] = {0, 1, 2};
-
-			watch_drop(stream->copy);
-			if (watch_add(stream->copy, POLLOUT, copy_ready, &number[stream->copy]) == 0) {
-				watch_set(stream->fd, 0);
-				return;
-			}
-		}
-		if (n < 0) {
-			/* Nobody reads our output any more; the log goes on. */
-			stream->copy = -1;
-			break;
-		}
-		stream->at += (size_t)n;
+		if (writable(stream->copy) && write_piece(stream, size))
+			continue;
+		if (errno == EAGAIN && wait_for_output(stream))
+			return;
+		/* Nobody reads our output any more; the log goes on. */
+		stream->copy = -1;
 	}
-	stream->at = stream->end = 0;
-	finish_copy(stream);
+	/* What remains is the beginning of a line. */
+	memmove(stream->pending, stream->pending + stream->at, stream->end - stream->at);
+	stream->end = stream->copy >= 0 ? stream->end - stream->at : 0;
+	stream->at = 0;
+	if (stream->fd >= 0)
+		watch_set(stream->fd, POLLIN);
+	else
+		stream->open = false;
+}
+
+/* Whether something waits for our output to be read. */
+static bool blocked(const struct stream *stream)
+{
+	return stream->copy >= 0 && next_piece(stream) > 0;
 }
 
 static void copy_ready(void *owner, short events)
@@ -111,7 +136,7 @@ static void copy_ready(void *owner, short events)
 	(void)events;
 	watch_drop(copy);
 	for (size_t i = 0; i < used; i++)
-		if (streams[i].open && streams[i].copy == copy && streams[i].end > 0)
+		if (streams[i].open && streams[i].copy == copy)
 			copy_pending(&streams[i]);
 }
 
@@ -120,15 +145,16 @@ static void close_stream(struct stream *stream)
 	watch_drop(stream->fd);
 	close(stream->fd);
 	stream->fd = -1;
-	stream->open = stream->end > 0;
+	copy_pending(stream);
 }
 
 /* Reads once; false when there is nothing to read now. */
 static bool read_stream(struct stream *stream)
 {
 	static char buffer[8192];
-	char *into = stream->copy >= 0 ? stream->pending : buffer;
-	ssize_t n = read(stream->fd, into, stream->copy >= 0 ? sizeof stream->pending : sizeof buffer);
+	bool copied = stream->copy >= 0;
+	char *into = copied ? stream->pending + stream->end : buffer;
+	ssize_t n = read(stream->fd, into, copied ? sizeof stream->pending - stream->end : sizeof buffer);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
@@ -139,9 +165,8 @@ static bool read_stream(struct stream *stream)
 	}
 	if (stream->log != NULL)
 		log_write(stream->log, stream->source, into, (size_t)n);
-	if (stream->copy >= 0) {
-		stream->at = 0;
-		stream->end = (size_t)n;
+	if (copied) {
+		stream->end += (size_t)n;
 		copy_pending(stream);
 	}
 	return true;
@@ -178,15 +203,14 @@ int stream_add(int fd, const char *app, const char *log, int source, int copy)
 	stream->copy = copy;
 	stream->log = file;
 	stream->prefix = keep.apps > 1 && strlen(app) < COPY_SIZE / 2 ? app : NULL;
-	stream->middle = false;
-	stream->at = stream->end = 0;
+	stream->at = stream->end = stream->written = 0;
 	return watch_add(fd, POLLIN, stream_ready, stream);
 }
 
 void stream_catch_up(void)
 {
 	for (size_t i = 0; i < used; i++)
-		while (streams[i].open && streams[i].fd >= 0 && streams[i].end == 0 && read_stream(&streams[i]))
+		while (streams[i].open && streams[i].fd >= 0 && !blocked(&streams[i]) && read_stream(&streams[i]))
 			;
 }
 
@@ -199,12 +223,9 @@ void stream_drain(void)
 		waiting = false;
 		stream_catch_up();
 		for (size_t i = 0; i < used; i++) {
-			if (!streams[i].open)
-				continue;
-			if (streams[i].end == 0)
+			if (streams[i].open && streams[i].fd >= 0 && !blocked(&streams[i]))
 				close_stream(&streams[i]);
-			else
-				waiting = true;
+			waiting = waiting || streams[i].open;
 		}
 		if (waiting)
 			watch_step(now_ms() + 1000);

@@ -12,6 +12,7 @@
 #define K_NR_FSOPEN 430
 #define K_NR_FSCONFIG 431
 #define K_NR_FSMOUNT 432
+#define K_NR_CLONE3 435
 #define K_NR_CLOSE_RANGE 436
 #define K_NR_OPENAT2 437
 #define K_NR_MOUNT_SETATTR 442
@@ -33,6 +34,7 @@
 #define K_MOUNT_ATTR_NODEV 0x04U
 #define K_MOUNT_ATTR_NOEXEC 0x08U
 #define K_MOUNT_ATTR_ATIME 0x70U
+#define K_CLONE_INTO_CGROUP 0x200000000ULL
 #define K_CLOSE_RANGE_CLOEXEC 4U
 
 #define K_RESOLVE_NO_XDEV 0x01U
@@ -43,6 +45,10 @@
 
 struct k_open_how {
 	uint64_t flags, mode, resolve;
+};
+
+struct k_clone_args {
+	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
 };
 
 struct k_mount_attr {

@@ -13,10 +13,10 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
-from capabilities import need
 from planlib import InitResult, private_root, probe_tree, run_init, run_probe
 
 from appc.plan.ops import Op
+from capabilities import need
 
 NATIVE = Path(__file__).parents[2] / "native"
 
@@ -69,7 +69,6 @@ def inside(binaries: Path, tree: Path) -> Callable[..., InitResult]:
         return run_init(binaries / "appc-init", track, **options)  # type: ignore[arg-type]
 
     return perform
-
 
 
 @pytest.fixture

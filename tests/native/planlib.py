@@ -10,7 +10,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from appc.plan.ops import Op, Plan, Track
@@ -268,15 +268,20 @@ class Keeper:
 
     def log(self, name: str) -> list[str]:
         """The lines of a log, "stdout F TEXT": parts of a line put together."""
-        lines = []
-        parts = {"stdout": "", "stderr": ""}
-        for entry in self.entries(name):
-            stream, tag, text = entry.split(" ", 2)
-            parts[stream] += text
-            if tag == "F":
-                lines.append(f"{stream} F {parts[stream]}")
-                parts[stream] = ""
-        return lines + [f"{stream} P {text}" for stream, text in parts.items() if text]
+        return whole_lines(self.entries(name))
+
+
+def whole_lines(entries: Iterable[str]) -> list[str]:
+    """The lines that entries of a log make up; what has no end yet comes last, with a P."""
+    lines = []
+    parts = {"stdout": "", "stderr": ""}
+    for entry in entries:
+        stream, tag, text = entry.split(" ", 2)
+        parts[stream] += text
+        if tag == "F":
+            lines.append(f"{stream} F {parts[stream]}")
+            parts[stream] = ""
+    return lines + [f"{stream} P {text}" for stream, text in parts.items() if text]
 
 
 def pod_plan(
@@ -296,8 +301,8 @@ def pod_plan(
     """A pod of `apps` (name → ops), its output to logs unless `mode` says else."""
     (pod / "init-root").mkdir(exist_ok=True)
     (pod / "logs").mkdir(exist_ok=True)
-    ops = [Op("mount-namespace"), *keeper, Op("init", flags, "init")]
-    ops += [Op("app", name, f"app {name}", "null", mode, mode, f"logs/{name}.log") for name in apps]
+    ops = [Op("mount-namespace"), *keeper, Op("init", flags, "init", "")]
+    ops += [Op("app", name, f"app {name}", "null", mode, mode, f"logs/{name}.log", "") for name in apps]
     ops += before_start
     ops += [Op("start", name) for name in apps]
     ops += [Op("ready"), Op("supervise", grace, log_size, log_files)]

@@ -34,7 +34,11 @@ def test_a_pod_of_one_app(binaries: Path, pod: Path, tree: Path) -> None:
 
 @pytest.mark.parametrize(
     ("actions", "record", "status"),
-    [(("exit", "7"), ("status", "7"), 7), (("kill", "9"), ("signal", "9"), 137), (("kill", "15"), ("signal", "15"), 143)],
+    [
+        (("exit", "7"), ("status", "7"), 7),
+        (("kill", "9"), ("signal", "9"), 137),
+        (("kill", "15"), ("signal", "15"), 143),
+    ],
 )
 def test_the_apps_status_is_the_pods(
     binaries: Path, pod: Path, tree: Path, actions: tuple[str, ...], record: tuple[str, str], status: int
@@ -130,7 +134,7 @@ def test_a_stop_during_the_launch(binaries: Path, pod: Path, tree: Path) -> None
     plan = pod_plan(
         pod,
         {"web": app_ops(tree)},
-        before_start=[Op("handler", "web", "pre", "logs/web.log", 0)],
+        before_start=[Op("handler", "web", "pre", "logs/web.log", 0, "")],
         tracks=[Track("pre", handler)],
     )
     keeper = Keeper(binaries, plan, pod)
@@ -171,7 +175,9 @@ def test_warnings_are_told_and_kept(binaries: Path, pod: Path, tree: Path) -> No
     assert (pod / "status/_warnings").read_text().splitlines() == [line.removeprefix("warn ") for line in lines]
 
 
-@pytest.mark.parametrize("damage", [lambda plan: plan[:-1], lambda plan: b"", lambda plan: plan[:12] + b"\0" + plan[13:]])
+@pytest.mark.parametrize(
+    "damage", [lambda plan: plan[:-1], lambda plan: b"", lambda plan: plan[:12] + b"\0" + plan[13:]]
+)
 def test_a_refused_plan(binaries: Path, pod: Path, tree: Path, damage: Callable[[bytes], bytes]) -> None:
     from appc.plan.wire import encode
 
@@ -198,7 +204,9 @@ def test_names_that_are_no_file_names_are_refused(binaries: Path, pod: Path, tre
 
 
 def test_pid_1_reaps_orphans(binaries: Path, pod: Path, tree: Path) -> None:
-    keeper = Keeper(binaries, pod_plan(pod, {"web": app_ops(tree, "orphan", "0.1", "sleep", "0.4", "list", "/proc")}), pod)
+    keeper = Keeper(
+        binaries, pod_plan(pod, {"web": app_ops(tree, "orphan", "0.1", "sleep", "0.4", "list", "/proc")}), pod
+    )
     assert keeper.wait()[0] == 0
     processes = [line for line in keeper.log("web") if line.partition(" F ")[2].isdigit()]
     assert processes == ["stdout F 1", "stdout F 2"]
@@ -227,7 +235,9 @@ def test_the_pods_tmpfs_is_the_apps_alone(binaries: Path, pod: Path, tree: Path)
     assert list((pod / "shm").iterdir()) == []
 
 
-def test_teardown_goes_on_after_a_failure_and_ends_with_finish(binaries: Path, pod: Path, tree: Path, sandbox: Path) -> None:
+def test_teardown_goes_on_after_a_failure_and_ends_with_finish(
+    binaries: Path, pod: Path, tree: Path, sandbox: Path
+) -> None:
     mark = sandbox / "finished"
     moved = sandbox / "exited"
     steps = [
@@ -278,12 +288,12 @@ def test_a_killed_keeper_takes_the_pod_along(binaries: Path, pod: Path, tree: Pa
     os.close(fd)
 
 
-def test_a_stopped_keeper_that_is_killed_takes_the_pod_along_before_start(binaries: Path, pod: Path, tree: Path) -> None:
+def test_a_killed_keeper_takes_a_starting_pod_along(binaries: Path, pod: Path, tree: Path) -> None:
     handler = [Op("join", 0x20000), run_probe("wait")]
     plan = pod_plan(
         pod,
         {"web": app_ops(tree, "wait")},
-        before_start=[Op("handler", "web", "pre", "", 0)],
+        before_start=[Op("handler", "web", "pre", "", 0, "")],
         tracks=[Track("pre", handler)],
     )
     keeper = Keeper(binaries, plan, pod)
@@ -296,7 +306,7 @@ def test_a_killed_pid_1_ends_the_pod_on_record(binaries: Path, pod: Path, tree: 
     plan = pod_plan(
         pod,
         {"web": app_ops(tree, "wait"), "two": app_ops(tree, "wait")},
-        before_start=[Op("post-stop", "web", "post", "logs/web.log", 0)],
+        before_start=[Op("post-stop", "web", "post", "logs/web.log", 0, "")],
         tracks=[Track("post", [Op("join", 0x20000), run_probe("echo", "post")])],
     )
     keeper = Keeper(binaries, plan, pod)
@@ -332,7 +342,7 @@ def test_handlers_and_apps_stay_in_one_root(binaries: Path, pod: Path, tree: Pat
     plan = pod_plan(
         pod,
         {"web": app},
-        before_start=[Op("handler", "web", "pre", "logs/web.log", 5000)],
+        before_start=[Op("handler", "web", "pre", "logs/web.log", 5000, "")],
         tracks=[Track("pre", [Op("join", 0x20000), run_probe("write", "/data/from-handler", "hello\n")])],
     )
     keeper = Keeper(binaries, plan, pod)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from capabilities import need
 from planlib import (
     CLONE_NEWNS,
     MS_REC_PRIVATE,
@@ -25,6 +24,7 @@ from planlib import (
 )
 
 from appc.plan.ops import ATTRIBUTES_RECURSIVE, BIND_NO_SYMLINKS, BIND_RECURSIVE, Op
+from capabilities import need
 
 pytestmark = pytest.mark.root
 
@@ -234,9 +234,7 @@ LOOK = run_probe("read", "/etc/which", "write", "/new", "x", "list", "/", "mount
 
 
 @pytest.mark.parametrize("inject", [False, True], ids=["by-descriptor", "by-mount"])
-def test_root_overlay_stacks_layers_with_any_name(
-    release: Path, sandbox: Path, inject: bool
-) -> None:
+def test_root_overlay_stacks_layers_with_any_name(release: Path, sandbox: Path, inject: bool) -> None:
     need("overlay-tmp", *(("strace",) if inject else ()))
     lowers = _layers(sandbox, release, 40)
     # What a kernel before 6.13 answers to layers by descriptor.

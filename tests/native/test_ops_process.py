@@ -88,7 +88,8 @@ def test_ids_and_groups(app: Init) -> None:
 
 
 @pytest.mark.parametrize(
-    ("uid", "groups"), [(2**32 - 1, ()), (2**32, ()), (2**63, ()), (0, ("",)), (0, ("-1",)), (0, ("4294967295",)), (0, ("1x",))]
+    ("uid", "groups"),
+    [(2**32 - 1, ()), (2**32, ()), (2**63, ()), (0, ("",)), (0, ("-1",)), (0, ("4294967295",)), (0, ("1x",))],
 )
 def test_ids_refuses_what_is_no_id(app: Init, uid: int, groups: tuple[str, ...]) -> None:
     assert app(Op("ids", uid, 0, groups)).failure == (FIRST, errno.EINVAL)
@@ -209,7 +210,12 @@ def test_exec_tries_candidates_in_turn(binaries: Path, tree: Path) -> None:
 def test_exec_passes_arguments_and_environment_as_they_are(binaries: Path, tree: Path) -> None:
     words = ("", "two words", "ü", "x" * 100000)
     environment = ("A=1", "EMPTY=", "PATH=/bin", "no-equals")
-    track = [*private_root(tree), PROC, Op("pivot"), Op("exec", ("/probe",), ("probe", "report", "exit", "0", *words), environment)]
+    track = [
+        *private_root(tree),
+        PROC,
+        Op("pivot"),
+        Op("exec", ("/probe",), ("probe", "report", "exit", "0", *words), environment),
+    ]
     lines = run_init(binaries / "appc-init", track).output.splitlines()
     assert [f"argv.{index + 4}={word}" for index, word in enumerate(words)] == [
         line for line in lines if line.startswith("argv.") and int(line[5 : line.index("=")]) >= 4
@@ -228,11 +234,17 @@ def test_the_app_gets_no_descriptors_signals_or_mask(app: Init) -> None:
 
 
 def test_cgroup_moves_the_process(binaries: Path, tree: Path, group: Path) -> None:
-    track = [Op("cgroup", str(group)), Op("unshare", CLONE_NEWCGROUP), *private_root(tree), PROC, Op("pivot")]
+    track = [
+        Op("cgroup", f"{group}/cgroup.procs"),
+        Op("unshare", CLONE_NEWCGROUP),
+        *private_root(tree),
+        PROC,
+        Op("pivot"),
+    ]
     lines = run_init(binaries / "appc-init", [*track, run_probe("read", "/proc/self/cgroup", "report")]).output
     name = "pids" if "unified" not in str(group) else ""
     assert any(line.endswith(f":{name}:/") for line in lines.splitlines())
-    assert run_init(binaries / "appc-init", [Op("cgroup", str(group / "absent"))]).failure == (0, errno.ENOENT)
+    assert run_init(binaries / "appc-init", [Op("cgroup", f"{group}/absent/cgroup.procs")]).failure == (0, errno.ENOENT)
 
 
 def test_a_track_must_end_in_exec_or_reap(binaries: Path) -> None:
@@ -240,7 +252,7 @@ def test_a_track_must_end_in_exec_or_reap(binaries: Path) -> None:
 
 
 def test_ops_of_the_keeper_are_refused_before_anything_is_done(binaries: Path, sandbox: Path, group: Path) -> None:
-    track = [Op("cgroup", str(group)), Op("ready")]
+    track = [Op("cgroup", f"{group}/cgroup.procs"), Op("ready")]
     result = run_init(binaries / "appc-init", track)
     assert result.reports == [(FAIL, 0xFFFFFFFF, errno.EBADMSG)]
 

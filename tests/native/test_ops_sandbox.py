@@ -138,7 +138,10 @@ def test_join_refuses_what_is_not_there(binaries: Path) -> None:
     assert run_init(binaries / "appc-init", [Op("join", CLONE_NEWNET)]).failure == (0, errno.EBADF)
     assert run_init(binaries / "appc-init", [Op("join", 12345)]).failure == (0, errno.EINVAL)
     wrong = os.open("/proc/self/ns/ipc", os.O_RDONLY)
-    assert run_init(binaries / "appc-init", [Op("join", CLONE_NEWNET)], keep_fds={10: wrong}).failure == (0, errno.EINVAL)
+    assert run_init(binaries / "appc-init", [Op("join", CLONE_NEWNET)], keep_fds={10: wrong}).failure == (
+        0,
+        errno.EINVAL,
+    )
     os.close(wrong)
 
 

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
-from capabilities import need
 from planlib import FAIL, NO_OP, private_root, run_init, run_probe
 
 from appc.errors import LaunchError
 from appc.plan.ops import TABLE, Op, Plan, Track
 from appc.plan.wire import decode, encode
+from capabilities import need
 
 FUZZ = Path(__file__).parents[1] / "fuzz" / "native"
 NATIVE = Path(__file__).parents[2] / "native"
@@ -101,7 +101,10 @@ def test_limits(judge: Path) -> None:
         return struct.pack("<I", number)
 
     none = b"\0\0\0\0\0"
-    tracks = [plan(count(0), count(number), *[count(4) + b"%04d\0" % n + count(0) for n in range(number)]) for number in (256, 257)]
+    tracks = [
+        plan(count(0), count(number), *[count(4) + b"%04d\0" % n + count(0) for n in range(number)])
+        for number in (256, 257)
+    ]
     umask = struct.pack("<HH", [row[0] for row in TABLE].index("umask"), 0) + none + bytes(8)
     ops = [plan(count(0), count(1), none, count(number), umask * number) for number in (4096, 4097)]
     facts = [plan(count(number), none * 2 * number, count(0)) for number in (256, 257)]

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from appc.plan.ops import Op
+    from appc.plan.ops import Op, Plan
     from appc.pods.layout import Pod
 
 SHELLS = ("/bin/bash", "/bin/sh")
@@ -33,14 +33,14 @@ def enter(pod: Pod, app: str, command: tuple[str, ...], tty: bool) -> NoReturn:
         pod.read_json(f"config/{app}"), command or (_shell(f"/proc/{pid}/root"),), terminal=tty
     )
     # What the app itself was started with: its groups and its filter, as the plan that was performed has them.
-    launched = wire.decode(pod.read("plan")).track(f"app {app}").ops
+    launched = wire.decode(pod.read("plan"))
     plan = compile_enter(
         config,
         name=app,
         pid=pid,
         facts=facts,
-        cgroups=[str(op.args[0]) for op in launched if op.name == "cgroup"],
-        seccomp=_filter(launched),
+        cgroups=_groups(launched, app),
+        seccomp=_filter(launched.track(f"app {app}").ops),
         streams=("tty", "tty", "tty") if tty else ("inherit", "inherit", "inherit"),
     )
     spawn.replace_process(wire.encode(plan), None, environment())
@@ -55,6 +55,13 @@ def _shell(root: str) -> str:
             continue
         return shell
     raise ProgramNotFound("the app's root has no shell", "enter", "give the command to run: appc enter UUID PROGRAM")
+
+
+def _groups(plan: Plan, app: str) -> list[str]:
+    """The groups of the app: the one it was born in, and those it went into by their control files."""
+    born = [str(op.args[-1]) for op in plan.track("keeper").ops if op.name == "app" and op.args[0] == app]
+    files = [str(op.args[0]) for op in plan.track(f"app {app}").ops if op.name == "cgroup"]
+    return [directory for directory in born if directory] + [file.rpartition("/")[0] for file in files]
 
 
 def _filter(ops: list[Op]) -> bytes | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from appc.abi import is_own_sysctl
 from appc.errors import AppcError, Unenforceable
+from appc.plan.compile_cgroups import membership
 from appc.plan.compile_process import process_ops
 from appc.plan.compile_root import RootBuilder
 from appc.plan.constants import CLONE_NEWCGROUP, CLONE_NEWNS, CLONE_NEWPID, NAMESPACES, SIGKILL
@@ -48,14 +49,14 @@ def compile_app(
 ) -> Track:
     """Return the track `name` that becomes the container of `config`.
 
-    `cgroups` are the directories whose cgroup.procs it enters; `shared` the namespace types it joins, all others of
-    `linux.namespaces` are its own (a pid namespace is made by who starts the track); `seccomp` is the program for
-    `linux.seccomp`. `hints` tells by destination what the compiler must know of bind mounts (words of compile_root);
-    `files` are (path, mode, content) to make where the root has nothing at that path. Relative sources are relative
-    to `bundle`. Warnings are appended to `warnings`.
+    `cgroups` are the groups it is in (the cgroup2 one from birth: see `membership`); `shared` the namespace types
+    it joins, all others of `linux.namespaces` are its own (a pid namespace is made by who starts the track);
+    `seccomp` is the program for `linux.seccomp`. `hints` tells by destination what the compiler must know of bind
+    mounts (words of compile_root); `files` are (path, mode, content) to make where the root has nothing at that path.
+    Relative sources are relative to `bundle`. Warnings are appended to `warnings`.
     """
     refuse_unsupported(config)
-    ops = [Op("cgroup", directory, source="linux.cgroupsPath") for directory in cgroups]
+    ops = [Op("cgroup", file, source="linux.cgroupsPath") for file in membership(cgroups, facts)[1]]
     types = namespace_types(config)
     joined = [kind for kind, path in types.items() if kind in shared or path]
     ops += _joins([kind for kind in joined if kind != "pid"])
@@ -89,7 +90,7 @@ def compile_handler(
     begins at `cgroups`.
     """
     refuse_unsupported(config)
-    ops = [Op("cgroup", directory, source="linux.cgroupsPath") for directory in cgroups]
+    ops = [Op("cgroup", file, source="linux.cgroupsPath") for file in membership(cgroups, facts)[1]]
     types = namespace_types(config)
     if "cgroup" in types:
         ops.append(Op("unshare", CLONE_NEWCGROUP, source="linux.namespaces"))
@@ -105,6 +106,7 @@ def compile_init(
     *,
     name: str,
     target: str,
+    facts: Facts,
     cgroups: Sequence[str] = (),
     metadata_address: str = "",
 ) -> Track:
@@ -114,7 +116,7 @@ def compile_init(
     `metadata_address` is added to lo, if the pod has its own network.
     """
     types = namespace_types(config)
-    ops = [Op("cgroup", directory, source="linux.cgroupsPath") for directory in cgroups]
+    ops = [Op("cgroup", file, source="linux.cgroupsPath") for file in membership(cgroups, facts)[1]]
     # Made before, for this pod alone, by whoever set up its network.
     ops += _joins([kind for kind, path in types.items() if path])
     ops.append(Op("root-tmpfs", target, _SANDBOX_SIZE, source="appc"))

@@ -13,6 +13,25 @@ if TYPE_CHECKING:
     from appc.plan.facts import Facts
 
 
+CLONE_INTO_CGROUP = (5, 7)  # the first Linux whose clone3(2) has that flag
+
+
+def membership(directories: Sequence[str], facts: Facts) -> tuple[str, tuple[str, ...]]:
+    """Return how a process comes into `directories`: (the cgroup2 one it is born in or "", control files to write to).
+
+    Moving a whole process takes a lock that stops every fork of the machine for milliseconds. Being born in a group
+    does not, nor does moving the one thread there is, which v1 lets by its `tasks`.
+    """
+    born, files = "", []
+    for directory in directories:
+        unified = bool(facts.unified) and (directory + "/").startswith(facts.unified + "/")
+        if unified and not born and facts.kernel >= CLONE_INTO_CGROUP:
+            born = directory
+        else:
+            files.append(f"{directory}/{'cgroup.procs' if unified else 'tasks'}")
+    return born, tuple(files)
+
+
 def cgroup_mounts(
     path: str, attributes: int, directories: Sequence[str], facts: Facts, own_namespace: bool, where: str
 ) -> list[Op]:

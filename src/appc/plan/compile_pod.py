@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from appc.plan.check import KEEPER, TEARDOWN, check
 from appc.plan.compile import compile_app, compile_handler, compile_init, init_flags, namespace_types
+from appc.plan.compile_cgroups import membership
 from appc.plan.compile_root import FILE, NO_SYMLINKS, REPLACES_FILE
 from appc.plan.constants import NAMESPACES
 from appc.plan.ops import Op, Plan, Track
@@ -115,7 +116,9 @@ def compile_pod(
     keyring = f"_ses.{pod_dir.rpartition('/')[2]}"
     # Whatever is mounted over this directory, nobody but PID 1 sees it.
     target = f"{pod_dir}/apps"
-    tracks = [compile_init(sandbox, name=INIT, target=target, cgroups=init_cgroups, metadata_address=address)]
+    tracks = [
+        compile_init(sandbox, name=INIT, target=target, facts=facts, cgroups=init_cgroups, metadata_address=address)
+    ]
     shared = [kind for kind in namespace_types(sandbox) if kind not in ("mount", "cgroup")]
     declared: list[Op] = []
     handlers: list[Op] = []
@@ -154,16 +157,17 @@ def compile_pod(
                 )
             )
             source = f"apps[{index}].app.eventHandlers {event}"
-            ops.append(Op(op, app.name, name, app.log, timeout, source=source))
+            ops.append(Op(op, app.name, name, app.log, timeout, membership(app.cgroups, facts)[0], source=source))
     ops = [Op("mount-namespace", source="appc")]
     if shm:
         ops.append(Op("tmpfs", shm, ("mode=1777",), source="appc"))
     ops += _adoptions(sandbox)
-    ops.append(Op("init", init_flags(sandbox), INIT, source="linux.namespaces"))
+    ops.append(Op("init", init_flags(sandbox), INIT, membership(init_cgroups, facts)[0], source="linux.namespaces"))
     if metadata:
         ops.append(Op("listen", *metadata, source="appc"))
     for index, app in enumerate(apps):
-        ops.append(Op("app", app.name, f"app {app.name}", *app.streams, app.log, source=f"apps[{index}]"))
+        born = membership(app.cgroups, facts)[0]
+        ops.append(Op("app", app.name, f"app {app.name}", *app.streams, app.log, born, source=f"apps[{index}]"))
     # Declared before any app runs: one may end at once.
     ops += declared + handlers
     ops += [Op("start", app.name, source=f"apps[{index}]") for index, app in enumerate(apps)]
@@ -193,7 +197,7 @@ def compile_enter(
         if kind != "cgroup":
             flag, file = NAMESPACES[kind]
             ops.append(Op("adopt", flag, f"/proc/{pid}/ns/{file}", source="linux.namespaces"))
-    ops.append(Op("execute", track, *streams, source="appc"))
+    ops.append(Op("execute", track, *streams, membership(cgroups, facts)[0], source="appc"))
     inside = compile_handler(
         config,
         name=track,

@@ -21,7 +21,7 @@ OUTSIDE = "keep"
 # name, signature (argument names with kinds), performer. The row's position is its opcode.
 TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     # Joining and leaving
-    ("cgroup", (("path", "s"),), INSIDE),
+    ("cgroup", (("file", "s"),), INSIDE),
     ("join", (("namespace", "n"),), INSIDE),
     ("unshare", (("flags", "n"),), INSIDE),
     ("propagation", (("flags", "n"),), INSIDE),
@@ -65,16 +65,28 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     # The keeper's track
     ("mount-namespace", (), OUTSIDE),
     ("tmpfs", (("path", "s"), ("options", "l")), OUTSIDE),
-    ("init", (("flags", "n"), ("track", "s")), OUTSIDE),
+    ("init", (("flags", "n"), ("track", "s"), ("cgroup", "s")), OUTSIDE),
     ("adopt", (("namespace", "n"), ("path", "s")), OUTSIDE),
     ("listen", (("address", "s"), ("port", "n"), ("service", "s"), ("argv", "l")), OUTSIDE),
-    ("app", (("name", "s"), ("track", "s"), ("stdin", "s"), ("stdout", "s"), ("stderr", "s"), ("log", "s")), OUTSIDE),
-    ("handler", (("app", "s"), ("track", "s"), ("log", "s"), ("timeout", "n")), OUTSIDE),
-    ("post-stop", (("app", "s"), ("track", "s"), ("log", "s"), ("timeout", "n")), OUTSIDE),
+    (
+        "app",
+        (
+            ("name", "s"),
+            ("track", "s"),
+            ("stdin", "s"),
+            ("stdout", "s"),
+            ("stderr", "s"),
+            ("log", "s"),
+            ("cgroup", "s"),
+        ),
+        OUTSIDE,
+    ),
+    ("handler", (("app", "s"), ("track", "s"), ("log", "s"), ("timeout", "n"), ("cgroup", "s")), OUTSIDE),
+    ("post-stop", (("app", "s"), ("track", "s"), ("log", "s"), ("timeout", "n"), ("cgroup", "s")), OUTSIDE),
     ("start", (("app", "s"),), OUTSIDE),
     ("ready", (), OUTSIDE),
     ("supervise", (("grace", "n"), ("log-size", "n"), ("log-files", "n")), OUTSIDE),
-    ("execute", (("track", "s"), ("stdin", "s"), ("stdout", "s"), ("stderr", "s")), OUTSIDE),
+    ("execute", (("track", "s"), ("stdin", "s"), ("stdout", "s"), ("stderr", "s"), ("cgroup", "s")), OUTSIDE),
     ("rmdir-cgroup", (("path", "s"), ("procs", "s")), OUTSIDE),
     ("record", (), OUTSIDE),
     ("rename-phase", (("from", "s"), ("to", "s")), OUTSIDE),

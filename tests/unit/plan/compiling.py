@@ -40,8 +40,8 @@ def ops(given: dict[str, Any], **options: Any) -> list[Op]:
 
 def around(track: Track) -> Plan:
     """A plan that performs the track, since the law is about whole plans."""
-    init = compile_init({"linux": {"namespaces": [{"type": "pid"}]}}, name="init", target="/pod")
-    start = [Op("init", 0, "init"), Op("app", "a", track.name, "null", "null", "null", ""), Op("start", "a")]
+    init = compile_init({"linux": {"namespaces": [{"type": "pid"}]}}, name="init", target="/pod", facts=facts())
+    start = [Op("init", 0, "init", ""), Op("app", "a", track.name, "null", "null", "null", "", ""), Op("start", "a")]
     return Plan([Track("keeper", [Op("mount-namespace"), *start, Op("ready"), Op("supervise", 0, 0, 0)]), init, track])
 
 

@@ -174,7 +174,7 @@ class TestNamespaces:
             "linux": {"namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "network", "path": "/run/netns/x"}]}
         }
         assert init_flags(sandbox) == 0x20000000 | 0x8000000 | 0x20000
-        track = compile_init(sandbox, name="init", target="/pod", metadata_address="169.254.169.255")
+        track = compile_init(sandbox, name="init", target="/pod", facts=facts(), metadata_address="169.254.169.255")
         assert track.ops[0].args == (0x40000000,)
         assert ("lo", "169.254.169.255", 32) in named(track.ops, "address")
 

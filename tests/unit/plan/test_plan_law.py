@@ -13,7 +13,7 @@ from appc.plan.check import check
 from appc.plan.ops import Op, Plan, Track
 from golden.examples import PROGRAM, busybox, demo, facts
 
-HOST = facts()
+HOST = facts("hybrid")
 APP = "app redis"  # with no_new_privs
 OPEN_APP = "app web"  # without
 
@@ -204,7 +204,7 @@ BREACHES: dict[str, tuple[str, Callable[[Plan], object]]] = {
     ),
     "a root in the keeper's own namespace": (
         "keeper's mount namespace",
-        lambda plan: plan.track(APP).ops.__setitem__(4, Op("unshare", 0x2000000)),
+        lambda plan: plan.track(APP).ops.__setitem__(position(plan.track(APP), "unshare"), Op("unshare", 0x2000000)),
     ),
 }
 
@@ -228,6 +228,6 @@ def test_a_failed_start_may_have_a_track_of_its_own() -> None:
 def test_entering_needs_a_namespace_to_enter() -> None:
     tail = [Op("chdir", "/"), Op("bounding", 0), Op("ids", 0, 0, ()), Op("seccomp", 0, PROGRAM), Op("caps", 0, 0, 0, 0)]
     inside = Track("enter web", [Op("join", 0x20000), *tail, Op("exec", ("/x",), ("x",), ())])
-    execute = Op("execute", "enter web", "null", "null", "null")
+    execute = Op("execute", "enter web", "null", "null", "null", "")
     check(Plan([Track("keeper", [Op("adopt", 0x20000, "/proc/1/ns/mnt"), execute]), inside]))
     assert "runs already" in refusal(Plan([Track("keeper", [execute]), inside]))

@@ -51,7 +51,7 @@ def test_every_op_can_be_shown_and_explained(name: str) -> None:
         (Op("file", "/etc/hosts", 0o644, b"12"), "/etc/hosts 0644 (2 bytes)"),
         (Op("exec", ("/a/x", "/b/x"), ("x", "a b", ""), ("A=1",)), 'try=/a/x,/b/x argv=[x "a b" ""] env=[A=1]'),
         (
-            Op("handler", "web", "pre-start web", "logs/web.log", 500),
+            Op("handler", "web", "pre-start web", "logs/web.log", 500, ""),
             'web "pre-start web" log=logs/web.log timeout=500ms',
         ),
     ],
@@ -107,7 +107,7 @@ def sentence(op: Op, errno: int) -> str:
         ),
         (Op("pivot", source="appc"), EACCES, "app web: cannot move into the root: Permission denied"),
         (
-            Op("handler", "web", "t", "", 0, source="apps[0]"),
+            Op("handler", "web", "t", "", 0, "", source="apps[0]"),
             ECHILD,
             "app web: cannot run the pre-start handler of web: it failed; its output is in the app's log (apps[0])",
         ),

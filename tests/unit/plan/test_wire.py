@@ -39,7 +39,7 @@ plans = st.builds(
 def small_plan() -> Plan:
     return Plan(
         [
-            Track("keeper", [Op("app", "web", "app web", "null", "log", "log", "logs/web.log", source="apps[0]")]),
+            Track("keeper", [Op("app", "web", "app web", "null", "log", "log", "logs/web.log", "", source="apps[0]")]),
             Track("app web", [Op("exec", ("/bin/x",), ("x", "-v"), ("A=b",), source="process.args")]),
         ],
         {"cgroup": "v2"},
