@@ -51,7 +51,7 @@ class _Walk:
     def visit(self, image: StoredImage, chain: tuple[StoredImage, ...], filters: tuple[StoredImage, ...]) -> None:
         """Walk the dependencies backwards, so that the first visit to an image is the one that counts."""
         if any(above.id == image.id for above in chain):
-            raise DependencyError("depends on itself", _shown((*chain, image)))
+            raise DependencyError("depends on itself", f"image {_shown((*chain, image))}")
         if image.meta["whitelist"] and all(above.id != image.id for above in filters):
             filters = (*filters, image)
         key = (image.id, *sorted(above.id for above in filters))

@@ -136,11 +136,10 @@ def open_file(path: str) -> BinaryIO:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise ImageNotFound("there is no such file", path) from None
         raise AppcError(f"cannot be read: {error.strerror}", path) from None
-    stream = os.fdopen(fd, "rb")
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode):
-        return stream
-    stream.close()
+        return os.fdopen(fd, "rb")
+    os.close(fd)
     if stat.S_ISDIR(mode):
         raise AppcError("is a directory, not an image", path, f"appc image build {path} OUT.aci makes one of it")
     raise AppcError("is not a regular file", path)

@@ -148,9 +148,7 @@ class _Import:
                     if check is not None:
                         check.admit(manifest.name)
 
-                read = aci.read_aci(
-                    tee, sink, self._how.limits, where=self._where, log=TarLog(log), on_manifest=look
-                )
+                read = aci.read_aci(tee, sink, self._how.limits, where=self._where, log=TarLog(log), on_manifest=look)
                 tee.drain()
                 extractor.finish()
                 records.close()

@@ -44,7 +44,10 @@ class SignatureCheck:
         except SignatureError as error:
             raise SignatureError(f"its signature {error.what}", where, error.hint) from None
         self._claim, self._key = self._choose(claims, name)
-        self._engine = engines.start(self._claim, self._key.certificate)
+        try:
+            self._engine = engines.start(self._claim, self._key.certificate)
+        except SignatureError as error:
+            raise SignatureError(f"its signature: {error.what}", where, error.hint) from None
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the image file."""
@@ -63,9 +66,13 @@ class SignatureCheck:
                 self._where,
                 f"it claims to be made by key {self._key.certificate.label}; fetch the image and its signature again",
             ) from None
+        self.admit(name)
+        return self._key.fingerprint
+
+    def admit(self, name: str) -> None:
+        """Raise SignatureError when the key that the signature names may not sign the image `name`."""
         if not any(key.fingerprint == self._key.fingerprint for key in self._keystore.trusted(name)):
             raise self._untrusted(self._claim, name, self._key)
-        return self._key.fingerprint
 
     def close(self) -> None:
         """Let go of everything."""

@@ -51,7 +51,7 @@ def start(signature: Signature, certificate: Certificate) -> Engine:
     gpgv = shutil.which("gpgv")
     if gpgv is not None:
         return GpgvEngine(gpgv, signature, certificate)
-    raise SignatureError("nothing here can verify signatures", hint="install gpgv, or the Python package pysequoia")
+    raise SignatureError("nothing on this host can verify it", hint="install gpgv, or the Python package pysequoia")
 
 
 def load_sequoia() -> ModuleType | None:

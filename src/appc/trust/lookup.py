@@ -17,7 +17,9 @@ def is_trusted(directories: Sequence[str], fingerprint: str, name: str) -> bool:
     places = ["root.d"]
     prefix = name
     while prefix:
-        places.append(f"prefix.d/{prefix}")
+        # An image's name may have parts that mean something else in a path; no prefix has.
+        if all(part.strip(".") for part in prefix.split("/")):
+            places.append(f"prefix.d/{prefix}")
         prefix = prefix.rpartition("/")[0]
     return any(_last_word(directories, f"trustedkeys/{place}/{fingerprint}") for place in places)
 

@@ -52,13 +52,24 @@ _SUBKEY_BINDING, _KEY_REVOCATION, _SUBKEY_REVOCATION = 0x18, 0x20, 0x28
 class Signature:
     """A signature packet. Times are seconds since the epoch, durations seconds, 0 when absent."""
 
-    __slots__ = ("created", "data", "hash", "issuer", "issuer_id", "key_expires_after", "type", "user_id")
+    __slots__ = (
+        "created",
+        "data",
+        "expires_after",
+        "hash",
+        "issuer",
+        "issuer_id",
+        "key_expires_after",
+        "type",
+        "user_id",
+    )
 
     def __init__(self) -> None:
         self.data = b""  # the packet alone, not armored
         self.type = 0
         self.hash = ""
         self.created = 0
+        self.expires_after = 0
         self.issuer = ""  # fingerprint of the signing (sub)key, lower-case hexadecimal
         self.issuer_id = ""  # its 64-bit key ID
         self.key_expires_after = 0
@@ -279,6 +290,8 @@ def _signature(body: bytes) -> Signature | None:
 def _note(signature: Signature, kind: int, value: bytes) -> None:
     if kind == 2 and not signature.created:
         signature.created = int.from_bytes(value[:4], "big")
+    elif kind == 3 and not signature.expires_after:
+        signature.expires_after = int.from_bytes(value[:4], "big")
     elif kind == 9 and not signature.key_expires_after:
         signature.key_expires_after = int.from_bytes(value[:4], "big")
     elif kind == 16 and not signature.issuer_id:

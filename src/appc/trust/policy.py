@@ -13,7 +13,11 @@ WEAK_HASHES = ("MD5", "SHA1", "RIPEMD160")
 
 def signature_fault(signature: Signature) -> str:
     """Say why a signature is not accepted whoever made it; "" when nothing speaks against it."""
-    return f"the signature uses {signature.hash}, which can be forged" if signature.hash in WEAK_HASHES else ""
+    if signature.hash in WEAK_HASHES:
+        return f"the signature uses {signature.hash}, which can be forged"
+    if signature.expires_after and signature.created + signature.expires_after <= time.time():
+        return f"the signature expired on {_day(signature.created + signature.expires_after)}"
+    return ""
 
 
 def certificate_fault(certificate: Certificate, key: Key | None = None) -> str:

@@ -1,0 +1,93 @@
+"""Reading OpenPGP packets from strangers: what is understood, and that nothing else gets through as an exception."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from appc.errors import SignatureError
+from appc.trust.packets import MAX_KEYS, MAX_SIGNATURE, armor, dearmor, read_certificates, read_signatures
+
+pysequoia = pytest.importorskip("pysequoia")
+
+
+@pytest.fixture(scope="module")
+def key() -> object:
+    return pysequoia.Tsk.generate(user_ids=["One <one@example.com>", "Two\x1b[31m <two@example.com>"])
+
+
+@pytest.fixture(scope="module")
+def public(key: object) -> bytes:
+    return bytes(key.extract_certificate())  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def signature(key: object) -> bytes:
+    made: bytes = pysequoia.sign(key.signer(), b"data", mode=pysequoia.SignatureMode.DETACHED)  # type: ignore[attr-defined]
+    return made
+
+
+@pytest.mark.parametrize("profile", ["RFC4880", "RFC9580"])
+@pytest.mark.parametrize("suite", ["Cv25519", "P256", "RSA3k"])
+def test_keys_are_read_as_another_implementation_reads_them(profile: str, suite: str) -> None:
+    tsk = pysequoia.Tsk.generate(
+        user_id="One <one@example.com>",
+        profile=getattr(pysequoia.Profile, profile),
+        cipher_suite=getattr(pysequoia.CipherSuite, suite),
+        validity_seconds=86400,
+    )
+    theirs = tsk.extract_certificate()
+    (ours,) = read_certificates(bytes(theirs))
+    assert ours.fingerprint == theirs.fingerprint
+    assert ours.primary.expires == int(theirs.expiration.timestamp())
+    assert ours.primary.bits == (3072 if suite == "RSA3k" else 0)
+    assert ours.user_ids == ["One <one@example.com>"]
+    made = pysequoia.sign(tsk.signer(), b"data", mode=pysequoia.SignatureMode.DETACHED)
+    (claim,) = read_signatures(made)
+    assert claim.issuer == pysequoia.Sig.from_bytes(made).issuer_fingerprint
+    assert ours.made(claim) in ours.subkeys
+    (again,) = read_certificates(ours.data)
+    assert again.fingerprint == ours.fingerprint
+    assert pysequoia.Cert.from_bytes(ours.data).fingerprint == ours.fingerprint
+
+
+def test_user_ids_cannot_steer_a_terminal(public: bytes) -> None:
+    (certificate,) = read_certificates(public)
+    assert certificate.user_ids == ["One <one@example.com>", "Two?[31m <two@example.com>"]
+
+
+def test_armor_is_undone(public: bytes) -> None:
+    text = armor(public, "PUBLIC KEY BLOCK")
+    assert dearmor(text) == public
+    assert dearmor(b"From: me\r\n\r\n" + text.replace(b"\n", b"\r\n") + b"\nbye\n") == public
+    headers = text.replace(b"BLOCK-----\n\n", b"BLOCK-----\nVersion: 1\nComment: hi\n\n", 1)
+    checksum = headers.replace(b"-----END", b"=abcd\n-----END")
+    assert dearmor(checksum) == public
+    assert pysequoia.Cert.from_bytes(text).fingerprint == read_certificates(text)[0].fingerprint
+
+
+def test_sizes_are_bounded() -> None:
+    with pytest.raises(SignatureError, match="too many"):
+        read_signatures(b"\x88" * (MAX_SIGNATURE + 1))
+    with pytest.raises(SignatureError, match="too many"):
+        read_certificates(b"\x99" * (MAX_KEYS + 1))
+
+
+def test_damaged_packets_are_refused_and_nothing_else(public: bytes, signature: bytes) -> None:
+    """Cut and changed at every place a few thousand times: a sentence or a result, never another exception."""
+    chance = random.Random(2)
+    for data, read in ((public, read_certificates), (dearmor(signature), read_signatures)):
+        for cut in range(len(data)):
+            try:
+                read(data[:cut])  # type: ignore[operator]
+            except SignatureError:
+                pass
+        for _ in range(3000):
+            changed = bytearray(data)
+            for _ in range(chance.randrange(1, 4)):
+                changed[chance.randrange(len(changed))] = chance.randrange(256)
+            try:
+                read(bytes(changed))  # type: ignore[operator]
+            except SignatureError:
+                pass
