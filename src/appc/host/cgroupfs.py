@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from appc.host.probe import HostFacts
 
-ROOT = "appc"
+ROOT = "appc"  # the directory of all pods in each hierarchy
 _PATIENCE = 2.0  # seconds that killed processes get to die
 _SIGKILL = 9
 

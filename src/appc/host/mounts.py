@@ -28,7 +28,6 @@ _REFUSED_UPPER = {
     "fuse": "a FUSE file system cannot make whiteouts",
     "fuseblk": "a FUSE file system cannot make whiteouts",
 }
-_DT_UNKNOWN = 0
 
 
 class Mount:
@@ -151,19 +150,18 @@ def overlay_obstacle(path: str) -> str:
 
 
 def _tells_types(path: str) -> bool:
-    """Tell whether readdir on this file system gives the type of "." (d_type), as overlays need."""
-    import ctypes
+    """Tell whether readdir on this file system gives the types of entries (d_type), as overlays need.
 
-    # linux_dirent64: u64 inode, s64 offset, u16 length, u8 type, name
-    libc = ctypes.CDLL(None, use_errno=True)
-    readdir = getattr(libc, "readdir64", libc.readdir)  # musl has but the one, of the same layout
-    readdir.restype = ctypes.c_void_p
-    libc.opendir.restype = ctypes.c_void_p
-    stream = ctypes.c_void_p(libc.opendir(os.fsencode(path)))
-    if not stream:
-        raise HostError(f"cannot be read: {os.strerror(ctypes.get_errno())}", path)
+    An entry whose directory is gone can still say that it was one only if readdir had told.
+    """
+    probe = f"{path}/.appc-{os.getpid()}"
     try:
-        entry = readdir(stream)
-        return not entry or ctypes.string_at(entry + 18, 1)[0] != _DT_UNKNOWN
+        os.mkdir(probe, 0o700)
+    except OSError:
+        return True  # nothing can be made here, and why not is told by whoever tries
+    try:
+        with os.scandir(path) as entries:
+            found = [entry for entry in entries if entry.path == probe]
     finally:
-        libc.closedir(stream)
+        os.rmdir(probe)
+    return not found or found[0].is_dir(follow_symlinks=False)

@@ -61,17 +61,17 @@ _MULTIPLEXED = {
 }
 
 
-def filter_bytes(section: Mapping[str, Any], cache_dir: str, arch: str) -> bytes:
+def filter_bytes(section: Mapping[str, Any], cache_dir: str, machine: str) -> bytes:
     """Return the BPF program (an array of struct sock_filter) for a validated `linux.seccomp` section.
 
-    `arch` is the host's, `cache_dir` is made (0700) when missing. Names of system calls that libseccomp
+    `machine` is the host's (uname -m), `cache_dir` is made (0700) when missing. Names of system calls that libseccomp
     does not know are skipped. InvalidValue for a name or an
     errno that makes no sense, Unenforceable for a
     program longer than the kernel takes, HostError when libseccomp is needed and missing.
     """
-    key = _digest(repr((_VERSION, arch, sorted(section.items(), key=lambda item: item[0]))).encode())
+    key = _digest(repr((_VERSION, machine, sorted(section.items(), key=lambda item: item[0]))).encode())
     path = f"{cache_dir}/{key.hex()}.bpf"
-    program = _cached(path, arch)
+    program = _cached(path, machine)
     if not program:
         program = _build(section)
         _keep(cache_dir, path, program)
@@ -86,7 +86,7 @@ def _digest(content: bytes) -> bytes:
     return blake2b(content, digest_size=_DIGEST_SIZE).digest()
 
 
-def _cached(path: str, arch: str) -> bytes:
+def _cached(path: str, machine: str) -> bytes:
     """Return a program from the cache, or b"" when there is none, it is older than libseccomp or not whole."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -94,7 +94,7 @@ def _cached(path: str, arch: str) -> bytes:
         return b""
     try:
         status = os.fstat(fd)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022 or status.st_mtime < _library_time(arch):
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022 or status.st_mtime < _library_time(machine):
             return b""
         content = os.read(fd, _DIGEST_SIZE + _MAX_INSTRUCTIONS * _INSTRUCTION_SIZE)
     finally:
@@ -104,9 +104,8 @@ def _cached(path: str, arch: str) -> bytes:
     return program if program and digest == _digest(program) else b""
 
 
-def _library_time(arch: str) -> float:
+def _library_time(machine: str) -> float:
     """Return when libseccomp was installed (it may know more system calls now), 0 when it is not found."""
-    machine = {"amd64": "x86_64"}.get(arch, arch)
     for directory in (f"/usr/lib/{machine}-linux-gnu", "/usr/lib64", "/usr/lib"):
         try:
             return os.stat(f"{directory}/{_LIBRARY}").st_ctime

@@ -71,7 +71,11 @@ def test_limits_are_in_force_where_the_app_runs(host: HostFacts) -> None:
             "pids": {"limit": 33},
         },
     }
+    predicted = cgroups.predict(UUID, ["web", "db"], resources, host)
+    assert cgroups.pod_directories(UUID, host) == []
     result = cgroups.create(UUID, ["web", "db"], resources, host)
+    assert (result.app_paths, result.teardown) == (predicted.app_paths, predicted.teardown)
+    assert sorted(cgroups.pod_directories(UUID, host)) == sorted(result.teardown)
     assert {row[2] for row in result.outcome} == {"enforced"}, result.outcome
     web = result.app_paths["web"]
     assert value(web, "memory.limit_in_bytes", "memory.max") == str(64 << 20)

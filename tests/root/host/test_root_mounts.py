@@ -69,6 +69,8 @@ def test_an_overlay_cannot_have_its_upper_on_an_overlay(sandbox: Path) -> None:
     libc.mount("tmpfs", str(base), "tmpfs")
     try:
         assert mounts.overlay_obstacle(str(base)) == ""
+        assert mounts._tells_types(str(base))
+        assert list(base.iterdir()) == []
         for name in ("lower", "upper", "work", "merged"):
             (base / name).mkdir()
         options = f"lowerdir={base}/lower,upperdir={base}/upper,workdir={base}/work"

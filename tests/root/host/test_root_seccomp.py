@@ -29,7 +29,7 @@ class Program(ctypes.Structure):
 def status_under(section: dict[str, Any], cache: Path, body: Callable[[], int]) -> int:
     """Run `body` in a process under the filter; return its exit status, negative for a signal."""
     need("seccomp", "libseccomp")
-    code = filter_bytes(section, str(cache), facts().arch)
+    code = filter_bytes(section, str(cache), facts().machine)
     program = Program(len(code) // 8, code)
     pid = os.fork()
     if pid == 0:

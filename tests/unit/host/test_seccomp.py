@@ -67,7 +67,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def built(section: dict[str, Any], cache: str) -> bytes:
-    return seccomp.filter_bytes(section, cache, "amd64")
+    return seccomp.filter_bytes(section, cache, "x86_64")
 
 
 def test_a_whitelist(cache: str) -> None:
@@ -315,7 +315,7 @@ def test_the_cache_is_private_and_never_trusted_when_damaged(tmp_path: Path, cac
 
 def test_a_cache_that_cannot_be_written_is_no_obstacle(cache: str) -> None:
     section = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []}
-    assert decide(seccomp.filter_bytes(section, "/proc/no/such", "amd64"), 0) == ALLOW
+    assert decide(seccomp.filter_bytes(section, "/proc/no/such", "x86_64"), 0) == ALLOW
 
 
 def test_without_libseccomp_a_cached_program_still_works(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
