@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from appc.cli.context import printable
+from appc.cli.context import printable as printable  # verbs that print by themselves need it too
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
