@@ -30,6 +30,7 @@ struct task {
 	const char *app; /* the app it is or serves; "" for others */
 	const struct wire_track *track;
 	const char *log;
+	const char *output;  /* an app's mode of stdout, which its handlers' output follows */
 	const char *cgroup; /* the cgroup2 directory it is born in, "" for the keeper's own */
 	pid_t pid;
 	int report;          /* socket, -1 once it said all */

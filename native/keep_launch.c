@@ -124,6 +124,7 @@ int keep_app(const struct wire_op *op)
 	task = task_new(ROLE_APP, op->args[0].p, op->args[1].p);
 	if (task == NULL)
 		return errno;
+	task->output = op->args[3].p;
 	task->cgroup = op->args[6].p;
 	error = spawn_with(task, &stdio);
 	if (error == 0)
@@ -133,7 +134,9 @@ int keep_app(const struct wire_op *op)
 
 int task_start_handler(struct task *task)
 {
-	const char *output = task->log[0] == '\0' ? "null" : "log";
+	/* Where the app's output is also shown, its handlers' is. */
+	const char *shown = strcmp(task->output, "both") == 0 ? "both" : "log";
+	const char *output = task->log[0] == '\0' ? "null" : shown;
 	struct stdio stdio = {.mode = {"null", output, output}, .log = task->log};
 
 	return spawn_with(task, &stdio);
@@ -153,6 +156,7 @@ static int declare(enum role role, const struct wire_op *op, struct task **handl
 	task->timeout = op->args[3].n;
 	task->cgroup = op->args[4].p;
 	task->mnt = app->mnt;
+	task->output = app->output;
 	*handler = task;
 	return 0;
 }

@@ -24,7 +24,7 @@ struct task *task_new(enum role role, const char *app, const char *track)
 		return NULL;
 	}
 	task = &keep.task[keep.tasks++];
-	*task = (struct task){.role = role, .app = app, .track = found, .log = "", .cgroup = "", .report = -1, .mnt = -1};
+	*task = (struct task){.role = role, .app = app, .track = found, .log = "", .output = "log", .cgroup = "", .report = -1, .mnt = -1};
 	return task;
 }
 
