@@ -119,6 +119,7 @@ void task_reap(void);
 void task_expire(uint64_t now);
 uint64_t task_deadline(void);
 int task_wait(struct task *task, enum phase phase, uint64_t timeout); /* 0 or an errno */
+int task_proceed(const struct task *task); /* gives the child the byte it waits for; 0 or an errno */
 int task_exit_status(const struct task *task);
 void task_kill(struct task *task, int signal_number);
 bool init_lives(void); /* or the pod has none; else no process can be added to the pod */

@@ -9,7 +9,6 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -197,7 +196,6 @@ int keep_post_stop(const struct wire_op *op)
 int keep_start(const struct wire_op *op)
 {
 	struct task *task = task_app(op->args[0].p);
-	char go = 1;
 	int error;
 
 	if (task == NULL)
@@ -208,9 +206,9 @@ int keep_start(const struct wire_op *op)
 		return ECONNRESET;
 	task->phase = RELEASED;
 	task->started = now_ns();
-	if (send(task->report, &go, 1, MSG_NOSIGNAL) != 1)
-		return ECONNRESET;
-	error = task_wait(task, RUNNING, LAUNCH_TIMEOUT);
+	error = task_proceed(task);
+	if (error == 0)
+		error = task_wait(task, RUNNING, LAUNCH_TIMEOUT);
 	/* It may have run and ended at once. */
 	if (error != 0 && !task->ran)
 		return error;

@@ -50,6 +50,13 @@ static void refuse(struct task *task, uint32_t index)
 	task_kill(task, SIGKILL);
 }
 
+int task_proceed(const struct task *task)
+{
+	char go = 1;
+
+	return send(task->report, &go, 1, MSG_NOSIGNAL) == 1 ? 0 : ECONNRESET;
+}
+
 static bool at_start(const struct task *task, uint32_t index)
 {
 	struct wire_op op;
@@ -77,6 +84,7 @@ static void packet(struct task *task, const struct report *report, int fd)
 		task->phase = HELD;
 	} else if (report->kind == REPORT_CONSOLE && task->tty && fd >= 0) {
 		tty_attach(task, fd);
+		task_proceed(task);
 		return;
 	} else {
 		refuse(task, report->index);

@@ -17,13 +17,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-int op_sync(struct context *c, const struct wire_op *op)
+/* Waits for the keeper's word; without a keeper nothing goes on. */
+static int await_keeper(void)
 {
 	char byte;
 	ssize_t n;
 
-	(void)op;
-	report_send(REPORT_SYNC, c->index, 0, -1);
 	do
 		n = recv(CHILD_REPORT, &byte, 1, 0);
 	while (n < 0 && errno == EINTR);
@@ -32,6 +31,13 @@ int op_sync(struct context *c, const struct wire_op *op)
 	if (n == 0)
 		_exit(127);
 	return 0;
+}
+
+int op_sync(struct context *c, const struct wire_op *op)
+{
+	(void)op;
+	report_send(REPORT_SYNC, c->index, 0, -1);
+	return await_keeper();
 }
 
 /* Opens the root's own pseudo-terminal multiplexer, and makes sure that it is one. */
@@ -112,8 +118,11 @@ int op_console(struct context *c, const struct wire_op *op)
 		error = mount_console(c, terminal);
 	if (error == 0)
 		error = use_terminal(c, terminal);
-	if (error == 0)
+	/* Until the keeper has the other end and has set the window's size. */
+	if (error == 0) {
 		report_send(REPORT_CONSOLE, c->index, 0, master);
+		error = await_keeper();
+	}
 	if (terminal >= 0)
 		close(terminal);
 	close(master);

@@ -108,7 +108,7 @@ def run_init(
             for _, _, fds in ancillary:
                 for fd in array.array("i", fds):
                     os.close(fd)
-            if kind == SYNC:
+            if kind in (SYNC, CONSOLE):
                 ours.send(b"x")
             if kind == READY:
                 break
