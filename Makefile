@@ -3,7 +3,9 @@
 
 PYTHON ?= /usr/bin/python3
 VENV := .venv
-FUZZ_SECONDS ?= 300
+FUZZ_SECONDS ?= 75
+# A checkout of the App Container specification, whose own tools the comparisons use.
+SPEC := $(or $(APPC_SPEC_SOURCES),.cache/spec)
 STAMPS := .cache/stamps
 BIN := $(VENV)/bin
 PHASE := tools/phase
@@ -57,13 +59,20 @@ test: build vm-kernel ## everything but what is slow or needs other implementati
 	@tools/packages test
 	@$(PYTEST) -q -m "not slow and not interop" --durations 5
 
-test-all: build vm-kernel fuzz ## also the whole suite in the virtual machine, the comparisons with others, and longer fuzzing
+test-all: build vm-kernel $(SPEC) fuzz ## also the whole suite in the virtual machine, comparisons with others, more faults
 	@tools/packages test interop
-	@$(PYTEST) -q --durations 10
+	@APPC_KILLS=200 APPC_SPEC_SOURCES="$(abspath $(SPEC))" $(PYTEST) -q --durations 10
 
-fuzz: setup ## feed the reader of plans with nonsense for FUZZ_SECONDS
+.cache/spec:
+	@tools/packages interop
+	git clone -q --depth 1 https://github.com/appc/spec $@
+
+fuzz: setup ## feed each reader of foreign bytes with nonsense for FUZZ_SECONDS; findings go to .cache/fuzz
 	@tools/packages fuzz
-	@$(PHASE) fuzz $(MAKE) -C native fuzz SECONDS=$(FUZZ_SECONDS) PYTHON=$(CURDIR)/$(BIN)/python
+	@mkdir -p .cache/fuzz
+	@$(PHASE) "fuzz native" $(MAKE) -C native fuzz OUT=$(CURDIR)/build/native SECONDS=$(FUZZ_SECONDS) PYTHON=$(CURDIR)/$(BIN)/python
+	@cd .cache/fuzz && PYTHONPATH=$(CURDIR)/tests:$(CURDIR)/src $(CURDIR)/$(PHASE) "fuzz python" \
+	    $(CURDIR)/$(BIN)/python -m fuzz.python.run --seconds $(FUZZ_SECONDS)
 
 demo: build ## two real applications, packaged, signed, trusted and run as one pod
 	@tools/packages demo
