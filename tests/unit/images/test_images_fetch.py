@@ -153,7 +153,7 @@ def test_a_file_whose_name_the_key_may_not_sign_is_refused(
 ) -> None:
     signer.sign(image)
     Keystore(config).add(signer.public, "example.com/other")
-    with pytest.raises(SignatureError, match="only for example.com/other"):
+    with pytest.raises(SignatureError, match=r"only for example\.com/other"):
         resolve(store, str(image), config=config)
     assert left_by_refusal(store) == []
 

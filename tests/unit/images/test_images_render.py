@@ -272,7 +272,7 @@ def test_a_dependencys_whitelist_does_not_bind_its_siblings_or_dependants(
 def test_an_image_reached_twice_is_filtered_each_time_by_those_it_was_reached_through(
     store: ImageStore, images: Images, tmp_path: Path
 ) -> None:
-    """ace.md: "the renderer has to examine the files from D twice and each pass will have a different pathWhitelist"."""
+    """ace.md: "the renderer has to examine the files from D twice and each pass will have a different ..."."""
     images.add("d", {"one": "1", "two": "2", "three": "3"})
     images.add("b", {}, needs=("d",), only=("/one",))
     images.add("c", {}, needs=("d",), only=("/two",))

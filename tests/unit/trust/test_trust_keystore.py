@@ -97,7 +97,7 @@ def test_removing_takes_away_ones_own_and_masks_the_systems(keystore: Keystore, 
     keystore.remove(fingerprint, "example.com")
     assert [found.prefix for found in keystore.trusted()] == ["other.org"]
     assert Path(key.path).read_bytes() == b""
-    with pytest.raises(UsageError, match="no such key is trusted for example.com"):
+    with pytest.raises(UsageError, match=r"no such key is trusted for example\.com"):
         keystore.remove(fingerprint, "example.com")
     keystore.remove(fingerprint)
     assert keystore.trusted() == []

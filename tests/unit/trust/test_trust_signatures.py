@@ -188,7 +188,7 @@ def test_a_key_for_other_names_is_refused_with_the_command_that_would_trust_it(
 
 
 def test_when_the_name_is_known_a_key_for_others_is_refused_at_once(keystore: Keystore, gpg: Gpg) -> None:
-    with pytest.raises(SignatureError, match="only for other.org"):
+    with pytest.raises(SignatureError, match=r"only for other\.org"):
         SignatureCheck(keystore, gpg.sign("other"), "app.aci", NAME)
 
 
@@ -272,7 +272,7 @@ def test_what_is_no_signature_is_refused(keystore: Keystore, signature: bytes) -
 
 def test_a_public_key_or_an_inline_message_is_no_signature(keystore: Keystore, gpg: Gpg) -> None:
     for data in (gpg.export("good"), gpg.run("--local-user", "good@example.com", "--sign", data=DATA)):
-        with pytest.raises(SignatureError, match="not a detached OpenPGP signature|packet of unknown length"):
+        with pytest.raises(SignatureError, match=r"not a detached OpenPGP signature|packet of unknown length"):
             SignatureCheck(keystore, data, "app.aci")
 
 
@@ -314,7 +314,7 @@ def test_gpg_signs_with_a_key_of_the_keyring(keystore: Keystore, home: Gpg, engi
 def test_a_key_that_is_not_in_the_keyring_is_named(home: Gpg, tmp_path: Path) -> None:
     path = tmp_path / "app.aci"
     path.write_bytes(DATA)
-    with pytest.raises(SignatureError, match="nobody@example.com is not in the gpg keyring"):
+    with pytest.raises(SignatureError, match=r"nobody@example\.com is not in the gpg keyring"):
         sign.sign_file(str(path), key="nobody@example.com")
     with pytest.raises(SignatureError, match="no such file"):
         sign.sign_file(str(tmp_path / "absent"), key="good@example.com")
