@@ -11,56 +11,19 @@ from pathlib import Path
 
 import pytest
 
-import appc
 from appc.cli.main import FAST, VERBS
-
-SOURCE = Path(appc.__file__).parent.parent
-
-# Each costs milliseconds, most of them by what they import in turn.
-BANNED = {
-    "_ssl",
-    "argparse",
-    "asyncio",
-    "collections",
-    "contextlib",
-    "copyreg",
-    "dataclasses",
-    "datetime",
-    "enum",
-    "functools",
-    "hashlib",
-    "importlib.metadata",
-    "inspect",
-    "json",
-    "logging",
-    "pathlib",
-    "pickle",
-    "random",
-    "re",
-    "secrets",
-    "shutil",
-    "signal",
-    "site",
-    "socket",
-    "ssl",
-    "subprocess",
-    "tempfile",
-    "threading",
-    "tomllib",
-    "typing",
-    "urllib",
-    "uuid",
-}
+from starter import BANNED, SOURCE
 
 # The service of the metadata serves for a while, and pays for its HTTP library.
 LAUNCH = tuple(verb for verb in FAST if verb != "metadata-service")
 
-STARTER = "import sys; sys.path.append({source!r}); from appc.cli.main import load, main; {action}; print(*sys.modules)"
-
 
 def modules(action: str) -> set[str]:
-    """The modules in a Python that was started as the starter starts it, after `action`."""
-    command = [sys.executable, "-I", "-S", "-c", STARTER.format(source=str(SOURCE), action=action)]
+    """Return the modules in a Python that was started as the starter starts it, after `action`."""
+    code = (
+        f"import sys; sys.path.append({SOURCE!r}); from appc.cli.main import load, main; {action}; print(*sys.modules)"
+    )
+    command = [sys.executable, "-I", "-S", "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return set(result.stdout.splitlines()[-1].split())

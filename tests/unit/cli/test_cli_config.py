@@ -9,7 +9,7 @@ import pytest
 
 from appc.config import TABLE, Settings, load
 from appc.errors import ManifestError
-from cli_starter import run
+from starter import run
 
 ROOT = Path(__file__).parent.parent.parent.parent
 

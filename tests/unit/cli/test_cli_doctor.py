@@ -8,7 +8,7 @@ import pytest
 
 from appc.cli.doctor import examine
 from appc.host.probe import HostFacts
-from cli_starter import run
+from starter import run
 
 GOOD: dict[str, object] = {
     "kernel": (6, 12),

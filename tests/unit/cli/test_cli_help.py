@@ -15,7 +15,7 @@ from appc.cli.help import all_verbs, option_form, verb_help
 from appc.cli.main import FAST, VERBS, load
 from appc.cli.options import LIST, OPTIONAL, Option, Verb
 from capabilities import need
-from cli_starter import command, run
+from starter import command, run
 
 ROOT = Path(__file__).parent.parent.parent.parent
 

@@ -17,7 +17,7 @@ from appc.cli.context import Context
 from appc.cli.options import Args, Verb
 from appc.errors import HostError, ImageNotFound, ManifestError, NotExecutable, ProgramNotFound, StoreError
 from appc.version import VERSION
-from cli_starter import command, run
+from starter import command, run
 
 
 def faking(monkeypatch: pytest.MonkeyPatch, action: object) -> None:

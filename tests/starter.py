@@ -12,6 +12,42 @@ import appc
 SOURCE = str(Path(appc.__file__).parent.parent)
 CODE = f"import sys; sys.path.append({SOURCE!r}); from appc.cli.main import main; sys.exit(main())"
 
+# What the way of a launch does not import: each costs milliseconds, most of them by what they import in turn.
+BANNED = {
+    "_ssl",
+    "argparse",
+    "asyncio",
+    "collections",
+    "contextlib",
+    "copyreg",
+    "dataclasses",
+    "datetime",
+    "enum",
+    "functools",
+    "hashlib",
+    "importlib.metadata",
+    "inspect",
+    "json",
+    "logging",
+    "pathlib",
+    "pickle",
+    "random",
+    "re",
+    "secrets",
+    "shutil",
+    "signal",
+    "site",
+    "socket",
+    "ssl",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "tomllib",
+    "typing",
+    "urllib",
+    "uuid",
+}
+
 
 def command(*words: str) -> list[str]:
     """The words that start appc with `words`."""
