@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 
-from appc.cli.image_file import is_file, open_image
+from appc.cli.image_file import file_path, open_image
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.errors import HostError, UsageError
 
@@ -40,8 +40,9 @@ def run(args: Args, context: Context) -> int:
     """Unpack the image; after an error DIR is as empty as before."""
     made = _prepare(args.dir, args.overwrite)
     try:
-        if is_file(args.image):
-            with open_image(args.image, "extracting") as source:
+        path = file_path(args.image)
+        if path:
+            with open_image(path, "extracting") as source:
                 _extract(source, args, context)
         else:
             _from_store(args, context)

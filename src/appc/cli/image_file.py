@@ -41,6 +41,8 @@ def open_image(path: str, doing: str) -> Iterator[Counted]:
             yield Counted(file, progress)
 
 
-def is_file(reference: str) -> bool:
-    """Whether an IMAGE operand means a file, as `run` and `fetch` understand it, rather than an image in the store."""
-    return reference.endswith(".aci") or reference.startswith(("/", "./", "../")) or os.path.isfile(reference)
+def file_path(reference: str) -> str:
+    """The path an IMAGE operand means, "" when it means an image in the store."""
+    from appc.images.fetch import classify
+
+    return reference.removeprefix("file://") if classify(reference) == "path" else ""

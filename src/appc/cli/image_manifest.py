@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from appc.cli.image_file import is_file, open_image
+from appc.cli.image_file import file_path, open_image
 from appc.cli.options import Args, Operand, Option, Verb
 
 TYPE_CHECKING = False
@@ -38,11 +38,12 @@ def run(args: Args, context: Context) -> int:
 
 
 def _read(reference: str, context: Context) -> bytes:
-    if is_file(reference):
+    path = file_path(reference)
+    if path:
         from appc.formats.aci import read_manifest
 
-        with open_image(reference, "reading") as source:
-            return read_manifest(source, where=reference)
+        with open_image(path, "reading") as source:
+            return read_manifest(source, where=path)
     from appc.images.fetch import resolve
     from appc.store.images import ImageStore
 

@@ -1,0 +1,223 @@
+"""The readers of foreign bytes, each with what must hold of everything they accept."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from functools import cache
+
+from appc.errors import AppcError, ArchiveError, LaunchError
+from appc.formats import compress
+from appc.formats.aci import read_aci
+from appc.formats.limits import Limits
+from appc.formats.tar import HARDLINK, Entry, Reader, safe_name
+from appc.formats.tarlog import TarLog, replay
+from appc.plan.ops import Op, Plan, Track
+from appc.plan.wire import decode, encode
+from appc.schema.image import ImageManifest
+from appc.schema.pod import PodManifest
+from fuzz.python.engine import Target
+from hostile.corpus import cases
+from hostile.tarbuild import MANIFEST, file, image
+
+LIMITS = Limits(size=1 << 20, entries=200, pax=1 << 14, ratio_floor=1 << 18)
+_TAR_WORDS = (
+    b"../", b"..", b"/", b"./", b"rootfs/", b"rootfs", b"manifest", b"ustar\x0000", b"ustar  \0", b"tar\0", bytes(512),
+    b"path=", b"linkpath=", b"size=", b"mtime=-1.5", b"uid=", b"SCHILY.xattr.user.a=", b"LIBARCHIVE.xattr.",
+    b"GNU.sparse.map=0,1", b"GNU.sparse.major=1", b"GNU.sparse.size=", b"GNU.sparse.realsize=",
+    b"GNU.sparse.offset=", b"GNU.sparse.numbytes=",
+    b"\x80\0\0\0", b"\xff\xff\xff\xff", *(bytes([flag]) for flag in b"01234567SxXgLKVMDN\0"),
+)  # fmt: skip
+
+
+@cache
+def targets() -> dict[str, Target]:
+    """All of them, by name."""
+    plain = [case.data for case in cases() if compress.detect(case.data) == "tar"]
+    return {
+        "tar": Target(_tar, (ArchiveError,), plain, words=_TAR_WORDS, repair=repair, unit=512),
+        "aci": Target(_aci, (ArchiveError,), plain, words=_TAR_WORDS, repair=repair, unit=512),
+        "compress": Target(_compress, (ArchiveError,), [case.data for case in cases()]),
+        "tarlog": Target(_tarlog, (ArchiveError,), [_log(image(file(b"rootfs/a")))]),
+        "image-manifest": _manifest(ImageManifest.parse, MANIFEST, _IMAGE),
+        "pod-manifest": _manifest(PodManifest.parse, _POD),
+        "plan": Target(_plan, (LaunchError,), [encode(_PLAN), encode(Plan([], {}))]),
+    }
+
+
+def repair(data: bytearray) -> None:
+    """Give every block that looks like a header the checksum it should have."""
+    for at in range(0, len(data) - 511, 512):
+        if data[at + 257 : at + 262] == b"ustar":
+            data[at + 148 : at + 156] = b" " * 8
+            data[at + 148 : at + 156] = b"%06o\0 " % (sum(data[at : at + 512]) & 0o777777)
+
+
+def _tar(data: bytes) -> None:
+    """Whatever is accepted has sensible values, and content of the length it says."""
+    for entry in Reader(io.BytesIO(data), LIMITS):
+        length = sum(len(chunk) for chunk in entry.chunks())
+        assert length == entry.size, "content of another length"
+        assert 0 <= entry.mode <= 0o7777
+        assert 0 <= entry.uid < (1 << 32) - 1
+        assert 0 <= entry.gid < (1 << 32) - 1
+        assert abs(entry.mtime_ns) < 1 << 63
+        assert entry.name
+        assert "\0" not in entry.name + entry.linkname
+        entry.name.encode("utf-8", "surrogateescape")
+
+
+class _Inside:
+    """A sink that insists on what `formats.aci` promises of every entry."""
+
+    def __init__(self) -> None:
+        self.kinds: dict[str, str] = {}
+
+    def entry(self, entry: Entry) -> None:
+        parts = entry.path.split("/")
+        assert parts[0] == "rootfs"
+        assert not {"", ".", ".."} & set(parts)
+        assert safe_name(entry.path) == entry.path
+        assert entry.path not in self.kinds, "twice"
+        for count in range(1, len(parts)):
+            assert self.kinds.get("/".join(parts[:count]), "dir") == "dir", "below something else"
+        if entry.type == HARDLINK:
+            assert self.kinds[entry.link_path] != "dir"
+        else:
+            assert not any(path.startswith(entry.path + "/") for path in self.kinds) or entry.type == "dir"
+        self.kinds[entry.path] = entry.type
+        for _ in entry.chunks():
+            pass
+
+
+def _aci(data: bytes) -> None:
+    found = read_aci(io.BytesIO(data), _Inside(), LIMITS)
+    assert found.size == len(data)
+
+
+def _compress(data: bytes) -> None:
+    reader = compress.reader(io.BytesIO(data), LIMITS)
+    while reader.read(1 << 16):
+        assert reader.produced <= max(LIMITS.ratio_floor, LIMITS.ratio * reader.consumed) + (1 << 16)
+
+
+def _log(data: bytes) -> bytes:
+    out = io.BytesIO()
+    read_aci(io.BytesIO(data), log=TarLog(out))
+    return out.getvalue()
+
+
+def _tarlog(data: bytes) -> None:
+    for _ in replay(io.BytesIO(data), lambda _: io.BytesIO(b"content\n")):
+        pass
+
+
+def _manifest(parse: Callable[[bytes], object], *seeds: bytes) -> Target:
+    words = {
+        b"null",
+        b"true",
+        b"[]",
+        b"{}",
+        b'""',
+        b"-1",
+        b"1e400",
+        b"\\ud800",
+        b"\xff",
+        b'"acKind"',
+        b"18446744073709551616",
+    }
+    for seed in seeds:
+        words |= {json.dumps(word).encode() for word in _strings(json.loads(seed))}
+
+    def run(data: bytes) -> None:
+        first = parse(data)
+        again = first.to_dict()  # type: ignore[attr-defined]
+        assert parse(json.dumps(again).encode()).to_dict() == again  # type: ignore[attr-defined]
+
+    return Target(run, (AppcError,), seeds, words=sorted(words))
+
+
+def _strings(value: object) -> set[str]:
+    if isinstance(value, dict):
+        return set(value) | {text for child in value.values() for text in _strings(child)}
+    if isinstance(value, list):
+        return {text for child in value for text in _strings(child)}
+    return {value} if isinstance(value, str) else set()
+
+
+def _plan(data: bytes) -> None:
+    """What is accepted is encoded to the same bytes again."""
+    assert encode(decode(data)) == data
+
+
+_PLAN = Plan(
+    [
+        Track("keeper", [Op("app", "web", "app web", "null", "log", "log", "logs/web.log", "", source="apps[0]")]),
+        Track("app web", [Op("exec", ("/bin/x",), ("x", "-v"), ("A=b",), source="process.args")]),
+    ],
+    {"cgroup": "v2"},
+)
+_IMAGE = json.dumps(
+    {
+        "acKind": "ImageManifest",
+        "acVersion": "0.8.11",
+        "name": "example.com/reduce-worker",
+        "labels": [
+            {"name": "version", "value": "1.0.0"},
+            {"name": "arch", "value": "amd64"},
+            {"name": "os", "value": "linux"},
+        ],
+        "app": {
+            "exec": ["/usr/bin/reduce-worker", "--quiet"],
+            "user": "100",
+            "group": "300",
+            "supplementaryGIDs": [400, 500],
+            "eventHandlers": [{"exec": ["/usr/bin/x"], "name": "pre-start"}],
+            "workingDirectory": "/opt/work",
+            "environment": [{"name": "A", "value": "true"}],
+            "isolators": [
+                {"name": "resource/cpu", "value": {"request": "250m", "limit": "500m"}},
+                {"name": "resource/memory", "value": {"request": "1G", "limit": "2Gi"}},
+                {"name": "os/linux/capabilities-retain-set", "value": {"set": ["CAP_NET_BIND_SERVICE"]}},
+                {"name": "os/linux/seccomp-retain-set", "value": {"set": ["@appc.io/all"], "errno": "EPERM"}},
+                {"name": "os/linux/no-new-privileges", "value": True},
+            ],
+            "mountPoints": [{"name": "work", "path": "/opt/work", "readOnly": False}],
+            "ports": [{"name": "health", "port": 4000, "protocol": "tcp", "socketActivated": True, "count": 2}],
+        },
+        "dependencies": [
+            {"imageName": "example.com/base", "imageID": "sha512-" + "a" * 128, "labels": [], "size": 22017258}
+        ],
+        "pathWhitelist": ["/etc/ca/example.com/crt"],
+        "annotations": [{"name": "created", "value": "2014-10-27T19:32:27.67021798Z"}],
+    }
+).encode()
+_POD = json.dumps(
+    {
+        "acVersion": "0.8.11",
+        "acKind": "PodManifest",
+        "apps": [
+            {
+                "name": "reduce-worker",
+                "image": {
+                    "name": "example.com/r",
+                    "id": "sha512-" + "b" * 128,
+                    "labels": [{"name": "version", "value": "1"}],
+                },
+                "app": {"exec": ["/bin/r"], "user": "0", "group": "0", "mountPoints": [{"name": "w", "path": "/w"}]},
+                "mounts": [{"volume": "worklib", "path": "/w", "appVolume": {"name": "v", "kind": "empty"}}],
+                "readOnlyRootFS": True,
+            }
+        ],
+        "volumes": [
+            {"name": "worklib", "kind": "host", "source": "/opt/work", "readOnly": True, "recursive": True},
+            {"name": "buildoutput", "kind": "empty", "mode": "0755", "uid": 0, "gid": 0},
+        ],
+        "isolators": [{"name": "resource/memory", "value": {"limit": "4G"}}],
+        "annotations": [{"name": "ip-address", "value": "10.1.2.3"}],
+        "ports": [{"name": "ftp", "hostPort": 2121, "hostIP": "10.0.0.1"}],
+        "userAnnotations": {"a": "b"},
+        "userLabels": {"c": "d"},
+    }
+).encode()
