@@ -52,7 +52,7 @@ static void say(const char *word)
 		return;
 }
 
-/* For callers that gave nothing to write the failure to. */
+/* For callers to whom nothing else tells the failure. */
 static void print_failure(void)
 {
 	const struct wire_track *track = wire_find(&keep.plan, keep.failure.track);
@@ -132,7 +132,6 @@ static int take(const char *text, int *fd)
 	char *end;
 	long number;
 
-	*fd = -1;
 	if (strcmp(text, "-") == 0)
 		return 0;
 	errno = 0;
@@ -170,6 +169,9 @@ static int set_up(char **argv)
 	for (int fd = 0; fd <= 2; fd++)
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
 			return EBADF;
+	keep.foreground = true;
+	for (int i = 0; i < 5; i++)
+		*places[i] = -1;
 	for (int i = 0; i < 5; i++) {
 		error = take(argv[1 + i], places[i]);
 		if (error != 0)
@@ -177,8 +179,11 @@ static int set_up(char **argv)
 	}
 	close_others(places, 5);
 	keep.foreground = keep.report < 0;
-	if (!keep.foreground)
+	if (!keep.foreground) {
 		setsid();
+		/* A caller that does not read must not stop the pod. */
+		fcntl(keep.report, F_SETFL, O_NONBLOCK);
+	}
 	keep.null = high_fd(open("/dev/null", O_RDWR | O_CLOEXEC));
 	if (keep.null < 0 || chdir("/") < 0)
 		return errno;
@@ -243,14 +248,17 @@ int main(int argc, char **argv)
 		launch(launch_track);
 		pod_end();
 		tty_restore();
-		if (keep.failure.set && keep.report >= 0)
+		/* The caller has been told, or reads from the end of the pipe that the pod was stopped. */
+		if (keep.report >= 0)
 			close(keep.report);
+		keep.report = -1;
 		if (end_track != NULL)
 			tear_down(end_track);
 		if (keep.failure.set && failure_track != NULL)
 			tear_down(failure_track);
 	}
-	if (keep.failure.set && keep.pod < 0 && keep.foreground)
+	/* Of a plan that was refused no track can tell; of a pod that is none, no record. */
+	if (keep.failure.set && keep.foreground && (keep.pod < 0 || error != 0))
 		print_failure();
 	return exit_status();
 }

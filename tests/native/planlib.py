@@ -204,9 +204,11 @@ class Keeper:
         stderr: int = subprocess.PIPE,
         prefix: Sequence[str] = (),
         pass_more: Sequence[int] = (),
+        init: Path | None = None,
+        close_standard: bool = False,
     ) -> None:
         plan_fd = sealed(plan if isinstance(plan, bytes) else encode(plan), "plan")
-        init_fd = sealed((binaries / "appc-init").read_bytes(), "appc-init")
+        init_fd = sealed((init or binaries / "appc-init").read_bytes(), "appc-init")
         fds = [plan_fd, init_fd]
         pod_fd = lock_fd = -1
         if pod is not None:
@@ -220,8 +222,11 @@ class Keeper:
             self._report, report_write = os.pipe()
             fds.append(report_write)
         numbers = [str(fd) if fd >= 0 else "-" for fd in (plan_fd, init_fd, pod_fd, lock_fd, report_write)]
+        command = [*prefix, str(binaries / "appc-keep"), *numbers]
+        if close_standard:
+            command = ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command]
         self.process = subprocess.Popen(
-            [*prefix, str(binaries / "appc-keep"), *numbers],
+            command,
             pass_fds=[*fds, *pass_more],
             stdin=stdin,
             stdout=stdout,

@@ -151,7 +151,13 @@ def test_a_service_that_does_not_come_holds_up_nothing(binaries: Path, pod: Path
 
 @pytest.mark.parametrize(
     ("address", "port", "path"),
-    [("nowhere", PORT, "/s"), (ADDRESS, 0, "/s"), (ADDRESS, 70000, "/s"), ("10.9.8.7", PORT, "/s"), (ADDRESS, 1, "/" * 200)],
+    [
+        ("nowhere", PORT, "/s"),
+        (ADDRESS, 0, "/s"),
+        (ADDRESS, 70000, "/s"),
+        ("10.9.8.7", PORT, "/s"),
+        (ADDRESS, 1, "/" * 200),
+    ],
 )
 def test_listen_refuses(binaries: Path, pod: Path, tree: Path, address: str, port: int, path: str) -> None:
     plan = listening_plan(pod, tree, Path("/s"), ())

@@ -91,7 +91,9 @@ def tty_plan(pod: Path, app: list[Op]) -> Plan:
 
 def on(binaries: Path, pod: Path, terminal: Terminal, *actions: str, tree: Path) -> Keeper:
     plan = tty_plan(pod, tty_app(tree, *actions))
-    return Keeper(binaries, plan, pod, detached=False, stdin=terminal.slave, stdout=terminal.slave, stderr=terminal.slave)
+    return Keeper(
+        binaries, plan, pod, detached=False, stdin=terminal.slave, stdout=terminal.slave, stderr=terminal.slave
+    )
 
 
 def test_an_app_on_the_callers_terminal(binaries: Path, pod: Path, tree: Path, terminal: Terminal) -> None:

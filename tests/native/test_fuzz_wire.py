@@ -1,0 +1,44 @@
+"""The fuzzer of the plan reader: finds nothing in a short run, and a planted bug at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from capabilities import need
+from conftest import NATIVE
+
+SECONDS = 5
+FUZZ = Path(__file__).parents[1] / "fuzz" / "native"
+
+
+def _fuzzer(directory: Path, *flags: str) -> Path:
+    need("clang")
+    program = directory / "fuzz-wire"
+    command = ["make", "-C", str(NATIVE), f"BUILD={directory}", f"FUZZ_FLAGS={' '.join(flags)}", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode and "fuzzer" in done.stderr:
+        pytest.skip("clang has no libFuzzer here")
+    assert done.returncode == 0, done.stderr
+    (directory / "corpus").mkdir()
+    subprocess.run([sys.executable, FUZZ / "seeds.py", directory / "corpus"], check=True)
+    return program
+
+
+def _run(program: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [str(program), "-seed=7", "-max_len=4096", *options, "corpus"]
+    return subprocess.run(command, cwd=program.parent, capture_output=True, text=True, check=False)
+
+
+def test_a_short_run_finds_nothing(tmp_path: Path) -> None:
+    done = _run(_fuzzer(tmp_path), f"-max_total_time={SECONDS}")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_planted_bug_is_found(tmp_path: Path) -> None:
+    done = _run(_fuzzer(tmp_path, "-DPLANTED_BUG"), "-max_total_time=60")
+    assert done.returncode != 0
+    assert "AddressSanitizer" in done.stderr
