@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import lzma
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ def _add(archive: tarfile.TarFile, name: str, entry: Entry) -> None:
     info = tarfile.TarInfo(name)
     info.mtime = MTIME
     info.mode = 0o644
+    # The owner that whoever runs the test can give.
+    info.uid, info.gid = os.geteuid(), os.getegid()
     content = b""
     if isinstance(entry, str):
         entry = entry.encode()

@@ -6,6 +6,7 @@ import time
 
 from appc.cli.options import LISTING, Args, Operand, Option, Verb
 from appc.cli.output import ago, listing, size
+from appc.errors import StoreError
 from appc.store.images import ImageStore
 
 TYPE_CHECKING = False
@@ -40,7 +41,13 @@ _KEYS = {
 
 def run(args: Args, context: Context) -> int:
     """Print the images."""
-    records = [_record(image) for image in ImageStore(context.root).list() if (args.pattern or "") in image.name]
+    records = []
+    for image in ImageStore(context.root).list():
+        try:
+            if (args.pattern or "") in image.name:
+                records.append(_record(image))
+        except StoreError as error:
+            context.warn(error.what, error.where, error.hint)
     records.sort(key=_KEYS[args.sort], reverse=args.order == "desc")
     now = time.time()
     columns = [

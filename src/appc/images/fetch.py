@@ -132,6 +132,8 @@ def open_file(path: str) -> BinaryIO:
     try:
         # A FIFO or device as an image would block or never end.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except ValueError:
+        raise ImageNotFound("no file can be called that", repr(path)) from None
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise ImageNotFound("there is no such file", path) from None

@@ -92,7 +92,7 @@ def _differences(tree: str, record: Record, owners: bool, skipped: Mapping[str, 
             yield f"is missing ({error.strerror})"
         return
     if record.type == HARDLINK:
-        if not os.path.samestat(found, os.lstat(_host_path(tree, record.linkname))):
+        if not _same_file(path, _host_path(tree, record.linkname)):
             yield f"is no longer a hard link to /{record.linkname}"
         return
     if stat.S_IFMT(found.st_mode) != _FORMATS[record.type]:
@@ -111,8 +111,12 @@ def _differences(tree: str, record: Record, owners: bool, skipped: Mapping[str, 
     if record.type == FILE:
         if found.st_size != record.size:
             yield f"has {found.st_size} bytes, not {record.size}"
-        elif _sha256(path) != record.sha256:
-            yield "has another content"
+        else:
+            try:
+                if _sha256(path) != record.sha256:
+                    yield "has another content"
+            except OSError as error:
+                yield f"cannot be read ({error.strerror})"
     yield from _xattr_differences(path, record, skipped)
 
 
@@ -127,6 +131,13 @@ def _xattr_differences(path: bytes, record: Record, skipped: Mapping[str, int]) 
             yield f"has gained the extended attribute {name}"
         elif os.getxattr(path, os.fsencode(name), follow_symlinks=False) != record.xattrs[name]:
             yield f"has another value in the extended attribute {name}"
+
+
+def _same_file(one: bytes, other: bytes) -> bool:
+    try:
+        return os.path.samestat(os.lstat(one), os.lstat(other))
+    except OSError:
+        return False
 
 
 def _same_time(found: int, recorded: int) -> bool:

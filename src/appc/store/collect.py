@@ -85,9 +85,13 @@ def needed(store: ImageStore, kept: Iterable[StoredImage]) -> set[str]:
         if image.id in found:
             continue
         found.add(image.id)
-        if image.meta["dependencies"]:
-            for dependency in image.manifest.dependencies:
-                waiting += store.matching(dependency.image_name, dependency.labels)
+        try:
+            dependencies = image.manifest.dependencies if image.meta["dependencies"] else ()
+        except AppcError:
+            # It is damaged, and cannot be used before it is repaired or fetched again.
+            continue
+        for dependency in dependencies:
+            waiting += store.matching(dependency.image_name, dependency.labels)
     return found
 
 
@@ -95,7 +99,7 @@ def _collect_images(
     store: ImageStore, in_use: Callable[[], Mapping[str, str]], before: float, dry_run: bool
 ) -> list[Removed]:
     images = store.list()
-    old = [image for image in images if image.used / 1e9 < before]
+    old = [image for image in images if _last_use(image) < before]
     recent = {image.id for image in images} - {image.id for image in old}
     removed = []
     for start in range(0, len(old), _BATCH):
@@ -117,6 +121,13 @@ def _collect_images(
             for held in holds.values():
                 held.close()
     return removed
+
+
+def _last_use(image: StoredImage) -> float:
+    try:
+        return image.used / 1e9
+    except StoreError:
+        return 0.0
 
 
 def _take_out(store: ImageStore, image: StoredImage, staging: Staging) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from appc.errors import StoreError
+from appc.errors import ManifestError, StoreError
 from appc.schema.json import loads
 from appc.store.layout import META_VERSION
 from appc.values import ACIdentifier, ImageID, Labels
@@ -56,9 +56,12 @@ class StoredImage:
     def meta(self) -> dict[str, Any]:
         """The record made at import; see importer.py for its fields."""
         if self._meta is None:
-            meta = loads(self._read("meta"))
+            try:
+                meta = loads(self._read("meta"))
+            except ManifestError as error:
+                raise self._damaged(f"its record is damaged ({error})") from None
             if not isinstance(meta, dict) or meta.get("version") != META_VERSION:
-                raise StoreError("its record is of a version this appc does not know", f"image {self.id.short}")
+                raise self._damaged("its record is of a version this appc does not know")
             self._meta = meta
         return self._meta
 
@@ -100,8 +103,8 @@ class StoredImage:
             with open(f"{self.path}/{name}", "rb") as stream:
                 return stream.read()
         except OSError as error:
-            raise StoreError(
-                f"cannot read its {name}: {error.strerror}",
-                f"image {self.id.short}",
-                f"`appc image check {self.id.short}` shows what is damaged; fetching it again repairs it",
-            ) from None
+            raise self._damaged(f"cannot read its {name}: {error.strerror}") from None
+
+    def _damaged(self, what: str) -> StoreError:
+        hint = f"appc image rm {self.id.short}, then fetch it again"
+        return StoreError(what, f"image {self.id.short}", hint)

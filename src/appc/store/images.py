@@ -221,9 +221,10 @@ class ImageStore:
 
     def _ids(self) -> Sequence[str]:
         try:
-            return [entry for entry in os.listdir(store_path(self.root, "images")) if entry.startswith(ID_PREFIX)]
+            entries = os.listdir(store_path(self.root, "images"))
         except FileNotFoundError:
             return ()
+        return [entry for entry in entries if len(entry) == ID_LENGTH and entry.startswith(ID_PREFIX)]
 
     def _not_found(self, name: str, labels: Labels | None) -> ImageNotFound:
         wanted = f"{name},{labels}" if labels else name

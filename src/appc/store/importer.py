@@ -22,7 +22,7 @@ from appc.store import locks, names, sources
 from appc.store.durable import flush_directory, flush_tree, write_file
 from appc.store.image import StoredImage
 from appc.store.intake import CHANGED, Sink, Space, Tee
-from appc.store.layout import META_VERSION, make_directory, store_path
+from appc.store.layout import ID_LENGTH, META_VERSION, make_directory, store_path
 from appc.store.records import RecordWriter
 from appc.store.staging import Staging
 from appc.values import ImageID
@@ -140,7 +140,8 @@ class _Import:
                 Tee(stream, self._where, check, kept, space, self._how.progress, most) as tee,
             ):
                 records = RecordWriter(entries)
-                sink = Sink(extractor, records, space)
+                prefix = len(os.fsencode(store_path(self._store.root, "images", "x" * ID_LENGTH, "rootfs/")))
+                sink = Sink(extractor, records, space, prefix, self._where)
 
                 def look(data: bytes) -> None:
                     # Where the manifest comes first, a refusal saves reading the rest.

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # Left free on the store's file system, whatever is imported: a twentieth of it, but not more than this.
 MOST_RESERVED = 1 << 30
 
+# The kernel takes no longer path (limits.h), and its last byte is a NUL.
+PATH_MAX = 4095
+
 CHANGED = "changed while it was read"
 
 _LOOK_EVERY = 16 << 20
@@ -116,10 +119,13 @@ class Tee:
 class Sink:
     """Takes the archive's entries: extracts them, records them, and notes what matters for rendering.
 
-    `size` is the bytes of all files; `special` says what in the tree overlayfs would not show as it is, "" for nothing.
+    `prefix` is how long the path of the tree in the store will be. `size` is the bytes of all files; `special` says
+    what in the tree overlayfs would not show as it is, "" for nothing.
     """
 
-    def __init__(self, extractor: Extractor, records: RecordWriter, space: Space) -> None:
+    def __init__(self, extractor: Extractor, records: RecordWriter, space: Space, prefix: int, where: str) -> None:
+        self._longest = PATH_MAX - prefix
+        self._where = where
         self._extractor = extractor
         self._records = records
         self._space = space
@@ -128,6 +134,10 @@ class Sink:
 
     def entry(self, entry: Entry) -> None:
         """Take the next entry below rootfs."""
+        if len(entry.path.encode("utf-8", "surrogateescape")) > self._longest:
+            raise ArchiveError(
+                f"has a path of more than {self._longest} bytes, which no path in the store can hold", self._where
+            )
         self._space.take(entry.size)
         record = self._extractor.entry(entry)
         self._records.add(record)

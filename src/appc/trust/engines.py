@@ -15,6 +15,7 @@ import sys
 
 from appc.errors import SignatureError
 from appc.trust.packets import Certificate, Signature
+from appc.trust.sequoia_worker import INVALID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,9 +93,11 @@ class SequoiaEngine:
 
     def finish(self) -> None:
         if self._worker is not None:
-            output = self._worker.finish()
-            if output != b"valid\n":
+            status, _ = self._worker.finish()
+            if status == INVALID:
                 raise SignatureError(MISMATCH)
+            if status != 0:
+                raise SignatureError(f"verifying it failed (the process ended with status {status})")
             return
         certificate = self._module.Cert.from_bytes(self._certificate.data)
         signature = self._module.Sig.from_bytes(self._signature.data)
@@ -129,14 +132,16 @@ class GpgvEngine:
         self._worker.feed(data)
 
     def finish(self) -> None:
-        words = [line.split()[1:] for line in self._worker.finish().decode("utf-8", "replace").splitlines()]
-        said = {line[0]: line[1:] for line in words if line}
+        output = self._worker.finish()[1].decode("utf-8", "replace")
+        said = {words[1]: words[2:] for line in output.splitlines() if len(words := line.split()) > 1}
         if "EXPKEYSIG" in said:
             raise SignatureError("the key has expired")
         if "REVKEYSIG" in said:
             raise SignatureError("the key was revoked by its owner")
         if "EXPSIG" in said:
             raise SignatureError("the signature has expired")
+        if not said.keys() & {"GOODSIG", "BADSIG"}:
+            raise SignatureError("gpgv does not know this kind of key or signature; pysequoia may")
         # The last field of VALIDSIG is the fingerprint of the primary key.
         if "GOODSIG" not in said or said.get("VALIDSIG", [""])[-1].lower() != self._expected:
             raise SignatureError(MISMATCH)
@@ -179,10 +184,11 @@ class _Worker:
             # It has seen enough to say no; `finish` hears it.
             pass
 
-    def finish(self) -> bytes:
+    def finish(self) -> tuple[int, bytes]:
+        """Say that the file has ended; return the exit status and what was printed."""
         self._ended = True
         output, _ = self._process.communicate()
-        return bytes(output)
+        return self._process.returncode, output
 
     def close(self) -> None:
         if not self._ended:

@@ -81,7 +81,9 @@ class Keystore:
         for certificate in certificates:
             fault = certificate_fault(certificate)
             if fault:
-                raise SignatureError(f"cannot be trusted: {fault}", f"key {certificate.label}")
+                known = any(key.fingerprint == certificate.fingerprint for key in self.keys())
+                hint = f"an older copy of it is trusted: appc trust rm {certificate.fingerprint}" if known else ""
+                raise SignatureError(f"cannot be trusted: {fault}", f"key {certificate.label}", hint)
         directory = _directory(self.writable, prefix)
         added = []
         for certificate in certificates:

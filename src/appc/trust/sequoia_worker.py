@@ -1,15 +1,17 @@
 """The program that verifies a large file with pysequoia: PACKAGES CERTIFICATE SIGNATURE, the file on standard input.
 
-Run by engines.py as a script, so it imports nothing of appc. Prints `valid` when the signature holds.
+Run by engines.py as a script, so it imports nothing of appc. The exit status is 0 when the signature holds.
 """
 
 from __future__ import annotations
 
 import sys
 
+INVALID = 3  # exit status when the signature does not hold
+
 
 def main(packages: str, certificate_file: str, signature_file: str) -> int:
-    """Verify standard input; the exit status is 0 when the signature holds."""
+    """Verify standard input; return 0 when the signature holds, else INVALID."""
     sys.path.insert(0, packages)
     import pysequoia
 
@@ -18,8 +20,7 @@ def main(packages: str, certificate_file: str, signature_file: str) -> int:
     try:
         pysequoia.verify(file="/dev/fd/0", store=lambda _: [certificate], signature=signature)
     except RuntimeError:
-        return 1
-    print("valid")
+        return INVALID
     return 0
 
 

@@ -196,6 +196,8 @@ def test_never_pulling_means_the_store_alone(store: ImageStore, config: tuple[st
         ("dir.aci", "is a directory, not an image"),
         ("fifo.aci", "is not a regular file"),
         ("file.aci/x.aci", "there is no such file"),
+        ("nul\0.aci", "no file can be called that"),
+        ("x" * 300 + ".aci", "File name too long"),
     ],
 )
 def test_what_is_no_file_is_said(store: ImageStore, tmp_path: Path, what: str, error: str) -> None:
@@ -207,7 +209,21 @@ def test_what_is_no_file_is_said(store: ImageStore, tmp_path: Path, what: str, e
     assert caught.value.exit_status == 1
 
 
-@pytest.mark.parametrize("reference", ["", "Example.com/App", "a b", "example.com/app:1:2", "example.com/app,"])
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "",
+        "Example.com/App",
+        "a b",
+        "..",
+        "a\0b",
+        "-x",
+        "a\nb",
+        "x,y",
+        "example.com/app:1:2",
+        "example.com/app,",
+    ],
+)
 def test_what_is_no_name_is_refused(store: ImageStore, reference: str) -> None:
     with pytest.raises(InvalidValue):
         resolve(store, reference)

@@ -239,6 +239,15 @@ def test_limits_are_kept(tmp_path: Path, store: ImageStore) -> None:
         load(store, tmp_path / "app.aci", limits=Limits(size=50_000))
 
 
+def test_paths_that_the_store_cannot_hold_are_refused(tmp_path: Path, store: ImageStore) -> None:
+    deep = "/".join(["d" * 200] * 19)
+    image_kit.aci(tmp_path / "app.aci", {f"{deep}/{'f' * 90}": "x"}, parents=False)
+    with pytest.raises(ArchiveError, match="which no path in the store can hold"):
+        load(store, tmp_path / "app.aci")
+    image_kit.aci(tmp_path / "app.aci", {f"{'/'.join(['d' * 200] * 18)}/f": "x"}, parents=False)
+    assert store.check(load(store, tmp_path / "app.aci")) == []
+
+
 def test_a_pipe_can_be_imported(tmp_path: Path, store: ImageStore) -> None:
     expected = image_kit.aci(tmp_path / "app.aci", {"a": "x"})
     read, write = os.pipe()

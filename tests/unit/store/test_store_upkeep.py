@@ -125,12 +125,27 @@ def damage(image: StoredImage, how: str) -> str:
         (tree / "bin/same").unlink()
         (tree / "bin/same").write_bytes(data)
         return "/bin/same"
+    if how == "link target":
+        (tree / "bin/app").unlink()
+        return "/bin/same"
     assert how == "extra"
     (tree / "bin/extra").write_text("x")
     return "/bin/extra"
 
 
-DAMAGE = ["content", "length", "mode", "time", "directory mode", "missing", "type", "link", "hard link", "extra"]
+DAMAGE = [
+    "link target",
+    "content",
+    "length",
+    "mode",
+    "time",
+    "directory mode",
+    "missing",
+    "type",
+    "link",
+    "hard link",
+    "extra",
+]
 
 
 @pytest.mark.parametrize("how", DAMAGE)
@@ -255,6 +270,15 @@ def test_images_of_pods_and_their_dependencies_stay(tmp_path: Path, store: Image
     assert {image.name for image in store.list()} == {"base", "middle", "app"}
     store.gc(grace=60)
     assert store.list() == []
+
+
+def test_damaged_images_are_no_obstacle_to_collecting(tmp_path: Path, store: ImageStore) -> None:
+    old, new = add(store, tmp_path / "a.aci", "a"), add(store, tmp_path / "b.aci", "b")
+    age(old, 3600)
+    for image in (old, new):
+        Path(image.path, "meta").write_text("{")
+    store.gc(grace=60)
+    assert [image.id for image in store.list()] == [new.id]
 
 
 def test_who_uses_what_is_asked_after_images_are_locked(tmp_path: Path, store: ImageStore) -> None:

@@ -28,8 +28,10 @@ def signature(key: object) -> bytes:
     return made
 
 
-@pytest.mark.parametrize("profile", ["RFC4880", "RFC9580"])
-@pytest.mark.parametrize("suite", ["Cv25519", "P256", "RSA3k"])
+@pytest.mark.parametrize(
+    ("profile", "suite"),
+    [("RFC4880", "Cv25519"), ("RFC4880", "P256"), ("RFC4880", "RSA3k"), ("RFC9580", "Cv25519"), ("RFC9580", "P521")],
+)
 def test_keys_are_read_as_another_implementation_reads_them(profile: str, suite: str) -> None:
     tsk = pysequoia.Tsk.generate(
         user_id="One <one@example.com>",

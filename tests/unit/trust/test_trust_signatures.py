@@ -234,6 +234,9 @@ def test_a_revoked_key_is_refused(keystore: Keystore, gpg: Gpg, engine: str) -> 
     with pytest.raises(SignatureError, match="revoked by its owner"):
         keystore.add(gpg.export("revoked"), NAME)
     trust_blindly(keystore, gpg, "revoked")
+    with pytest.raises(SignatureError) as caught:
+        keystore.add(gpg.export("revoked"), NAME)
+    assert f"appc trust rm {gpg.fingerprint('revoked')}" in caught.value.hint
     assert "revoked by its owner" in refusal(keystore, gpg.before_revocation)
 
 
@@ -274,6 +277,28 @@ def test_a_public_key_or_an_inline_message_is_no_signature(keystore: Keystore, g
     for data in (gpg.export("good"), gpg.run("--local-user", "good@example.com", "--sign", data=DATA)):
         with pytest.raises(SignatureError, match=r"not a detached OpenPGP signature|packet of unknown length"):
             SignatureCheck(keystore, data, "app.aci")
+
+
+def test_a_verifier_that_dies_does_not_accept(
+    keystore: Keystore, gpg: Gpg, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signature = gpg.sign("good", LARGE)
+    (tmp_path / "gpgv").write_text("#!/bin/sh\ncat >/dev/null; kill -9 $$\n")
+    (tmp_path / "gpgv").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(engines.sys, "executable", str(tmp_path / "gpgv"))
+    assert refusal(keystore, signature, LARGE)
+
+
+def test_keys_that_gpgv_does_not_know_are_said_to_be_so(keystore: Keystore, monkeypatch: pytest.MonkeyPatch) -> None:
+    need("gpgv")
+    sequoia = pytest.importorskip("pysequoia")
+    key = sequoia.Tsk.generate(user_id="six", profile=sequoia.Profile.RFC9580)
+    keystore.add(bytes(key.extract_certificate()), NAME)
+    signature = sequoia.sign(key.signer(), DATA, mode=sequoia.SignatureMode.DETACHED)
+    assert check(keystore, signature) == key.extract_certificate().fingerprint
+    monkeypatch.setattr(engines, "load_sequoia", lambda: None)
+    assert "gpgv does not know this kind of key" in refusal(keystore, signature)
 
 
 def test_giving_up_ends_the_process_that_verifies(keystore: Keystore, gpg: Gpg, engine: str) -> None:
