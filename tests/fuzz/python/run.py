@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+import tempfile
 from pathlib import Path
 
 from fuzz.python.engine import Target, fuzz
@@ -55,8 +56,11 @@ def with_atheris(target: Target, words: list[str]) -> None:
             target.repair(changed)
         return bytes(changed)
 
+    corpus = tempfile.mkdtemp(prefix="appc-fuzz-")
+    for number, seed in enumerate(target.seeds):
+        Path(corpus, str(number)).write_bytes(seed)
     atheris.instrument_all()
-    atheris.Setup([sys.argv[0], *words], test_one_input, custom_mutator=mutate)
+    atheris.Setup([sys.argv[0], *words, corpus], test_one_input, custom_mutator=mutate)
     atheris.Fuzz()
 
 
