@@ -23,6 +23,7 @@ if __name__ == "__main__":
 from vm import initramfs, kernel
 
 _SHARE_DAEMONS = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/virtiofsd")
+_DISK_SIZE = 4 << 30
 _COMMAND_LINE = (
     "console=ttyS0 loglevel=4 panic=-1 cgroup_no_v1=all mitigations=off nokaslr no_timer_check "
     "random.trust_cpu=on rcupdate.rcu_expedited=1 swapaccount=1"
@@ -61,7 +62,7 @@ def run(
     given = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
-        "TMPDIR": "/run/tmp",
+        "TMPDIR": initramfs.TMPDIR,
     }
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
@@ -72,6 +73,7 @@ def run(
         archive = initramfs.base(machine, Path(busybox))
         archive += initramfs.command(argv, {**given, **(environment or {})}, directory or os.getcwd())
         (place / "initramfs").write_bytes(archive)
+        _make_disk(place / "disk")
         share = _share(place)
         try:
             output = _emulate(machine, place, memory, timeout, echo)
@@ -82,6 +84,13 @@ def run(
         console = (place / "console").read_text(errors="replace")
     done = int(status[1]) if len(status) == 2 and status[0] == "status" else None
     return Result(done, output, console, time.monotonic() - started)
+
+
+def _make_disk(path: Path) -> None:
+    """Make the guest's disk: a sparse file with an empty ext4."""
+    with path.open("wb") as file:
+        file.truncate(_DISK_SIZE)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-m", "0", path], check=True)
 
 
 def _share(place: Path) -> subprocess.Popen[bytes]:
@@ -111,6 +120,8 @@ def _emulate(machine: kernel.Kernel, place: Path, memory: int, timeout: float, e
         *("-accel", os.environ.get("APPC_VM_ACCEL", "tcg,thread=multi"), "-cpu", "max", "-smp", "2", "-m", f"{memory}"),
         *("-object", f"memory-backend-memfd,id=ram,size={memory}M,share=on", "-machine", "pc,memory-backend=ram"),
         *("-kernel", str(machine.image), "-initrd", str(place / "initramfs"), "-append", _COMMAND_LINE),
+        *("-drive", f"file={place / 'disk'},format=raw,if=none,id=disk,cache=unsafe"),
+        *("-device", "virtio-blk-pci,drive=disk"),
         *("-chardev", f"socket,id=share,path={place / 'share'}", "-device", "vhost-user-fs-pci,chardev=share,tag=host"),
         *("-serial", f"file:{place / 'console'}", "-serial", "stdio", "-serial", f"file:{place / 'status'}"),
     ]

@@ -1,7 +1,8 @@
 """The VM's initial file system: busybox, the modules needed, and a script that becomes the host's own system.
 
 The host's root is shared read-only (virtiofs), with a tmpfs overlaid for what the guest writes, so that the
-same interpreter, virtual environment and working copy run inside.
+same interpreter, virtual environment and working copy run inside. /var/lib/appc and the temporary directory
+(/run/disk/tmp) lie on ext4, on which overlays can stand.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from pathlib import Path
 
 from vm.kernel import Kernel
 
-MODULES = ("virtio_pci", "virtiofs", "overlay", "veth", "bridge", "dummy")
+MODULES = ("virtio_pci", "virtio_blk", "virtiofs", "overlay", "veth", "bridge", "dummy")
+
+TMPDIR = "/run/disk/tmp"
 
 # ttyS0 is the kernel's console, ttyS1 the command's output, ttyS2 takes the exit status at the end.
 _INIT = """#!/bin/busybox sh
@@ -30,13 +33,19 @@ mount --move /dev /root/dev
 mount -t proc proc /root/proc
 mount -t sysfs sysfs /root/sys
 mount -t cgroup2 cgroup2 /root/sys/fs/cgroup
+ln -s /proc/self/fd /root/dev/fd
+for name in stdin:0 stdout:1 stderr:2; do ln -s /proc/self/fd/${name#*:} /root/dev/${name%:*}; done
 mkdir -p /root/dev/pts /root/dev/shm
 mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /root/dev/pts
-for place in dev/shm run var/lib/appc; do
+for place in dev/shm run; do
     mkdir -p /root/$place
     mount -t tmpfs -o mode=755 tmpfs /root/$place
 done
-mkdir -p -m 1777 /root/run/tmp
+mkdir -p /root/run/disk /root/var/lib/appc
+mount -t ext4 /root/dev/vda /root/run/disk
+mkdir /root/run/disk/appc
+mkdir -m 1777 /root/run/disk/tmp
+mount -o bind /root/run/disk/appc /root/var/lib/appc
 ip link set lo up
 hostname appc-vm
 cp /command /command-and-off /bin/busybox /root/run/
