@@ -74,6 +74,7 @@ struct keeper {
 		const char *track;
 		uint32_t index;
 		int error;
+		uint32_t status; /* of the handler that failed */
 	} failure;
 };
 
@@ -108,7 +109,8 @@ void text_pair(struct text *text, const char *key, uint64_t number); /* a line "
 /* keep_spawn.c */
 int high_fd(int fd); /* moves a descriptor out of the way of a child's numbers; closes `fd` */
 int spawn_task(struct task *task, int flags, const int stdio[3]);       /* 0 or an errno */
-pid_t spawn_helper(const struct wire_arg *argv, bool detached);         /* -1 and errno */
+/* A program outside the pod; one that is not detached is told of a failed start. -1 and errno. */
+pid_t spawn_helper(const struct wire_arg *argv, bool detached);
 int open_ns(pid_t pid, const char *kind, int *fd);
 
 /* keep_task.c */

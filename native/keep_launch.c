@@ -72,6 +72,9 @@ int keep_init(const struct wire_op *op)
 	for (int i = 0; i < CHILD_NAMESPACES && error == 0; i++)
 		if ((flags & ns_flags[i]) != 0 && keep.ns[i] < 0)
 			error = open_ns(task->pid, ns_names[i], &keep.ns[i]);
+	/* From now on the pod can be stopped, however long its handlers take. */
+	if (error == 0)
+		status_keeper();
 	return error;
 }
 
@@ -178,6 +181,7 @@ int keep_handler(const struct wire_op *op)
 		return ECHILD;
 	status = (uint32_t)task_exit_status(task);
 	tell("handler", task->app, &status, 1);
+	keep.failure.status = status;
 	if (task->timed_out)
 		return ETIMEDOUT;
 	return status == 0 ? 0 : ECHILD;

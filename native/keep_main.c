@@ -258,7 +258,7 @@ int main(int argc, char **argv)
 			tear_down(failure_track);
 	}
 	/* Of a plan that was refused no track can tell; of a pod that is none, no record. */
-	if (keep.failure.set && keep.foreground && (keep.pod < 0 || error != 0))
+	if (keep.failure.set && keep.foreground && failure_track == NULL && (keep.pod < 0 || error != 0))
 		print_failure();
 	return exit_status();
 }

@@ -129,9 +129,25 @@ int spawn_task(struct task *task, int flags, const int stdio[3])
 	return error;
 }
 
+/* Who explains a failed start is told what failed: TRACK OP ERRNO, and the status of the handler that did. */
+static void append_failure(const char **argv)
+{
+	const uint64_t numbers[] = {keep.failure.index, (uint64_t)keep.failure.error, keep.failure.status};
+	static struct text words[sizeof numbers / sizeof numbers[0]];
+
+	*argv++ = keep.failure.track;
+	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+		text_number(&words[i], numbers[i]);
+		*argv++ = words[i].bytes;
+	}
+	*argv = NULL;
+}
+
+#define HELPER_WORDS 256
+
 static _Noreturn void become_helper(const struct wire_arg *list, bool detached)
 {
-	const char *argv[256];
+	const char *argv[HELPER_WORDS + 5];
 
 	/* Not in the keeper's mount namespace: a helper that stays on would keep it, and all that is
 	 * mounted there, alive. */
@@ -144,8 +160,11 @@ static _Noreturn void become_helper(const struct wire_arg *list, bool detached)
 	}
 	k_close_range(3, ~0U, K_CLOSE_RANGE_CLOEXEC);
 	k_reset_signals();
-	if (wire_list(list, argv, sizeof argv / sizeof argv[0]) && argv[0] != NULL)
-		execve(argv[0], (char *const *)argv, environ);
+	if (!wire_list(list, argv, HELPER_WORDS) || list->n == 0)
+		_exit(127);
+	if (!detached && keep.failure.set)
+		append_failure(argv + list->n);
+	execve(argv[0], (char *const *)argv, environ);
 	_exit(127);
 }
 

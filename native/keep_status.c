@@ -68,6 +68,8 @@ void status_keeper(void)
 		text_pair(&text, "init", (uint64_t)keep.init->pid);
 		text_pair(&text, "init-starttime", start_time(keep.init->pid));
 	}
+	if (keep.ready)
+		text_pair(&text, "ready", 1);
 	replace("_keeper", &text);
 }
 
@@ -106,6 +108,8 @@ void status_failure(void)
 	text_add(&text, "\n");
 	text_pair(&text, "op", keep.failure.index);
 	text_pair(&text, "errno", (uint64_t)keep.failure.error);
+	if (keep.failure.status != 0)
+		text_pair(&text, "status", keep.failure.status);
 	replace("_failure", &text);
 }
 

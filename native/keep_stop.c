@@ -55,7 +55,8 @@ void stop_request(int signal_number)
 		keep.signal = signal_number;
 	if (forward(signal_number))
 		return;
-	if (keep.signals > 1 || signal_number == SIGQUIT)
+	/* Somebody at a terminal who has lost patience; several who ask a pod to stop are no hurry. */
+	if (signal_number == SIGQUIT || (signal_number == SIGINT && keep.signals > 1))
 		stop_all();
 	else
 		stop_apps();

@@ -27,7 +27,7 @@ def test_a_pod_of_one_app(binaries: Path, pod: Path, tree: Path) -> None:
     status = keeper.status("web")
     assert status["status"] == "0"
     assert before < int(status["started"]) < int(status["exited"]) < time.time_ns()
-    assert set(keeper.status("_keeper")) == {"pid", "starttime", "init", "init-starttime"}
+    assert set(keeper.status("_keeper")) == {"pid", "starttime", "init", "init-starttime", "ready"}
     assert keeper.status("_keeper")["pid"] == str(keeper.process.pid)
     assert not (pod / "status/_failure").exists()
 
@@ -118,15 +118,26 @@ def test_grace_ends_in_sigkill(binaries: Path, pod: Path, tree: Path) -> None:
     assert keeper.status("web")["signal"] == "9"
 
 
-def test_a_second_signal_kills_at_once(binaries: Path, pod: Path, tree: Path) -> None:
+def test_a_second_interrupt_kills_at_once(binaries: Path, pod: Path, tree: Path) -> None:
     plan = pod_plan(pod, {"web": app_ops(tree, "ignore", "15", "echo", "up", "wait")}, grace=60000)
     keeper = Keeper(binaries, plan, pod)
     assert keeper.report() == ["ready"]
     wait_for(lambda: keeper.log("web") == ["stdout F up"])
-    keeper.process.send_signal(signal.SIGTERM)
+    keeper.process.send_signal(signal.SIGINT)
     time.sleep(0.1)
-    keeper.process.send_signal(signal.SIGTERM)
+    keeper.process.send_signal(signal.SIGINT)
     assert keeper.wait(timeout=5)[0] == 137
+
+
+def test_a_second_request_to_stop_is_no_hurry(binaries: Path, pod: Path, tree: Path) -> None:
+    plan = pod_plan(pod, {"web": app_ops(tree, "ignore", "15", "echo", "up", "sleep", "0.4")}, grace=60000)
+    keeper = Keeper(binaries, plan, pod)
+    assert keeper.report() == ["ready"]
+    wait_for(lambda: keeper.log("web") == ["stdout F up"])
+    for _ in range(3):
+        keeper.process.send_signal(signal.SIGTERM)
+        time.sleep(0.02)
+    assert keeper.wait(timeout=5)[0] == 0
 
 
 def test_a_stop_during_the_launch(binaries: Path, pod: Path, tree: Path) -> None:

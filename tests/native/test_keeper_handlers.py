@@ -119,7 +119,7 @@ def test_a_post_stop_that_cannot_be_executed_is_on_record(binaries: Path, pod: P
     assert (pod / "status/_warnings").read_text() == f"post 1 {errno.ENOENT}\n"
 
 
-def test_a_second_signal_skips_post_stop(binaries: Path, pod: Path, tree: Path) -> None:
+def test_a_second_interrupt_skips_post_stop(binaries: Path, pod: Path, tree: Path) -> None:
     handler = Track("post", [JOIN, run_probe("echo", "post")])
     app = app_ops(tree, "ignore", "15", "echo", "up", "wait")
     keeper = Keeper(
@@ -128,7 +128,7 @@ def test_a_second_signal_skips_post_stop(binaries: Path, pod: Path, tree: Path) 
     assert keeper.report() == ["ready"]
     wait_for(lambda: keeper.log("web") == ["stdout F up"])
     for _ in range(2):
-        keeper.process.send_signal(signal.SIGTERM)
+        keeper.process.send_signal(signal.SIGINT)
         time.sleep(0.1)
     assert keeper.wait()[0] == 137
     assert keeper.status("web")["post-stop"] == "skipped"
