@@ -14,11 +14,12 @@ class NewFile:
     """A file that appears under its name, whole, when it is committed, and otherwise never was.
 
     Unless `overwrite`, a file of that name is an error, at the start and at the end. Where the file system can,
-    the new file has no name before, so that even a killed process leaves nothing.
+    the new file has no name before, so that even a killed process leaves nothing. `mode` is what the umask applies to.
     """
 
-    def __init__(self, path: str, overwrite: bool = False) -> None:
+    def __init__(self, path: str, overwrite: bool = False, mode: int = 0o666) -> None:
         self._path = path
+        self._mode = mode
         self._overwrite = overwrite
         self._directory = os.path.dirname(path) or "."
         self._temporary = os.path.join(self._directory, f".{os.path.basename(path)}.{os.urandom(6).hex()}")
@@ -66,11 +67,11 @@ class NewFile:
     def _open(self) -> int:
         if _TMPFILE:
             try:
-                return os.open(self._directory, os.O_WRONLY | _TMPFILE | os.O_CLOEXEC, 0o666)
+                return os.open(self._directory, os.O_WRONLY | _TMPFILE | os.O_CLOEXEC, self._mode)
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
                     raise
-        fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._mode)
         self._named = True
         return fd
 

@@ -111,7 +111,7 @@ def usage(verb: Verb) -> str:
     if verb.app_options:
         words.append("IMAGE [app options] [-- ARGS...] [--- IMAGE ...]")
         return " ".join(words)
-    forms = {"1": "{}", "?": "[{}]", "*": "[{}...]", "+": "{}...", "rest": "[{}...]"}
+    forms = {"1": "{}", "?": "[{}]", "*": "[{}...]", "+": "{}...", "rest": "[{}...]", "--": "[-- {}...]"}
     words += [forms[operand.count].format(operand.metavar) for operand in verb.operands]
     return " ".join(words)
 

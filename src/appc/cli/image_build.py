@@ -25,6 +25,8 @@ def _seconds(text: str) -> int:
     return int(text)
 
 
+LEVEL = Option("--level", metavar="N", parse=_level, help="compression level: 1 to 9, for xz also 0")
+
 VERB = Verb(
     "image build",
     "make an image file from a directory",
@@ -41,7 +43,7 @@ VERB = Verb(
         Option(
             "--compress", choices=("gzip", "bzip2", "xz", "none"), default="gzip", help="how to compress the archive"
         ),
-        Option("--level", metavar="N", parse=_level, help="compression level: 1 to 9, for xz also 0"),
+        LEVEL,
         Option("--owner-root", help="everything belongs to user 0 and group 0"),
         Option("--mtime", metavar="SECONDS", parse=_seconds, help="modification time of everything, since 1970"),
         Option("--overwrite", help="replace OUT if it exists"),

@@ -87,8 +87,10 @@ class Option:
 
 
 class Operand:
-    """One operand: `count` is "1", "?" (may be missing), "*", "+" or "rest" (the remaining words, dashes and all).
+    """One operand: how often it may be given, what it means.
 
+    `count` is "1", "?" (may be missing), "*", "+", "rest" (the remaining words, dashes and all) or "--" (the words
+    after `--`, which are then no other operand's).
     `choices` and `complete` are as for options.
     """
 
@@ -220,6 +222,7 @@ class _Parser:
         self.args = Args(verb.options)
         self.apps: list[Args] = []
         self.operands: list[str] = []
+        self.dashed: list[str] = []
         # The operand whose words may begin with a dash, by the number of operands before it.
         self.rest_at = -1
         if verb.operands and verb.operands[-1].count == "rest":
@@ -251,7 +254,8 @@ class _Parser:
         """Operands to the end of the line or, in rkt's grammar, the preceding app's arguments up to `---`."""
         remaining = list(self.words[self.next :])
         if not self.verb.app_options:
-            self.operands += remaining
+            own = self.verb.operands and self.verb.operands[-1].count == "--"
+            (self.dashed if own else self.operands).extend(remaining)
             self.next = len(self.words)
             return
         if not self.apps:
@@ -367,6 +371,9 @@ class _Parser:
                 if value is not None and operand.choices:
                     self._choose(operand.name.upper(), value, operand.choices)
                 setattr(self.args, operand.name, value)
+                continue
+            if operand.count == "--":
+                setattr(self.args, operand.name, self.dashed)
                 continue
             taken = words[: len(words) - needed] if needed else list(words)
             if not taken and operand.count == "+":

@@ -10,7 +10,7 @@ from appc.schema.pod import Mount, PodManifest, Volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from appc.cli.context import Context
     from appc.cli.options import Args
@@ -195,16 +195,7 @@ def app_request(app: Args) -> AppRequest:
     if app.caps_retain and app.caps_remove:
         raise UsageError("cannot go together with --caps-remove", "--caps-retain")
     isolators = [isolator for isolator in (app.memory, app.cpu, app.seccomp) if isolator] + list(app.isolator)
-    for mode, names in (("retain", app.caps_retain), ("remove", app.caps_remove)):
-        if names:
-            isolators.append(
-                Isolator.parse(
-                    {
-                        "name": f"os/linux/capabilities-{mode}-set",
-                        "value": {"set": [_capability(name) for name in names]},
-                    }
-                )
-            )
+    isolators += capabilities(app.caps_retain, app.caps_remove)
     if app.no_new_privileges:
         isolators.append(Isolator.parse({"name": "os/linux/no-new-privileges", "value": True}))
     return AppRequest(
@@ -228,6 +219,20 @@ def app_request(app: Args) -> AppRequest:
         stdout=app.stdout or "",
         stderr=app.stderr or "",
     )
+
+
+def capabilities(retain: Sequence[str], remove: Sequence[str]) -> list[Isolator]:
+    """Return the isolators that --caps-retain and --caps-remove mean; the prefix CAP_ may be left out."""
+    return [
+        Isolator.parse(
+            {
+                "name": f"os/linux/capabilities-{mode}-set",
+                "value": {"set": [_capability(name) for name in names]},
+            }
+        )
+        for mode, names in (("retain", retain), ("remove", remove))
+        if names
+    ]
 
 
 def _capability(name: str) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from appc.formats.tarlog import TarLog
+    from appc.formats.tar import Log
 
     class Sink(Protocol):
         """Takes the entries of the root file system in the archive's order; `path` begins with "rootfs"."""
@@ -60,7 +60,7 @@ def read_aci(
     limits: Limits = DEFAULT,
     *,
     where: str = "",
-    log: TarLog | None = None,
+    log: Log | None = None,
     on_manifest: Callable[[bytes], None] | None = None,
     faults: list[ArchiveError] | None = None,
 ) -> ACI:

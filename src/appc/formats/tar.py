@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Protocol
 
-    from appc.formats.tarlog import TarLog
-
     class Source(Protocol):
         """A stream of bytes; short reads are fine, an empty one is its end."""
 
         def read(self, size: int, /) -> bytes: ...
+
+    class Log(Protocol):
+        """Learns everything of a stream but the files' contents; see `formats.tarlog.TarLog`."""
+
+        def raw(self, data: bytes, /) -> None: ...
+        def content(self, entry: Entry, /) -> None: ...
+        def close(self, size: int, sha512: bytes, /) -> None: ...
 
 
 __all__ = (
@@ -144,7 +149,7 @@ class Reader:
     entry `trailing` says how many bytes that are not zero followed the end marker.
     """
 
-    def __init__(self, source: Source, limits: Limits = DEFAULT, where: str = "", log: TarLog | None = None) -> None:
+    def __init__(self, source: Source, limits: Limits = DEFAULT, where: str = "", log: Log | None = None) -> None:
         self._source = source
         self._limits = limits
         self._where = where

@@ -98,7 +98,7 @@ def header(name: str, record: Record) -> bytes:
     for key, value in record.xattrs.items():
         pax[b"SCHILY.xattr." + _raw(key)] = value
     block = _block(short, record.mode, uid, gid, size, seconds, _FLAGS[record.type], link, prefix, record)
-    return _extended(pax) + block if pax else block
+    return extended(pax) + block if pax else block
 
 
 def _block(
@@ -127,7 +127,8 @@ def _block(
     return b"%b%06o\0 %b" % (before, sum(before) + 256 + sum(after), after)
 
 
-def _extended(records: dict[bytes, bytes]) -> bytes:
+def extended(records: dict[bytes, bytes]) -> bytes:
+    """An extended header with these records, all its blocks."""
     data = b"".join(_record(key, records[key]) for key in sorted(records, key=_record_order))
     block = _block(_PAX_NAME, 0o644, 0, 0, len(data), 0, b"x", b"", b"")
     return block + data + bytes(-len(data) % BLOCK)

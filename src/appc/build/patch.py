@@ -1,0 +1,96 @@
+"""Images with another manifest: a file made from a file, or from an image in the store, or an image in its place."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from appc.build.image import SUFFIX
+from appc.build.newfile import NewFile
+from appc.errors import AppcError, UsageError
+from appc.formats.acipatch import patch_aci
+from appc.store.exporter import archive, writable_kind
+from appc.store.staging import Staging
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from appc.formats.acipatch import Patched
+    from appc.formats.compress import Source
+    from appc.store.images import ImageStore, StoredImage
+
+
+def patch_file(
+    source: Source,
+    edit: Callable[[bytes], bytes],
+    out: str,
+    *,
+    compression: str = "",
+    level: int | None = None,
+    overwrite: bool = False,
+    mode: int = 0o666,
+    where: str = "",
+) -> Patched:
+    """Write the image `source` with the manifest that `edit` makes of its own to the file `out`, which has `mode`.
+
+    `compression` "" keeps the kind it has; `where` names the source in errors. After an error there is no trace of the
+    new file, and an old one is as it was. Raises UsageError, ArchiveError, ManifestError, HostError.
+    """
+    if not out.endswith(SUFFIX) and not os.path.lexists(out):
+        raise UsageError(f"an image's name must end with {SUFFIX}", out)
+    with NewFile(out, overwrite, mode) as file:
+        patched = patch_aci(source, file, edit, compression=compression, level=level, where=where)
+        file.commit()
+    return patched
+
+
+def patch_stored(
+    image: StoredImage,
+    edit: Callable[[bytes], bytes],
+    out: str,
+    *,
+    compression: str = "",
+    level: int | None = None,
+    overwrite: bool = False,
+) -> Patched:
+    """Write an image of the store with another manifest to the file `out`; see `patch_file`."""
+    kind = compression or writable_kind(image)
+    source = _Chunks(archive(image))
+    where = f"image {image.id.short}"
+    return patch_file(source, edit, out, compression=kind, level=level, overwrite=overwrite, where=where)
+
+
+def replace_stored(
+    store: ImageStore,
+    image: StoredImage,
+    edit: Callable[[bytes], bytes],
+    in_use: Callable[[], Mapping[str, str]] = dict,
+) -> tuple[StoredImage, str]:
+    """Put the image with another manifest into the store and remove the old one.
+
+    Returns the new image and, if the old one had to stay, why. The new image is nobody's: it has no signer.
+    """
+    where = f"image {image.id.short}"
+    with Staging(store.root) as staging, tempfile.TemporaryFile(dir=staging.path) as file:
+        patched = patch_aci(_Chunks(archive(image)), file, edit, compression="none", where=where)
+        if patched.image_id == image.id:
+            return image, ""
+        file.seek(0)
+        new = store.import_file(file, where=where, keep="never")
+    try:
+        store.remove(image, in_use)
+    except AppcError as error:
+        return new, error.what
+    return new, ""
+
+
+class _Chunks:
+    """A stream of what an iterator yields."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+
+    def read(self, size: int, /) -> bytes:
+        """The next chunk, of whatever size; b"" at the end."""
+        return next((chunk for chunk in self._chunks if chunk), b"")
