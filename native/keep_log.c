@@ -88,6 +88,15 @@ static void rotate(struct logfile *log)
 	log->size = 0;
 }
 
+/* Takes back the last `size` bytes, whatever the file has become meanwhile. */
+static void take_back(struct logfile *log, size_t size)
+{
+	struct stat st;
+
+	if (fstat(log->fd, &st) == 0 && st.st_size >= (off_t)size && ftruncate(log->fd, st.st_size - (off_t)size) == 0)
+		log->size = (uint64_t)st.st_size - size;
+}
+
 /* Writes all or nothing. A log that cannot be written never holds up the app. */
 static bool append(struct logfile *log, const char *bytes, size_t size)
 {
@@ -99,8 +108,7 @@ static bool append(struct logfile *log, const char *bytes, size_t size)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
-			if (done > 0 && ftruncate(log->fd, (off_t)log->size) < 0)
-				log->size += done;
+			take_back(log, done);
 			return false;
 		}
 		done += (size_t)n;
@@ -126,7 +134,6 @@ static size_t stamp(char *at, size_t room)
 /* Says what is missing before what follows it; both are written or neither. */
 static bool append_after_loss(struct logfile *log)
 {
-	uint64_t before = log->size;
 	char note[128];
 	size_t n = stamp(note, sizeof note);
 
@@ -138,8 +145,7 @@ static bool append_after_loss(struct logfile *log)
 		log->lost = 0;
 		return true;
 	}
-	if (ftruncate(log->fd, (off_t)before) == 0)
-		log->size = before;
+	take_back(log, n);
 	return false;
 }
 

@@ -141,6 +141,17 @@ def wait_for(condition: Callable[[], bool], timeout: float = 10.0) -> None:
     raise TimeoutError("it did not come to pass")
 
 
+def wait_idle(pid: int) -> None:
+    """Wait until a process has had nothing to do for a while."""
+    seen = ""
+    while True:
+        status = Path(f"/proc/{pid}/status").read_text()
+        if status == seen:
+            return
+        seen = status
+        time.sleep(0.1)
+
+
 def private_root(tree: Path) -> list[Op]:
     """The ops that make `tree` the root, in a mount namespace of its own."""
     return [Op("unshare", CLONE_NEWNS), Op("propagation", MS_REC_PRIVATE), Op("root-bind", str(tree))]

@@ -139,13 +139,12 @@ def test_a_removed_directory_is_never_anothers(binaries: Path, pod: Path, tree: 
 def test_the_keeper_reaps_what_falls_to_it(binaries: Path, pod: Path, tree: Path, sandbox: Path) -> None:
     """Orphans of helpers become the keeper's children, being nobody else's."""
     mark = sandbox / "pid"
-    script = f"(sleep 0.2 & echo $! > {mark}) ; exit 0"
-    handler = [Op("finish", ("/bin/sh", "-c", script))]
-    plan = pod_plan(pod, {"web": app_ops(tree, "sleep", "1")}, keeper=handler)
-    keeper = Keeper(binaries, plan, pod)
+    helper = Op("finish", ("/bin/sh", "-c", f"sleep 600 & echo $! > {mark}"))
+    keeper = Keeper(binaries, pod_plan(pod, {"web": app_ops(tree, "wait")}, keeper=[helper]), pod)
     assert keeper.report() == ["ready"]
     orphan = int(mark.read_text())
-    assert os.path.exists(f"/proc/{orphan}")
     assert Path(f"/proc/{orphan}/stat").read_text().rpartition(")")[2].split()[1] == str(keeper.process.pid)
+    os.kill(orphan, signal.SIGKILL)
     wait_for(lambda: not os.path.exists(f"/proc/{orphan}"))
-    assert keeper.wait()[0] == 0
+    keeper.process.send_signal(signal.SIGTERM)
+    assert keeper.wait()[0] == 143

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from planlib import Keeper, app_ops, pod_plan
+from planlib import Keeper, app_ops, pod_plan, wait_for
 
 from appc.plan.ops import Op, Plan
 
@@ -122,15 +122,13 @@ def test_the_service_is_started_when_it_does_not_run(binaries: Path, pod: Path, 
 
 def test_a_started_service_lives_outside_the_pod(binaries: Path, pod: Path, tree: Path, sandbox: Path) -> None:
     script = sandbox / "serve"
-    script.write_text(f"#!/bin/sh\nreadlink /proc/self/ns/* > {sandbox}/where\nls -l /proc/self/fd > {sandbox}/fds\n")
+    lines = ("#!/bin/sh", f"cd {sandbox}", "readlink /proc/self/ns/* > where", "ls -l /proc/self/fd > x", "mv x fds")
+    script.write_text("\n".join(lines))
     script.chmod(0o755)
     plan = listening_plan(pod, tree, sandbox / "service", (str(script),), *TALK)
     keeper = Keeper(binaries, plan, pod)
     assert keeper.report() == ["ready"]
-    deadline = time.monotonic() + 10
-    while not (sandbox / "fds").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.1)
+    wait_for(lambda: (sandbox / "fds").exists())
     kinds = sorted(name for name in os.listdir("/proc/self/ns"))
     assert (sandbox / "where").read_text().split() == [os.readlink(f"/proc/self/ns/{kind}") for kind in kinds]
     assert str(pod) not in (sandbox / "fds").read_text()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from planlib import Keeper, app_ops, pod_plan, wait_for, whole_lines
+from planlib import Keeper, app_ops, pod_plan, wait_for, wait_idle, whole_lines
 
 from appc.plan.ops import Op
 
@@ -104,15 +104,19 @@ def test_a_full_disk_loses_log_but_holds_up_nobody(binaries: Path, pod: Path, tr
 
 
 def test_lost_output_is_noted(binaries: Path, pod: Path, tree: Path, full: Path) -> None:
-    app = app_ops(tree, "lines", "5000", "90", "sleep", "0.6", "echo", "after")
+    os.mkfifo(tree / "gate")
+    app = app_ops(tree, "lines", "5000", "90", "read", "/gate", "echo", "after")
     keeper = Keeper(binaries, pod_plan(pod, {"web": app}), pod)
     assert keeper.report() == ["ready"]
-    time.sleep(0.3)
+    # Opens when the app has come to it; then there is room again.
+    gate = os.open(tree / "gate", os.O_WRONLY)
+    wait_idle(keeper.process.pid)
     os.truncate(full / "web.log", 0)
+    os.close(gate)
     assert keeper.wait()[0] == 0
-    lost, after = keeper.entries("web")[-2:]
-    assert re.fullmatch(r"stderr F \[appc: \d{5,} bytes of log were lost\]", lost)
-    assert after == "stdout F after"
+    entries = keeper.entries("web")
+    assert re.fullmatch(r"stderr F \[appc: \d{5,} bytes of log were lost\]", entries[0])
+    assert entries[-1] == "stdout F after"
 
 
 def test_inherited_output_is_the_callers_own(binaries: Path, pod: Path, tree: Path) -> None:

@@ -27,9 +27,11 @@ static void walk(const struct wire_op *op)
 				sink += strlen(vector[n]);
 	}
 #ifdef PLANTED_BUG
-	/* What the fuzzer must find when it is told to prove itself. */
-	if (op->tolerated == 3)
-		sink += op->tolerate[1U << 24];
+	/* What the fuzzer must find when it is told to prove itself: a number taken for an index. */
+	static const char limits[16];
+
+	if (op->code == OP_rlimit)
+		sink += (size_t)limits[op->args[0].n];
 #endif
 }
 
