@@ -19,9 +19,9 @@ SMOKE = ("tests/root/host/test_root_cgroups.py",)
 def run_tests(*paths: str, timeout: float) -> str:
     """Run pytest in the VM; return its last line, after failing unless everything passed."""
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", *paths]
-    result = boot.run(
-        argv, timeout=timeout, memory=2048, environment={"PYTHONDONTWRITEBYTECODE": "1"}, directory=str(ROOT)
-    )
+    # Processes start some twenty times more slowly there, so faults are injected at fewer points.
+    environment = {"PYTHONDONTWRITEBYTECODE": "1", "APPC_KILLS": "8"}
+    result = boot.run(argv, timeout=timeout, memory=2048, environment=environment, directory=str(ROOT))
     if result.status is None:
         pytest.fail(f"the VM did not end in {timeout:.0f} s:\n{result.output}\n{result.console}", pytrace=False)
     if result.status != 0:
@@ -35,4 +35,4 @@ def test_control_groups_on_pure_v2() -> None:
 
 @pytest.mark.slow
 def test_everything_that_needs_root() -> None:
-    assert re.search(r"\d+ passed", run_tests("tests/root", timeout=1800))
+    assert re.search(r"\d+ passed", run_tests("tests/root", timeout=3600))

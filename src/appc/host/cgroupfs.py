@@ -45,8 +45,10 @@ def tree(path: str) -> list[str]:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     found += tree(entry.path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise HostError(f"cannot be read: {error.strerror}", path) from error
     return [*found, path]
 
 

@@ -54,10 +54,12 @@ def create(
     maker = _Maker(Layout(pod_uuid, app_names, resources, facts))
     try:
         return maker.make()
-    except OSError as error:
+    except BaseException as error:
         remove(reversed(maker.made))
-        reason = error.strerror or str(error)
-        raise HostError(f"the control group cannot be made: {reason}", str(error.filename or pod_uuid)) from error
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+            raise HostError(f"the control group cannot be made: {reason}", str(error.filename or pod_uuid)) from error
+        raise
 
 
 class _Maker:

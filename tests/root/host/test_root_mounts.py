@@ -99,3 +99,48 @@ def test_openat2_stays_in_its_root(sandbox: Path) -> None:
             libc.openat2(root, "link/name", os.O_RDONLY, resolve=libc.RESOLVE_BENEATH)
     finally:
         os.close(root)
+
+
+def test_a_detached_copy_of_a_mount_is_attached_read_only(sandbox: Path) -> None:
+    """open_tree, mount_setattr and move_mount together, as an idmapped or read-only tree is made."""
+    need("mount")
+    source, target = sandbox / "source", sandbox / "target"
+    source.mkdir()
+    target.mkdir()
+    (source / "file").write_text("x")
+    libc.mount("tmpfs", str(source), "tmpfs")
+    (source / "file").write_text("y")
+    try:
+        tree = libc.open_tree(-100, str(source), libc.OPEN_TREE_CLONE | libc.OPEN_TREE_CLOEXEC)
+        try:
+            flags = libc.AT_EMPTY_PATH | libc.AT_RECURSIVE
+            libc.mount_setattr(tree, "", flags, attr_set=libc.MOUNT_ATTR_RDONLY | libc.MOUNT_ATTR_NOSUID)
+            libc.move_mount(tree, "", -100, str(target), libc.MOVE_MOUNT_F_EMPTY_PATH)
+        finally:
+            os.close(tree)
+        assert (target / "file").read_text() == "y"
+        with pytest.raises(OSError, match="Read-only"):
+            (target / "file").write_text("z")
+        (source / "file").write_text("z")
+        attached = mounts.of(str(target), mounts.mounts())
+        assert attached is not None
+        assert {"ro", "nosuid"} <= set(attached.options)
+    finally:
+        mounts.unmount_below(str(sandbox))
+
+
+def test_failures_are_oserrors_that_name_the_file(sandbox: Path) -> None:
+    missing = str(sandbox / "missing")
+    for call in (
+        lambda: libc.mount("tmpfs", missing, "tmpfs"),
+        lambda: libc.umount2(missing),
+        lambda: libc.open_tree(-100, missing, 0),
+        lambda: libc.openat2(-100, missing, os.O_RDONLY),
+        lambda: libc.move_mount(-100, missing, -100, missing, 0),
+        lambda: libc.mount_setattr(-100, missing, 0, attr_set=libc.MOUNT_ATTR_RDONLY),
+    ):
+        with pytest.raises(FileNotFoundError) as caught:
+            call()
+        assert caught.value.filename == missing
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        libc.setns(1 << 20)

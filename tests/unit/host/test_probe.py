@@ -9,7 +9,7 @@ import pytest
 
 from appc.errors import HostError
 from appc.host import probe
-from appc.host.mounts import Mount, below, parse, unescape
+from appc.host.mounts import Mount, below, mounts, of, parse, unescape
 
 STATUS = "Name:\tx\nCapEff:\t00000000a80425fb\nCapBnd:\t00000000a80425ff\nNoNewPrivs:\t1\nSeccomp:\t0\n"
 
@@ -169,3 +169,12 @@ def test_mountinfo_lines() -> None:
     assert [mount.id for mount in below("/mnt 2", table)] == [37, 36]
     assert [mount.id for mount in below("/", table)] == [38, 37, 36]
     assert unescape("a\\011b\\012c\\043") == "a\tb\nc#"
+
+
+def test_a_process_that_is_gone_has_no_mounts_to_show() -> None:
+    with pytest.raises(HostError, match="cannot be read"):
+        mounts(1 << 30)
+
+
+def test_a_path_that_no_mount_explains(tmp_path: Path) -> None:
+    assert of(str(tmp_path), []) is None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from appc.errors import HostError
 from appc.host import procs
 from capabilities import need
 
@@ -59,3 +60,19 @@ def test_a_name_with_parentheses_does_not_confuse(tmp_path: Path) -> None:
 def test_memory_is_measured(child: subprocess.Popen[bytes]) -> None:
     assert 4096 < procs.pss(os.getpid()) < 1 << 32
     assert procs.pss(4194304 + 1) == 0
+
+
+def test_a_process_of_another_user_is_one_clear_error() -> None:
+    """In a child without privileges: the process is there, but not ours to signal."""
+    need("root")
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.setuid(65534)
+            procs.send_signal(os.getppid(), procs.start_time(os.getppid()), 0)
+        except HostError as error:
+            status = 0 if "cannot be signalled" in str(error) else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
