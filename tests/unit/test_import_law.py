@@ -15,7 +15,7 @@ PACKAGE = Path(appc.__file__).parent
 # Modules and packages of appc, from the ground up. Those in one row never import each other, and a row imports
 # only from rows before it. A floor of docs/architecture.md is one row or a few.
 ROWS = (
-    ("errors", "abi", "version"),
+    ("errors", "oserrors", "abi", "version"),
     ("quantity",),
     ("values",),
     ("schema",),

@@ -6,7 +6,8 @@ import os
 import sys
 
 from appc.cli.options import Args, Operand, Option, Verb
-from appc.errors import AppcError
+from appc.errors import UsageError
+from appc.executor import control
 from appc.pods import layout
 
 TYPE_CHECKING = False
@@ -36,12 +37,9 @@ def run(args: Args, context: Context) -> int:
     from appc.executor.enter import enter
 
     pod = layout.find(context.root, args.uuid)
-    names = [str(entry["name"]) for entry in pod.read_json("pod")["apps"]]
-    if args.app is None and len(names) > 1:
-        raise AppcError("has several apps", f"pod {pod.uuid}", f"name one with --app: {', '.join(names)}")
-    app = args.app or names[0]
-    if app not in names:
-        raise AppcError(f"has no app {app}", f"pod {pod.uuid}", f"its apps are {', '.join(names)}")
+    names = control.chosen_apps(pod, (args.app,) if args.app else ())
+    if len(names) > 1:
+        raise UsageError("has several apps", f"pod {pod.uuid}", f"name one with --app: {', '.join(names)}")
     tty = args.tty if "--tty" in args.given else os.isatty(0) and os.isatty(1)
     sys.stdout.flush()
-    enter(pod, app, tuple(args.command), tty)
+    enter(pod, names[0], tuple(args.command), tty, context.state)

@@ -6,7 +6,7 @@ import sys
 import time
 
 from appc.cli.options import Args, Operand, Option, Verb, duration
-from appc.errors import AppcError
+from appc.executor import control
 from appc.pods import layout, logs
 
 TYPE_CHECKING = False
@@ -40,11 +40,7 @@ VERB = Verb(
 def run(args: Args, context: Context) -> int:
     """Write the lines as the apps wrote them: stdout's to stdout, stderr's to stderr."""
     pod = layout.find(context.root, args.uuid)
-    names = [str(entry["name"]) for entry in pod.read_json("pod")["apps"]]
-    for name in args.app:
-        if name not in names:
-            raise AppcError(f"has no app {name}", f"pod {pod.uuid}", f"its apps are {', '.join(names)}")
-    wanted = args.app or names
+    wanted = control.chosen_apps(pod, args.app)
     for line in logs.read(pod, wanted, follow=args.follow, since_ns=args.since, until_ns=args.until):
         if context.format == "json":
             _write_json(line)

@@ -52,6 +52,7 @@ VERBS = (
     "image build",
     "image validate",
     "image manifest",
+    "image patch",
     "image id",
     "image extract",
     "image render",
@@ -201,7 +202,7 @@ def _explain(error: BaseException) -> tuple[int, str, str, str]:
     if isinstance(error, AppcError):
         return error.exit_status, error.where, error.what, error.hint
     if isinstance(error, OSError) and error.errno is not None:
-        from appc.cli.oserrors import explain
+        from appc.oserrors import explain
 
         return explain(error)
     if isinstance(error, MemoryError):

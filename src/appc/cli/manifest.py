@@ -19,5 +19,5 @@ VERB = Verb(
 
 def run(args: Args, context: Context) -> int:
     """Print the manifest as indented JSON."""
-    json_document(layout.find(context.root, args.uuid).read_json("pod"))
+    json_document(layout.find(context.root, args.uuid).manifest())
     return 0

@@ -35,6 +35,6 @@ def run(args: Args, context: Context) -> int:
     request = PodRequest(
         (app_request(args),), volumes=tuple(args.volume), hostname=args.hostname or "", insecure=tuple(args.insecure)
     )
-    bundle(context.root, context.config, request, os.path.abspath(args.dir), warnings.found)
+    bundle(context, request, os.path.abspath(args.dir), warnings.found)
     warnings.say()
     return 0

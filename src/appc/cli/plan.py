@@ -34,10 +34,10 @@ VERB = Verb(
 def run(args: Args, context: Context) -> int:
     """Prepare, compile, print, and remove what was prepared."""
     warnings = Warnings(context)
-    prepared = prepare(context.root, context.config, request(args), warnings.found)
+    prepared = prepare(context, request(args, context), warnings.found)
     pod = prepared.pod
     try:
-        plan = launch.compile_only(prepared, context.state)
+        plan = launch.compile_only(prepared, context)
     finally:
         discard(pod)
     warnings.say()

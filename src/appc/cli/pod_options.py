@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from appc.cli.options import LIST, Option
+from appc.cli.options import LIST, Option, duration
 from appc.errors import AppcError, UsageError
+from appc.executor.prepare import discard
 from appc.pods.request import STREAM_MODES, AppRequest, PodRequest
 from appc.schema.isolators import Isolator
 from appc.schema.pod import Mount, PodManifest, Volume
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from appc.pods.layout import Pod
 
 MANIFEST_LIMIT = 4 * 1024 * 1024
-NETWORKS = ("none", "host")
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -98,7 +98,7 @@ POD_OPTIONS = (
     Option("--strict", help="refuse the pod when an isolator cannot be enforced"),
     Option("--pull", choices=("new", "update", "never"), default="new", help="when to fetch images that are named"),
     INSECURE,
-    Option("--grace", metavar="SECONDS", default="10", help="time between SIGTERM and SIGKILL when the pod stops"),
+    Option("--grace", metavar="TIME", parse=duration, help="time between SIGTERM and SIGKILL when the pod stops"),
     Option("--uuid-file-save", metavar="FILE", complete="file", help="write the pod's UUID here"),
     Option("--rm", help="remove the pod when it has ended"),
     Option("--interactive", "-i", help="give the one app this terminal"),
@@ -130,13 +130,25 @@ APP_OPTIONS = (
     Option("--stderr", choices=STREAM_MODES, help="where standard error goes"),
 )
 
-EXCLUSIVE = (("--pod-manifest", "--volume"), ("--pod-manifest", "--mount"), ("--pod-manifest", "--set-env"))
+# What a pod manifest says itself.
+EXCLUSIVE = tuple(
+    ("--pod-manifest", f"--{name}")
+    for name in (
+        "volume",
+        "mount",
+        "set-env",
+        "set-env-file",
+        "annotation",
+        "user-annotation",
+        "user-label",
+        "pull",
+        "insecure",
+    )
+)
 
 
-def request(args: Args) -> PodRequest:
+def request(args: Args, context: Context) -> PodRequest:
     """Return the pod that the words of `run`, `prepare` or `plan` describe."""
-    if args.net not in NETWORKS:
-        raise UsageError(f"{args.net!r} is not none or host", "--net", "other networks are not part of this version")
     manifest = None
     if args.pod_manifest:
         if args.apps:
@@ -164,15 +176,20 @@ def request(args: Args) -> PodRequest:
         strict=args.strict,
         insecure=tuple(args.insecure),
         pull=args.pull,
-        grace=_seconds(args.grace),
+        grace=context.settings.stop_grace if args.grace is None else args.grace,
     )
 
 
 def save_uuid(path: str | None, pod: Pod) -> None:
-    """Write the pod's UUID to the file of --uuid-file-save, if there is one."""
-    if path:
+    """Write the UUID of a pod just prepared to the file of --uuid-file-save, if there is one; no pod if it fails."""
+    if not path:
+        return
+    try:
         with open(path, "w") as stream:
             stream.write(f"{pod.uuid}\n")
+    except BaseException:
+        discard(pod)
+        raise
 
 
 class Warnings:
@@ -238,15 +255,6 @@ def capabilities(retain: Sequence[str], remove: Sequence[str]) -> list[Isolator]
 def _capability(name: str) -> str:
     upper = name.upper()
     return upper if upper.startswith("CAP_") else f"CAP_{upper}"
-
-
-def _seconds(text: str) -> float:
-    from appc.cli.options import duration
-
-    try:
-        return duration(text)
-    except ValueError as error:
-        raise UsageError(str(error), "--grace") from None
 
 
 def _read_manifest(path: str, strict: bool) -> PodManifest:

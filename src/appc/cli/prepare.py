@@ -26,7 +26,7 @@ VERB = Verb(
 def run(args: Args, context: Context) -> int:
     """Print the UUID of the prepared pod."""
     warnings = Warnings(context)
-    prepared = prepare(context.root, context.config, request(args), warnings.found)
+    prepared = prepare(context, request(args, context), warnings.found)
     warnings.say()
     save_uuid(args.uuid_file_save, prepared.pod)
     prepared.pod.release()

@@ -36,12 +36,12 @@ VERB = Verb(
 def run(args: Args, context: Context) -> int:
     """In the foreground this process becomes the pod's keeper and never returns."""
     warnings = Warnings(context)
-    prepared = prepare(context.root, context.config, request(args), warnings.found)
+    prepared = prepare(context, request(args, context), warnings.found)
     save_uuid(args.uuid_file_save, prepared.pod)
     if not args.detach:
-        launch.replace_process(prepared, context.state, warnings.say)
+        launch.replace_process(prepared, context, warnings.say)
     try:
-        launch.launch(prepared, context.state)
+        launch.launch(prepared, context)
     finally:
         warnings.say()
     sys.stdout.write(f"{prepared.pod.uuid}\n")

@@ -24,13 +24,12 @@ VERB = Verb(
 
 def run(args: Args, context: Context) -> int:
     """In the foreground this process becomes the pod's keeper and never returns."""
-    prepared = load(context.root, args.uuid)
     warnings = Warnings(context)
-    prepared.warnings = warnings.found
+    prepared = load(context, args.uuid, warnings.found)
     if not args.detach:
-        launch.replace_process(prepared, context.state, warnings.say)
+        launch.replace_process(prepared, context, warnings.say)
     try:
-        launch.launch(prepared, context.state)
+        launch.launch(prepared, context)
     finally:
         warnings.say()
     sys.stdout.write(f"{prepared.pod.uuid}\n")

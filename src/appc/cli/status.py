@@ -20,7 +20,8 @@ VERB = Verb(
     "status",
     "show how a pod fares",
     description=(
-        "Shows the pod's state, its apps with their exit statuses, and which isolators are enforced, modified or ignored."
+        "Shows the pod's state, its apps with their exit statuses, and which isolators are enforced, modified or "
+        "ignored."
     ),
     options=(
         Option(
@@ -38,15 +39,13 @@ VERB = Verb(
     operands=(Operand("uuid", complete="pod", help="any unique beginning of it"),),
 )
 
-POLL_SECONDS = 0.02
-
 
 def run(args: Args, context: Context) -> int:
     """Print the status; with --wait, 1 when the time was over first."""
     pod = layout.find(context.root, args.uuid)
     in_time = True
     if args.wait_ready is not None:
-        in_time = _wait_ready(pod, args.wait_ready or None)
+        in_time = control.wait_ready(pod, args.wait_ready or None)
     if args.wait is not None:
         in_time = control.wait(pod, args.wait or None)
     document = describe(pod.refresh())
@@ -55,15 +54,6 @@ def run(args: Args, context: Context) -> int:
     else:
         _print(document)
     return 0 if in_time else 1
-
-
-def _wait_ready(pod: layout.Pod, timeout: float | None) -> bool:
-    deadline = None if timeout is None else time.monotonic() + timeout
-    while not describe(pod.refresh()).get("ready"):
-        if pod.phase == "exited" or (deadline is not None and time.monotonic() > deadline):
-            return False
-        time.sleep(POLL_SECONDS)
-    return True
 
 
 def _print(document: dict[str, Any]) -> None:

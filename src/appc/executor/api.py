@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import threading
 
-from appc.errors import AppcError, PodStateError, UsageError
+from appc.config import Directories as Directories
+from appc.errors import HostError, PodStateError, UsageError
 from appc.executor import control
 from appc.executor.launch import launch
 from appc.executor.prepare import prepare
 from appc.executor.status import describe
+from appc.oserrors import explain
 from appc.pods import layout, logs
 from appc.pods.request import AppRequest, PodRequest
 from appc.schema.isolators import Isolator
@@ -33,19 +35,18 @@ App = AppRequest
 """One app of a pod: an image and what to change about it; see `appc.pods.request.AppRequest`."""
 
 
-class Directories:
-    """Where images, pods and configuration are: the command line's --root, --state and --config."""
+class _HostErrors:
+    """A block out of which an OSError comes as the AppcError that the command line would say."""
 
-    __slots__ = ("config", "root", "state")
+    def __enter__(self) -> None:
+        pass
 
-    def __init__(self, root: str = "", state: str = "", config: Sequence[str] = ()) -> None:
-        superuser = os.geteuid() == 0
-        data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-        runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
-        home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-        self.root = root or os.environ.get("APPC_ROOT") or ("/var/lib/appc" if superuser else f"{data}/appc")
-        self.state = state or os.environ.get("APPC_STATE") or ("/run/appc" if superuser else f"{runtime}/appc")
-        self.config = tuple(config) or ("/usr/lib/appc", "/etc/appc", f"{home}/appc")
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError) and error.errno is not None:
+            _, where, what, hint = explain(error)
+            raise HostError(what, where, hint) from error
 
 
 def fetch(
@@ -63,14 +64,22 @@ def fetch(
     from appc.images.fetch import resolve
 
     where = directories or Directories()
-    return resolve(
-        ImageStore(where.root), reference, pull=pull, insecure=tuple(insecure), signature=signature, config=where.config
-    )
+    with _HostErrors():
+        return resolve(
+            ImageStore(where.root),
+            reference,
+            pull=pull,
+            insecure=tuple(insecure),
+            signature=signature,
+            config=where.config,
+            keep=where.settings.images_keep_original,
+        )
 
 
 def list_images(*, directories: Directories | None = None) -> list[StoredImage]:
     """Return the images in the store, by ID."""
-    return list(ImageStore((directories or Directories()).root).list())
+    with _HostErrors():
+        return list(ImageStore((directories or Directories()).root).list())
 
 
 def run(
@@ -91,7 +100,7 @@ def run(
     read_only: bool = False,
     strict: bool = False,
     insecure: Sequence[str] = (),
-    grace: float = 10.0,
+    grace: float | None = None,
     directories: Directories | None = None,
 ) -> RunningPod:
     """Start a pod and return it when all its apps run.
@@ -99,7 +108,8 @@ def run(
     Each of `apps` is an image (as `fetch` returns it, or any IMAGE form) or an `App`. The words from
     `args` to `cpu`, `mounts` (target path to volume name) and `read_only` describe the app when there
     is just one image; `volumes` maps names to host paths, or to None for an empty volume. `memory` and
-    `cpu` are quantities ("512Mi", "250m"); `grace` is in seconds. Raises AppcError; nothing runs then.
+    `cpu` are quantities ("512Mi", "250m"); `grace` is the time between SIGTERM and SIGKILL in seconds, the
+    configuration's when not given. Raises AppcError; nothing runs then.
     """
     single = len(apps) == 1 and not isinstance(apps[0], AppRequest)
     described = any((args, name, exec, env, user, group, working_dir, memory, cpu, mounts, read_only))
@@ -131,6 +141,7 @@ def run(
             )
         )
     where = directories or Directories()
+    warnings: list[str] = []
     request = PodRequest(
         tuple(requests),
         volumes=tuple(
@@ -141,11 +152,12 @@ def run(
         hostname=hostname,
         strict=strict,
         insecure=tuple(insecure),
-        grace=grace,
+        grace=where.settings.stop_grace if grace is None else grace,
     )
-    prepared = prepare(where.root, where.config, request, [])
-    keeper = launch(prepared, where.state)
-    return RunningPod(prepared.pod, prepared.warnings, keeper)
+    with _HostErrors():
+        prepared = prepare(where, request, warnings)
+        keeper = launch(prepared, where)
+    return RunningPod(prepared.pod, warnings, keeper)
 
 
 def pod(uuid: str, *, directories: Directories | None = None) -> RunningPod:
@@ -187,7 +199,8 @@ class RunningPod:
     def status(self) -> dict[str, Any]:
         """The pod's status document: what `appc status --format json` prints."""
         self._reap()
-        return describe(self._pod.refresh())
+        with _HostErrors():
+            return describe(self._pod.refresh())
 
     @property
     def exit_status(self) -> int | None:
@@ -198,43 +211,56 @@ class RunningPod:
     @property
     def manifest(self) -> dict[str, Any]:
         """The reified pod manifest, as parsed JSON."""
-        document: dict[str, Any] = self._pod.refresh().read_json("pod")
-        return document
+        return self._pod.manifest()
 
     def wait_ready(self, timeout: float | None = None) -> None:
-        """Return when all apps run; PodStateError when the pod has ended or `timeout` seconds are over."""
-        if not self.status.get("ready"):
-            raise PodStateError(f"is not running ({self._pod.state()})", f"pod {self.uuid}")
+        """Return when all apps run; PodStateError when the pod has ended, TimeoutError after `timeout` seconds."""
+        with _HostErrors():
+            ready = control.wait_ready(self._pod, timeout)
+        if ready:
+            return
+        state = self._pod.refresh().state()
+        if state == "exited":
+            raise PodStateError("has ended", f"pod {self.uuid}")
+        raise TimeoutError(f"pod {self.uuid} is {state}, not all of its apps run")
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Wait until the pod has ended and return its exit status; TimeoutError after `timeout` seconds."""
-        if not control.wait(self._pod, timeout):
+        with _HostErrors():
+            ended = control.wait(self._pod, timeout)
+        if not ended:
             raise TimeoutError(f"pod {self.uuid} is still running")
-        self._reap()
         return self.exit_status
 
     def stop(self, *, force: bool = False, timeout: float | None = None) -> None:
-        """End the pod (SIGTERM, then SIGKILL after its grace time; `force`: SIGKILL now) and wait for its end."""
-        if not control.stop(self._pod.refresh(), force=force, timeout=timeout):
+        """End the pod (SIGTERM, then SIGKILL after its grace time; `force`: SIGKILL now) and wait for its end.
+
+        TimeoutError after `timeout` seconds.
+        """
+        with _HostErrors():
+            ended = control.stop(self._pod.refresh(), force=force, timeout=timeout)
+        if not ended:
             raise TimeoutError(f"pod {self.uuid} is still stopping")
         self._reap()
 
     def kill(self, signal: int, app: str = "") -> None:
-        """Send a signal to one app, or to all."""
-        control.kill(self._pod.refresh(), signal, app)
+        """Send a signal to one app, or to all; PodStateError when none of them runs."""
+        with _HostErrors():
+            reached = control.kill(self._pod.refresh(), signal, app)
+        if not reached:
+            raise PodStateError(f"{'app ' + app if app else 'none of its apps'} is not running", f"pod {self.uuid}")
 
     def logs(
         self, app: str = "", *, follow: bool = False, since_ns: int = 0, until_ns: int = 2**63
     ) -> Iterator[LogLine]:
         """Yield what the apps wrote, line by line; with `follow` until the pod ends."""
-        names = [str(entry["name"]) for entry in self.manifest["apps"]]
-        if app and app not in names:
-            raise AppcError(f"has no app {app}", f"pod {self.uuid}")
-        return logs.read(self._pod, [app] if app else names, follow=follow, since_ns=since_ns, until_ns=until_ns)
+        names = control.chosen_apps(self._pod.refresh(), (app,) if app else ())
+        return logs.read(self._pod, names, follow=follow, since_ns=since_ns, until_ns=until_ns)
 
     def remove(self) -> None:
         """Remove the ended pod with all it wrote."""
-        control.remove(self._pod.refresh())
+        with _HostErrors():
+            control.remove(self._pod.refresh())
 
     def _reap(self) -> None:
         """Collect the keeper's own exit when it is our child, so that no zombie is left."""

@@ -17,21 +17,28 @@ from appc.store.images import ImageStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from appc.config import Directories
 
 CONFIG = "config.json"
 
 
-def bundle(root: str, config: Sequence[str], request: PodRequest, target: str, warnings: list[str]) -> None:
+def bundle(where: Directories, request: PodRequest, target: str, warnings: list[str]) -> None:
     """Write the one app of `request` as a bundle into the directory `target`, which is made.
 
     Event handlers have no counterpart there (OCI hooks run outside the app's root); they and empty volumes,
     which belong to a pod, are refused or said. Raises AppcError; nothing is left of `target` then.
     """
-    store = ImageStore(root)
+    request.check()
+    store = ImageStore(where.root)
     (wanted,) = request.apps
     image = fetch.resolve(
-        store, wanted.image, pull=request.pull, insecure=request.insecure, signature=wanted.signature, config=config
+        store,
+        wanted.image,
+        pull=request.pull,
+        insecure=request.insecure,
+        signature=wanted.signature,
+        config=where.config,
+        keep=where.settings.images_keep_original,
     )
     manifest = reify.reify(request, [image], warnings)
     manifest.check_executable()

@@ -9,26 +9,54 @@ from __future__ import annotations
 import os
 import time
 
-from appc.errors import PodStateError
+from appc.errors import AppcError, PodNotFound, PodStateError
 from appc.host import procs
 from appc.pods import gc, records
 from appc.pods.layout import Pod
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 SIGKILL = 9
 SIGTERM = 15
 POLL_SECONDS = 0.02
+# States out of which nothing comes to run any more.
+OVER = ("aborted prepare", "exited", "deleting", "garbage")
 
 
 def wait(pod: Pod, timeout: float | None = None) -> bool:
-    """Wait until nothing of the pod is alive; False when `timeout` seconds went by first."""
+    """Wait until the pod has run and nothing of it is alive; False when `timeout` seconds went by first.
+
+    A pod that is removed meanwhile (--rm) has ended.
+    """
     deadline = None if timeout is None else time.monotonic() + timeout
     delay = 0.001
-    while pod.refresh().locked():
+    while _may_go_on(pod):
         if deadline is not None and time.monotonic() >= deadline:
             return False
         time.sleep(delay)
         delay = min(delay * 2, POLL_SECONDS)
     return True
+
+
+def _may_go_on(pod: Pod) -> bool:
+    try:
+        return pod.refresh().locked() or pod.phase == "prepared"
+    except PodNotFound:
+        return False
+
+
+def wait_ready(pod: Pod, timeout: float | None = None) -> bool:
+    """Wait until all apps of the pod run; False when it has ended, or `timeout` seconds went by first."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        state = pod.refresh().state()
+        if state == "running" and records.is_ready(pod):
+            return True
+        if state in OVER or (deadline is not None and time.monotonic() >= deadline):
+            return False
+        time.sleep(POLL_SECONDS)
 
 
 def stop(pod: Pod, *, force: bool = False, timeout: float | None = None) -> bool:
@@ -39,17 +67,11 @@ def stop(pod: Pod, *, force: bool = False, timeout: float | None = None) -> bool
     """
     if pod.phase in ("embryo", "prepare", "prepared"):
         raise PodStateError(f"is not running ({pod.state()})", f"pod {pod.uuid}")
-    if not pod.locked():
-        return True
-    if force:
-        target = records.init_pid(pod)
-        number = SIGKILL
-    else:
-        target = records.keeper_pid(pod)
-        number = SIGTERM
-    if target is None:
-        raise PodStateError("is still being started", f"pod {pod.uuid}", "try again in a moment")
-    procs.send_signal(*target, number)
+    if pod.phase == "run" and pod.locked():
+        target, number = (records.init_pid(pod), SIGKILL) if force else (records.keeper_pid(pod), SIGTERM)
+        if target is None:
+            raise PodStateError("is still being started", f"pod {pod.uuid}", "try again in a moment")
+        procs.send_signal(*target, number)
     return wait(pod, timeout)
 
 
@@ -57,12 +79,10 @@ def kill(pod: Pod, number: int, app: str = "") -> list[str]:
     """Send signal `number` to one app, or to all, of a running pod; return the apps it reached."""
     if pod.phase != "run" or not pod.locked():
         raise PodStateError(f"is not running ({pod.state()})", f"pod {pod.uuid}")
-    names = [str(entry["name"]) for entry in pod.read_json("pod")["apps"]]
-    if app and app not in names:
-        raise PodStateError(f"has no app {app}", f"pod {pod.uuid}", f"its apps are {', '.join(names)}")
+    names = chosen_apps(pod, (app,) if app else ())
     init = records.init_pid(pod)
     reached = []
-    for name in [app] if app else names:
+    for name in names:
         record = records.app_record(pod, name)
         if record.pid is None or record.exited is not None or init is None:
             continue
@@ -76,15 +96,27 @@ def kill(pod: Pod, number: int, app: str = "") -> list[str]:
 def remove(pod: Pod) -> None:
     """Remove a pod that is not running, with all it wrote."""
     if pod.locked():
-        raise PodStateError(f"is {pod.state()}", f"pod {pod.uuid}", f"`appc stop {pod.uuid[:8]}` ends it first")
+        hint = f"`appc stop {pod.uuid[:8]}` ends it first" if pod.phase == "run" else ""
+        raise PodStateError(f"is {pod.state()}", f"pod {pod.uuid}", hint)
     if not gc.remove(pod):
         raise PodStateError("was taken by another process", f"pod {pod.uuid}")
 
 
+def chosen_apps(pod: Pod, names: Sequence[str]) -> list[str]:
+    """Return the apps of the pod that are meant by `names`, all when there are none; AppcError for unknown ones."""
+    known = pod.app_names()
+    for name in names:
+        if name not in known:
+            raise AppcError(f"has no app {name}", f"pod {pod.uuid}", f"its apps are {', '.join(known)}")
+    return list(names) or known
+
+
 def app_pid(pod: Pod, app: str) -> int:
     """Return the pid (on the host) of a running app; PodStateError when it is not running."""
-    record = records.app_record(pod, app)
-    if record.pid is None or record.exited is not None or not os.path.isdir(f"/proc/{record.pid}"):
+    record, init = records.app_record(pod, app), records.init_pid(pod)
+    running = pod.locked() and init is not None and record.pid is not None and record.exited is None
+    # A number may have gone to another process, but none of those is in this pod.
+    if not running or init is None or record.pid is None or _namespace(record.pid) != _namespace(init[0]):
         raise PodStateError(f"app {app} is not running", f"pod {pod.uuid}")
     return record.pid
 

@@ -2,48 +2,75 @@
 
 from __future__ import annotations
 
-from appc.errors import ProgramNotFound
+import os
+
+from appc.errors import AppcError, LaunchError, ProgramNotFound
 from appc.executor import control
-from appc.executor.launch import environment
+from appc.executor.launch import FAILURE, environment, finish_argv
 from appc.formats import convert
 from appc.host import probe
 from appc.images.view import TreeView
 from appc.launch import spawn
 from appc.plan import wire
 from appc.plan.compile_pod import compile_enter
+from appc.plan.ops import Op, Track
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from appc.plan.ops import Op, Plan
+    from appc.executor.failure import Failure
+    from appc.plan.ops import Plan
     from appc.pods.layout import Pod
 
 SHELLS = ("/bin/bash", "/bin/sh")
 
 
-def enter(pod: Pod, app: str, command: tuple[str, ...], tty: bool) -> NoReturn:
+def enter(pod: Pod, app: str, command: tuple[str, ...], tty: bool, state: str) -> NoReturn:
     """Become the keeper of `command` in the surroundings of `app`; its status becomes ours.
 
     Without a command the first shell the image has is run. Raises AppcError when the app is not running.
     """
     pid = control.app_pid(pod, app)
-    facts = probe.facts()
-    config: dict[str, Any] = convert.enter_config(
-        pod.read_json(f"config/{app}"), command or (_shell(f"/proc/{pid}/root"),), terminal=tty
-    )
+    command = command or (_shell(f"/proc/{pid}/root"),)
+    plan = _plan(pod, app, pid, command, tty)
+    # The keeper has nothing of the plan's sources; who explains a failure compiles the same plan again.
+    words = (f"--enter={app}", f"--program={command[0]}", *(("--tty",) if tty else ()))
+    plan.tracks.append(Track(FAILURE, [Op("finish", finish_argv(pod, state, *words), source="appc")]))
+    spawn.replace_process(wire.encode(plan), None, environment())
+
+
+def explain(pod: Pod, app: str, program: str, tty: bool, failure: Failure) -> AppcError:
+    """Return the error for `program` not having been run beside `app`."""
+    from appc.executor.failure import find_op, tried
+    from appc.launch.diagnose import RootView, explain_exec
+    from appc.plan.explain import explain as explain_op
+
+    pid = control.app_pid(pod, app)
+    plan = _plan(pod, app, pid, (program,), tty)
+    op = find_op(plan, failure)
+    if op is not None and op.name == "exec":
+        view = RootView((f"/proc/{pid}/root",), mounted=True)
+        return explain_exec(view, tried(plan, failure.track), failure.errno, f"app {app}")
+    return LaunchError(explain_op(plan, failure.track, failure.index, failure.errno), f"pod {pod.uuid[:8]}")
+
+
+def _plan(pod: Pod, app: str, pid: int, command: tuple[str, ...], tty: bool) -> Plan:
+    config: dict[str, Any] = convert.enter_config(pod.read_json(f"config/{app}"), command, terminal=tty)
+    variables = config["process"]["env"]
+    if tty and "TERM" in os.environ and not any(variable.startswith("TERM=") for variable in variables):
+        config["process"]["env"] = [*variables, f"TERM={os.environ['TERM']}"]
     # What the app itself was started with: its groups and its filter, as the plan that was performed has them.
     launched = wire.decode(pod.read("plan"))
-    plan = compile_enter(
+    return compile_enter(
         config,
         name=app,
         pid=pid,
-        facts=facts,
+        facts=probe.facts(),
         cgroups=_groups(launched, app),
         seccomp=_filter(launched.track(f"app {app}").ops),
         streams=("tty", "tty", "tty") if tty else ("inherit", "inherit", "inherit"),
     )
-    spawn.replace_process(wire.encode(plan), None, environment())
 
 
 def _shell(root: str) -> str:

@@ -7,8 +7,7 @@ failure can be explained at any time after, by whoever asks.
 from __future__ import annotations
 
 from appc.errors import AppcError, LaunchError
-from appc.images.view import TreeView
-from appc.launch.diagnose import explain_exec
+from appc.launch.diagnose import Program, RootView, explain_exec
 from appc.plan import wire
 from appc.plan.explain import explain as explain_op
 from appc.pods import records
@@ -18,49 +17,99 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from appc.plan.ops import Op, Plan
 
+CAP_DAC_OVERRIDE = 1 << 1
+ECHILD = 10
+
+
+class Failure:
+    """Op `index` of `track` failed with `errno`; `status` is that of the handler that did, if one did."""
+
+    __slots__ = ("errno", "index", "status", "track")
+
+    def __init__(self, track: str, index: int, errno: int, status: int = 0) -> None:
+        self.track = track
+        self.index = index
+        self.errno = errno
+        self.status = status
+
 
 def recorded(pod: Pod) -> AppcError | None:
     """Return why the pod did not start, or None when nothing says that it did not."""
     fields = records.read(pod, "_failure")
-    return explain(pod, fields) if fields else None
-
-
-def explain(pod: Pod, fields: dict[str, str]) -> AppcError:
-    """Return the error that a pod's `status/_failure` file stands for."""
+    if not fields:
+        return None
+    index, errno = records.number(fields.get("op")), records.number(fields.get("errno"))
     try:
-        track, index, error = fields["track"], int(fields["op"]), int(fields["errno"])
-        return explain_failure(pod, wire.decode(pod.read("plan")), track, index, error)
-    except (KeyError, ValueError, OSError):
+        if index is None or errno is None:
+            raise LaunchError("no op and errno are recorded")
+        failure = Failure(fields.get("track", ""), index, errno, records.number(fields.get("status")) or 0)
+        return explain_failure(pod, wire.decode(pod.read("plan")), failure)
+    except (LaunchError, FileNotFoundError):
         return LaunchError("did not start, and left no readable record why", f"pod {pod.uuid}")
 
 
-def explain_failure(pod: Pod, plan: Plan, track: str, index: int, error: int) -> AppcError:
-    """Return the error for op `index` of `track` having failed with errno `error`."""
-    ops = plan.track(track).ops
-    op = ops[index] if index < len(ops) else None
+def explain_failure(pod: Pod, plan: Plan, failure: Failure) -> AppcError:
+    """Return the error that `failure` of the pod's `plan` means to its user."""
+    kind, _, app = failure.track.partition(" ")
+    op = find_op(plan, failure)
     if op is not None and op.name == "exec":
-        app = track.rpartition(" ")[2]
-        view = TreeView(_trees(plan, app, pod))
-        files, argv = op.args[0], op.args[1]
-        assert isinstance(files, tuple)
-        assert isinstance(argv, tuple)
-        return explain_exec(view, files, argv[0], error, f"app {app}" if track == f"app {app}" else track)
+        where = f"app {app}" if kind == "app" else f"{kind} handler of app {app}"
+        return explain_exec(_root(plan, app, pod), tried(plan, failure.track), failure.errno, where)
+    if op is not None and op.name == "handler" and failure.errno == ECHILD:
+        app, how = str(op.args[0]), f"ended with status {failure.status}"
+        if failure.status > 128:
+            how = f"was killed by signal {failure.status - 128}"
+        hint = f"`appc logs --app {app} {pod.uuid[:8]}` shows what it wrote"
+        return AppcError(how, f"pre-start handler of app {app}", hint)
     # A missing working directory is the image's or the user's fault, not the host's.
-    kind = AppcError if op is not None and op.name == "chdir" else LaunchError
-    return kind(explain_op(plan, track, index, error), f"pod {pod.uuid[:8]}")
+    error = AppcError if op is not None and op.name == "chdir" else LaunchError
+    return error(explain_op(plan, failure.track, failure.index, failure.errno), f"pod {pod.uuid[:8]}")
 
 
-def _trees(plan: Plan, app: str, pod: Pod) -> tuple[str, ...]:
-    """The trees that make the app's root, topmost first, as its track mounts them."""
+def find_op(plan: Plan, failure: Failure) -> Op | None:
+    """Return the op that failed; None for a failure before the first op, or one the plan knows nothing of."""
+    ops = next((track.ops for track in plan.tracks if track.name == failure.track), [])
+    return ops[failure.index] if failure.index < len(ops) else None
+
+
+def tried(plan: Plan, track: str) -> Program:
+    """Return what the track executes at its end: which files, from where, as whom."""
+    last = {op.name: op for op in plan.track(track).ops}
+    files, argv = last["exec"].args[0], last["exec"].args[1]
+    assert isinstance(files, tuple)
+    assert isinstance(argv, tuple)
+    uid, gid, groups = last["ids"].args
+    assert isinstance(uid, int)
+    assert isinstance(gid, int)
+    assert isinstance(groups, tuple)
+    effective = last["caps"].args[0]
+    assert isinstance(effective, int)
+    everywhere = effective & CAP_DAC_OVERRIDE
+    return Program(
+        files,
+        argv[0],
+        str(last["chdir"].args[0]),
+        None if everywhere else (uid, gid, tuple(int(group) for group in groups)),
+    )
+
+
+def _root(plan: Plan, app: str, pod: Pod) -> RootView:
+    """The app's root, as its track builds it: its trees (topmost first) and what is bound into them."""
+    trees: tuple[str, ...] = ()
+    mounts = {}
     for op in plan.track(f"app {app}").ops:
         if op.name == "root-overlay":
-            return (pod.file(f"apps/{app}/upper"), *_lowers(op))
-        if op.name == "root-bind":
-            return (str(op.args[0]),)
-    return ()
+            lowers = op.args[1]
+            assert isinstance(lowers, tuple)
+            trees = (pod.file(f"apps/{app}/upper"), *lowers)
+        elif op.name == "root-bind":
+            trees = (pod.file(f"apps/{app}/rootfs"),)
+        elif op.name == "bind" and not str(op.args[0]).startswith("@"):
+            mounts[str(op.args[1])] = _moved(str(op.args[0]), pod)
+    return RootView(trees, mounts)
 
 
-def _lowers(op: Op) -> tuple[str, ...]:
-    lowers = op.args[1]
-    assert isinstance(lowers, tuple)
-    return lowers
+def _moved(source: str, pod: Pod) -> str:
+    """Where a path of the pod's own directory, as its plan has it, is now."""
+    before = f"{pod.root}/pods/run/{pod.uuid}/"
+    return pod.file(source.removeprefix(before)) if source.startswith(before) else source

@@ -10,9 +10,8 @@ import os
 import sys
 
 import appc
-from appc.errors import AppcError, Unenforceable
+from appc.errors import LaunchError, PodNotFound, Unenforceable
 from appc.executor import outcome
-from appc.executor.failure import explain_failure
 from appc.executor.prepare import Prepared, discard, stream_modes
 from appc.formats import convert
 from appc.host import cgroups
@@ -32,65 +31,83 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
+    from appc.config import Directories
     from appc.host.cgroups import Cgroups
     from appc.host.probe import HostFacts
     from appc.images.render import Rootfs
     from appc.plan.ops import Plan
+    from appc.schema.image import App
     from appc.schema.pod import RuntimeApp
 
 FOREGROUND, DETACHED = "foreground", "detached"
 RESOLVER = "/etc/resolv.conf"
 SMALL_FILE = 64 * 1024
-# An app's log: so many bytes a file, so many files besides the current one.
-LOG_SIZE, LOG_FILES = 16 * 1024 * 1024, 2
 FAILURE = "failure"  # the track a keeper performs when the start failed, after the teardown
 # Of the caller's environment the keeper keeps nothing but what a terminal and a locale need.
 KEPT_VARIABLES = ("TERM", "LANG", "LC_ALL", "NO_COLOR", "COLUMNS", "LINES")
 POD_SCOPE = ""
+SIGTERM = 15
 
 
-def launch(prepared: Prepared, state: str) -> int:
+def launch(prepared: Prepared, where: Directories) -> int:
     """Run a prepared pod detached; return the keeper's pid when all its apps run.
 
     Raises AppcError for a start that failed; the pod is then in phase `exited` (or gone, with --rm).
     """
-    plan, data = _enter_run(prepared, state, DETACHED)
     pod = prepared.pod
+    plan, data, groups = _enter_run(prepared, where, DETACHED)
     try:
-        pid, report = spawn.spawn(data, pod, environment())
-    finally:
-        pod.release()
-    prepared.warnings.extend(_tolerated(plan, report))
-    if report.failure is not None or not report.ready:
-        os.waitpid(pid, 0)
-        pod.refresh()
-        if report.failure is None:
-            raise AppcError("its keeper died before all apps ran", f"pod {pod.uuid}")
-        raise explain_failure(pod, plan, *report.failure)
-    return pid
+        keeper, reader = spawn.spawn(data, pod, environment())
+    except BaseException:
+        _undo(prepared, groups)
+        raise
+    pod.release()
+    try:
+        report = spawn.read_report(reader)
+    except BaseException:
+        # Interrupted: what was begun ends in good order.
+        _end(keeper, SIGTERM)
+        raise
+    if report.warnings:
+        from appc.plan.explain import explain
+
+        prepared.warnings.extend(explain(plan, *warning) for warning in report.warnings)
+    if report.failure is None and report.ready:
+        return keeper
+    _end(keeper)
+    if report.failure is None:
+        raise LaunchError("was stopped before all its apps ran", f"pod {pod.uuid}")
+    from appc.executor.failure import Failure, explain_failure
+
+    status = report.handlers[-1][1] if report.handlers else 0
+    raise explain_failure(_moved(pod), plan, Failure(*report.failure, status))
 
 
-def replace_process(prepared: Prepared, state: str, before: Callable[[], None]) -> NoReturn:
+def replace_process(prepared: Prepared, where: Directories, before: Callable[[], None]) -> NoReturn:
     """Run a prepared pod in the foreground: this process becomes its keeper, whose status is the pod's.
 
     `before` is called when nothing can be refused any more.
     """
-    _, data = _enter_run(prepared, state, FOREGROUND)
-    before()
-    spawn.replace_process(data, prepared.pod, environment())
+    _, data, groups = _enter_run(prepared, where, FOREGROUND)
+    try:
+        before()
+        spawn.replace_process(data, prepared.pod, environment())
+    except BaseException:
+        _undo(prepared, groups)
+        raise
 
 
-def compile_only(prepared: Prepared, state: str) -> Plan:
+def compile_only(prepared: Prepared, where: Directories) -> Plan:
     """Return the plan that running `prepared` would perform, as if it were in phase `run`; nothing is made."""
     facts = prepared.facts
     pod = Pod(prepared.pod.root, "run", prepared.pod.uuid)
-    compilation = _Compilation(prepared, pod, state, FOREGROUND, facts)
+    compilation = _Compilation(prepared, pod, where, FOREGROUND, facts)
     groups = cgroups.predict(prepared.pod.uuid, _names(prepared), compilation.resources(), facts)
     return compilation.plan(groups)
 
 
-def _enter_run(prepared: Prepared, state: str, kind: str) -> tuple[Plan, bytes]:
-    """Compile, make the control groups and move the pod to `run`; return the plan, also as bytes.
+def _enter_run(prepared: Prepared, where: Directories, kind: str) -> tuple[Plan, bytes, Cgroups]:
+    """Compile, make the control groups and move the pod to `run`; return the plan, also as bytes, and the groups.
 
     A refusal leaves nothing behind.
     """
@@ -99,18 +116,49 @@ def _enter_run(prepared: Prepared, state: str, kind: str) -> tuple[Plan, bytes]:
     try:
         pod.move("run")
         facts = prepared.facts
-        compilation = _Compilation(prepared, pod, state, kind, facts)
+        compilation = _Compilation(prepared, pod, where, kind, facts)
         groups = cgroups.create(pod.uuid, _names(prepared), compilation.resources(), facts)
         compilation.settle(groups)
         plan = compilation.plan(groups)
         data = wire.encode(plan)
         pod.write("plan", data)
     except BaseException:
+        _undo(prepared, groups)
+        raise
+    return plan, data, groups
+
+
+def _undo(prepared: Prepared, groups: Cgroups | None) -> None:
+    """Take back what was done for a launch that will not be: the pod goes, or waits on if it did before."""
+    pod = prepared.pod
+    try:
         if groups is not None:
             cgroups.remove(groups.teardown)
-        discard(pod)
-        raise
-    return plan, data
+    finally:
+        if prepared.again:
+            if pod.phase == "run":
+                pod.move("prepared")
+            pod.release()
+        else:
+            discard(pod)
+
+
+def _end(keeper: int, signal: int = 0) -> None:
+    """Wait for the end of a keeper, which is our child, or ask for it."""
+    try:
+        os.kill(keeper, signal)
+        os.waitpid(keeper, 0)
+    except (ProcessLookupError, ChildProcessError):
+        # The program we run in collects its children itself, or lets the kernel do it.
+        pass
+
+
+def _moved(pod: Pod) -> Pod:
+    """Find the pod where it went at its end; one that was removed stays where it was seen last."""
+    try:
+        return pod.refresh()
+    except PodNotFound:
+        return pod
 
 
 def _names(prepared: Prepared) -> list[str]:
@@ -120,10 +168,10 @@ def _names(prepared: Prepared) -> list[str]:
 class _Compilation:
     """One pod on its way from manifest to plan, by way of OCI configurations (the middle level)."""
 
-    def __init__(self, prepared: Prepared, pod: Pod, state: str, kind: str, facts: HostFacts) -> None:
+    def __init__(self, prepared: Prepared, pod: Pod, where: Directories, kind: str, facts: HostFacts) -> None:
         self.prepared = prepared
         self.pod = pod
-        self.state = state
+        self.where = where
         self.kind = kind
         self.facts = facts
         self.isolators: list[outcome.Row] = []
@@ -156,6 +204,7 @@ class _Compilation:
     def _config(self, index: int, entry: RuntimeApp, root: Rootfs) -> dict[str, Any]:
         name, app = str(entry.name), entry.app
         assert app is not None, "check_executable was called before"
+        terminal = self.modes(index)[0] == "tty"
         view = TreeView(root.lowers)
         identity = users.resolve(view, app.user, app.group, tuple(app.supplementary_gids), f"app {name}")
         self.mounts[name] = volumes.resolve(
@@ -169,6 +218,7 @@ class _Compilation:
             gid=identity.gid,
             groups=identity.groups,
             home=identity.home,
+            environment=_terminal_type(app) if terminal else (),
             metadata_url=access.url(self.address, self.port, self.token),
             hostname=self.hostname,
             volumes=self.mounts[name],
@@ -177,7 +227,7 @@ class _Compilation:
             namespaces=self.namespaces,
             rootfs=self.pod.file(f"apps/{name}/rootfs"),
             shm=self.pod.file("shm"),
-            terminal=self.modes(index)[0] == "tty",
+            terminal=terminal,
         )
         self.isolators += [outcome.Row(name, *row) for row in rows]
         return config
@@ -211,8 +261,9 @@ class _Compilation:
 
     def plan(self, groups: Cgroups) -> Plan:
         """Compile the configurations to the plan."""
-        pod, request = self.pod, self.prepared.request
-        finish = finish_argv(pod, self.state)
+        pod, request, settings = self.pod, self.prepared.request, self.where.settings
+        state = self.where.state
+        finish = finish_argv(pod, state)
         plan = compile_pod(
             [self._app_plan(index, entry, groups) for index, entry in enumerate(self.prepared.manifest.apps)],
             sandbox=self.sandbox,
@@ -223,12 +274,12 @@ class _Compilation:
             metadata=(
                 self.address,
                 self.port,
-                access.socket_path(pod.root, self.state),
-                access.service_argv(pod.root, self.state),
+                access.socket_path(pod.root, state),
+                access.service_argv(pod.root, state),
             ),
             grace=round(request.grace * 1000),
-            log_size=LOG_SIZE,
-            log_files=LOG_FILES,
+            log_size=settings.logs_size,
+            log_files=settings.logs_files,
             teardown=groups.teardown,
             exited_dir=f"{pod.root}/pods/exited/{pod.uuid}",
             finish=finish if request.remove else (),
@@ -288,19 +339,20 @@ class _Compilation:
         return tuple(files)
 
 
-def finish_argv(pod: Pod, state: str) -> tuple[str, ...]:
-    """Return the command a keeper starts for what only Python can do (`appc finish`)."""
+def _terminal_type(app: App) -> tuple[tuple[str, str], ...]:
+    """What an app's terminal is, unless its manifest has it be another: the one we were started from."""
+    own = os.environ.get("TERM", "")
+    named = any(variable.name == "TERM" for variable in app.environment)
+    return (("TERM", own),) if own and not named else ()
+
+
+def finish_argv(pod: Pod, state: str, *words: str) -> tuple[str, ...]:
+    """Return the command a keeper starts for what only Python can do (`appc finish`); it adds what failed."""
     entrance = os.path.join(os.path.dirname(os.path.abspath(appc.__file__)), "__main__.py")
-    return (sys.executable, "-I", "-S", entrance, "--root", pod.root, "--state", state, "finish", pod.uuid)
+    return (sys.executable, "-I", "-S", entrance, "--root", pod.root, "--state", state, "finish", pod.uuid, *words)
 
 
 def environment() -> dict[str, str]:
     """Return the environment of a keeper: what its terminal needs, and nothing of the caller's."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     return {"PATH": convert.DEFAULT_PATH, **kept}
-
-
-def _tolerated(plan: Plan, report: spawn.Report) -> list[str]:
-    from appc.plan.explain import explain
-
-    return [explain(plan, *warning) for warning in report.warnings]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from appc.errors import AppcError, Unenforceable, UsageError
+from appc.errors import ManifestError, PodStateError, Unenforceable, UsageError
 from appc.host import probe
 from appc.host.mounts import overlay_obstacle
 from appc.images import fetch
@@ -21,9 +21,11 @@ from appc.store.images import ImageStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from appc.config import Directories
     from appc.images.render import Rootfs
     from appc.store.images import StoredImage
 
+SUBDIRECTORIES = ("apps", "config", "images", "logs", "status", "volumes")
 # What an app's streams are when nobody says: by how the pod is run.
 DEFAULT_STREAMS = {
     "foreground": ("null", "both", "both"),
@@ -33,101 +35,108 @@ DEFAULT_STREAMS = {
 
 
 class Prepared:
-    """A prepared pod with what was read on the way, so that a launch reads nothing twice."""
+    """A prepared pod with what was read on the way, so that a launch reads nothing twice.
 
-    __slots__ = ("facts", "images", "manifest", "pod", "request", "roots", "warnings")
+    `again` says that it was prepared by an earlier command, and waits on when this one cannot run it.
+    """
+
+    __slots__ = ("again", "facts", "manifest", "pod", "request", "roots", "warnings")
 
     def __init__(
         self,
         pod: Pod,
         request: PodRequest,
         manifest: PodManifest,
-        images: list[StoredImage],
         roots: list[Rootfs],
         facts: probe.HostFacts,
         warnings: list[str],
+        *,
+        again: bool = False,
     ) -> None:
+        self.again = again
         self.facts = facts
         self.pod = pod
         self.request = request
         self.manifest = manifest
-        self.images = images
         self.roots = roots
         self.warnings = warnings
 
 
-def prepare(root: str, config: tuple[str, ...], request: PodRequest, warnings: list[str]) -> Prepared:
-    """Make a prepared pod below `root`, locked by this process; a refusal leaves nothing behind.
+def prepare(where: Directories, request: PodRequest, warnings: list[str]) -> Prepared:
+    """Make a prepared pod, locked by this process; a refusal leaves nothing behind.
 
-    `config` are the configuration directories (trusted keys). What a user should know although it
-    works is appended to `warnings`. Raises AppcError.
+    What a user should know although it works is appended to `warnings`. Raises AppcError, OSError.
     """
-    store = ImageStore(root)
-    images = _images(store, config, request)
+    request.check()
+    store = ImageStore(where.root)
+    images = _images(store, where, request)
     roots = [rootfs_for(store, image) for image in images]
     if request.manifest is not None:
         manifest = reify.complete(request.manifest, images, request)
     else:
         manifest = reify.reify(request, images, warnings)
     manifest.check_executable()
+    for index in range(len(manifest.apps)):
+        stream_modes(request, index, "foreground")
     facts = probe.facts()
     for image in images:
         _check_platform(image, facts)
-    pod = layout.create(root)
+    pod = layout.create(where.root)
     try:
-        _fill(store, facts, pod, request, manifest, images, roots)
+        pod.move("prepare")
+        _fill(store, facts, pod, request, manifest, images, roots, warnings)
         pod.move("prepared")
     except BaseException:
         discard(pod)
         raise
-    return Prepared(pod, request, manifest, images, roots, facts, warnings)
+    return Prepared(pod, request, manifest, roots, facts, warnings)
 
 
-def load(root: str, prefix: str) -> Prepared:
+def load(where: Directories, prefix: str, warnings: list[str]) -> Prepared:
     """Return a pod in phase `prepared`, locked by this process; PodStateError when it is not (or no longer) so."""
-    from appc.errors import PodStateError
-
-    pod = layout.find(root, prefix)
-    if pod.phase != "prepared" or not pod.acquire():
+    pod = layout.find(where.root, prefix)
+    if pod.phase != "prepared":
         raise PodStateError(f"is {pod.state()}, not prepared", f"pod {pod.uuid}")
-    store = ImageStore(root)
-    manifest = PodManifest.parse(pod.read("pod"))
-    saved = pod.read_json("request")
-    images = [store.get(str(app.image.id)) for app in manifest.apps]
-    request = PodRequest(
-        tuple(
-            AppRequest("", name=str(app.name), stdin=modes[0], stdout=modes[1], stderr=modes[2])
-            for app in manifest.apps
-            for modes in (saved["streams"].get(str(app.name), ["", "", ""]),)
-        ),
-        manifest=manifest,
-        net=saved["net"],
-        hostname=saved["hostname"],
-        interactive=saved["interactive"],
-        remove=saved["remove"],
-        strict=saved["strict"],
-        grace=saved["grace"],
-    )
-    return Prepared(pod, request, manifest, images, [rootfs_for(store, image) for image in images], probe.facts(), [])
+    if not pod.acquire():
+        raise PodStateError("was taken by another process", f"pod {pod.uuid}")
+    try:
+        store = ImageStore(where.root)
+        manifest = PodManifest.parse(pod.read("pod"))
+        request = PodRequest.from_json(pod.read_json("request"), manifest)
+        roots = [rootfs_for(store, store.get(str(app.image.id))) for app in manifest.apps]
+    except BaseException:
+        pod.release()
+        raise
+    return Prepared(pod, request, manifest, roots, probe.facts(), warnings, again=True)
 
 
 def discard(pod: Pod) -> None:
-    """Remove a pod this process holds the lock of, whatever its phase."""
+    """Remove a pod this process holds the lock of, whatever its phase, and let go of it."""
     try:
-        pod.move("garbage")
-        gc.delete_tree(pod.path)
+        gc.discard(pod)
     finally:
         pod.release()
 
 
-def _images(store: ImageStore, config: tuple[str, ...], request: PodRequest) -> list[StoredImage]:
+def _images(store: ImageStore, where: Directories, request: PodRequest) -> list[StoredImage]:
     if request.manifest is not None:
-        if not request.manifest.apps:
-            raise UsageError("the pod manifest has no apps")
+        faults = [
+            (f"apps[{index}].image.id", "is required: the image must be known by its ID")
+            for index, app in enumerate(request.manifest.apps)
+            if app.image.id is None
+        ]
+        if faults:
+            raise ManifestError(faults)
         return [store.get(str(app.image.id)) for app in request.manifest.apps]
     return [
         fetch.resolve(
-            store, app.image, pull=request.pull, insecure=request.insecure, signature=app.signature, config=config
+            store,
+            app.image,
+            pull=request.pull,
+            insecure=request.insecure,
+            signature=app.signature,
+            config=where.config,
+            keep=where.settings.images_keep_original,
         )
         for app in request.apps
     ]
@@ -150,10 +159,13 @@ def _fill(
     manifest: PodManifest,
     images: list[StoredImage],
     roots: list[Rootfs],
+    warnings: list[str],
 ) -> None:
+    for name in SUBDIRECTORIES:
+        os.mkdir(pod.file(name), 0o700)
     pod.write("pod", manifest.to_json())
     used = sorted({str(image_id) for root in roots for image_id in root.image_ids})
-    pod.write_json("request", request.to_json(used, _streams(request, manifest)))
+    pod.write_json("request", request.to_json(used))
     overlays = facts.overlay and not overlay_obstacle(pod.root)
     for app, image, root in zip(manifest.apps, images, roots, strict=True):
         pod.write(f"images/{app.name}", image.manifest_bytes)
@@ -162,7 +174,7 @@ def _fill(
         os.mkdir(f"{directory}/rootfs", 0o755)
         if not (overlays and root.overlay):
             # Whether an app has an upper layer says from now on which kind of root it has.
-            copy_rootfs(store, image, f"{directory}/rootfs")
+            warnings += [f"app {app.name}: {text}" for text in copy_rootfs(store, image, f"{directory}/rootfs")]
             continue
         os.mkdir(f"{directory}/upper", 0o755)
         os.mkdir(f"{directory}/work", 0o755)
@@ -175,25 +187,24 @@ def _fill(
     os.makedirs(f"{pod.root}/pods/exited", 0o700, exist_ok=True)
 
 
-def _streams(request: PodRequest, manifest: PodManifest) -> dict[str, list[str]]:
-    return {
-        str(app.name): [wanted.stdin, wanted.stdout, wanted.stderr]
-        for app, wanted in zip(manifest.apps, request.apps, strict=False)
-    }
-
-
 def stream_modes(request: PodRequest, index: int, kind: str) -> tuple[str, str, str]:
     """Return the keeper's modes for the streams of app `index` when the pod runs as `kind` (DEFAULT_STREAMS)."""
-    defaults = DEFAULT_STREAMS["interactive" if request.interactive else kind]
-    if index >= len(request.apps):
-        return defaults
-    wanted = request.apps[index]
-    chosen = [
-        asked or default for asked, default in zip((wanted.stdin, wanted.stdout, wanted.stderr), defaults, strict=True)
-    ]
-    if kind == "detached" and "stream" in chosen:
-        raise AppcError("stream needs a pod in the foreground", f"app {wanted.name or wanted.image}")
-    modes = ["inherit" if mode == "stream" else mode for mode in chosen]
+    wanted = request.apps[index] if index < len(request.apps) else AppRequest("")
+    asked = (wanted.stdin, wanted.stdout, wanted.stderr)
+    where = f"app {wanted.name or wanted.image}"
+    if request.interactive or "tty" in asked:
+        # A process has one terminal, and its three streams lead there.
+        others = [mode for mode in asked if mode not in ("", "tty")]
+        if others:
+            raise UsageError(f"{others[0]} cannot go together with a terminal", where)
+        if request.interactive and kind == "detached":
+            raise UsageError("is interactive, so it needs a terminal", where, "run it without --detach")
+        return DEFAULT_STREAMS["interactive"]
+    if kind == "detached" and "stream" in asked:
+        raise UsageError("stream needs a pod in the foreground", where, "run it without --detach")
+    modes = [mode or default for mode, default in zip(asked, DEFAULT_STREAMS[kind], strict=True)]
+    modes = ["inherit" if mode == "stream" else mode for mode in modes]
     if kind == "foreground":
+        # What goes to the log is shown as well.
         modes[1:] = ["both" if mode == "log" else mode for mode in modes[1:]]
     return modes[0], modes[1], modes[2]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+from appc.errors import ManifestError
 from appc.pods import records
 from appc.pods.layout import Pod
 
@@ -11,30 +14,59 @@ if TYPE_CHECKING:
 
 
 def describe(pod: Pod) -> dict[str, Any]:
-    """Return the pod's status document (times in nanoseconds since the epoch, None where unknown)."""
+    """Return the pod's status document (times in nanoseconds since the epoch, None where unknown).
+
+    PodNotFound when the pod is gone. A pod whose files cannot be read is described as far as possible.
+    """
+    while True:
+        document = _document(pod)
+        # What was read piece by piece holds together only when the pod has not moved on meanwhile.
+        if os.path.isdir(pod.path):
+            return document
+        pod.refresh()
+
+
+def _document(pod: Pod) -> dict[str, Any]:
     state = pod.state()
     document: dict[str, Any] = {
         "uuid": pod.uuid,
         "state": state,
         "created": int(pod.created() * 1e9),
+        "networks": [],
+        "pid": None,
+        "keeper": None,
         "apps": [],
+        "exit-status": None,
+        "failure": None,
+        "isolators": [],
+        "ready": False,
     }
     try:
         manifest = pod.read_json("pod")
         request = pod.read_json("request")
+        apps = [_app(pod, entry, state) for entry in manifest["apps"]]
+        document["networks"] = [request["net"]]
+        document["isolators"] = request.get("isolators", [])
     except FileNotFoundError:
-        # Still being prepared, or removed while we looked.
+        # Still being prepared, or interrupted while it was.
         return document
-    keeper, init = records.keeper_pid(pod), records.init_pid(pod)
-    document["networks"] = [request["net"]]
-    document["pid"] = init[0] if init and state == "running" else None
-    document["keeper"] = keeper[0] if keeper and state == "running" else None
-    document["apps"] = [_app(pod, entry, state) for entry in manifest["apps"]]
-    failure = records.read(pod, "_failure")
-    document["exit-status"] = _exit_status(document["apps"], failure, state)
-    document["failure"] = _failure(pod, failure)
-    document["isolators"] = request.get("isolators", [])
-    document["ready"] = state == "running" and keeper is not None
+    except ManifestError as error:
+        document["failure"] = f"its files are damaged: {error}"
+        return document
+    document["apps"] = apps
+    if state == "running":
+        keeper, init = records.keeper_pid(pod), records.init_pid(pod)
+        document["pid"] = init[0] if init else None
+        document["keeper"] = keeper[0] if keeper else None
+        document["ready"] = records.is_ready(pod)
+    document["exit-status"] = _exit_status(apps, state)
+    if records.read(pod, "_failure"):
+        # What explains a failure is not needed to list pods that fare well.
+        from appc.executor.failure import recorded
+
+        failure = recorded(pod)
+        if failure is not None:
+            document["failure"], document["exit-status"] = str(failure), failure.exit_status
     return document
 
 
@@ -65,21 +97,11 @@ def _app(pod: Pod, entry: dict[str, Any], state: str) -> dict[str, Any]:
     }
 
 
-def _exit_status(apps: list[dict[str, Any]], failure: dict[str, str], state: str) -> int | None:
-    """The pod's status: of several apps, that of the first that failed."""
-    if failure:
-        return 125
+def _exit_status(apps: list[dict[str, Any]], state: str) -> int | None:
+    """The pod's status: of several apps, that of the first that failed; None while it runs or when it is unknown."""
     if state != "exited":
         return None
-    failed = sorted((app["exited"], app["exit-status"]) for app in apps if app["exit-status"])
+    failed = sorted((app["exited"] or 0, app["exit-status"]) for app in apps if app["exit-status"])
     if failed:
         return int(failed[0][1])
     return 0 if all(app["exit-status"] == 0 for app in apps) else None
-
-
-def _failure(pod: Pod, fields: dict[str, str]) -> str | None:
-    if not fields:
-        return None
-    from appc.executor.failure import explain
-
-    return str(explain(pod, fields))

@@ -6,15 +6,14 @@ by number in posix_spawn's own file actions, so this is safe in a threaded progr
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 
-from appc.errors import HostError
 from appc.launch.seal import native, sealed_init, sealed_plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import NoReturn
 
     from appc.pods.layout import Pod
@@ -23,13 +22,19 @@ if TYPE_CHECKING:
 PLAN, INIT, POD, LOCK, REPORT = 10, 11, 12, 13, 14
 # Sources are moved above the targets first, so that no dup2 overwrites one still needed.
 SAFE = 64
-REPORT_LIMIT = 64 * 1024
+# A line of the report is never longer; of a keeper that says more, the rest is not kept.
+LINE_LIMIT = 4096
+MOST_WARNINGS = 1000
 # Every standard signal but SIGKILL and SIGSTOP, to be set to its default in the keeper.
 SIGNALS = tuple(number for number in range(1, 32) if number not in (9, 19))
 
 
 class Report:
-    """What the keeper said of the start: `failure` is (track, op index, errno) or None."""
+    """What the keeper said of the start.
+
+    `failure` is (track, op index, errno) or None, `warnings` are such of what was tolerated, `handlers` the
+    (app, exit status) of each pre-start handler.
+    """
 
     __slots__ = ("failure", "handlers", "ready", "warnings")
 
@@ -37,37 +42,32 @@ class Report:
         self.ready = False
         self.failure: tuple[str, int, int] | None = None
         self.warnings: list[tuple[str, int, int]] = []
-        self.handlers: list[tuple[str, str]] = []
+        self.handlers: list[tuple[str, int]] = []
 
 
 def replace_process(plan: bytes, pod: Pod | None, environment: dict[str, str]) -> NoReturn:
     """Become the keeper of `plan` (foreground): terminal, session and standard streams stay ours."""
+    program = native("appc-keep")
     fds = _descriptors(plan, pod)
     for target, fd in fds.items():
         os.dup2(fd, target, inheritable=True)
-    program = native("appc-keep")
     os.execve(program, _arguments(fds), environment)
 
 
-def spawn(plan: bytes, pod: Pod, environment: dict[str, str], streams: Sequence[int] = ()) -> tuple[int, Report]:
-    """Start a keeper of its own session; return (pid, what it reported when all apps ran or failed).
+def spawn(plan: bytes, pod: Pod, environment: dict[str, str]) -> tuple[int, int]:
+    """Start a keeper of its own session with nothing on its streams.
 
-    `streams` are descriptors for the keeper's standard input, output and error; without them they
-    are /dev/null.
+    Returns its pid and the descriptor to read its report from (`read_report`).
     """
-    fds = _descriptors(plan, pod)
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    fds[REPORT] = _moved(writer)
-    actions: list[tuple[int, int] | tuple[int, int, int] | tuple[int, int, str, int, int]] = []
-    if streams:
-        moved = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, SAFE) for fd in streams]
-        actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(moved)]
-    else:
-        moved = []
-        actions += [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)]
-    actions += [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in fds.items()]
     program = native("appc-keep")
+    fds: dict[int, int] = {}
+    reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
+        fds[REPORT] = _moved(writer)
+        fds.update(_descriptors(plan, pod))
+        actions: list[tuple[int, int] | tuple[int, int, int] | tuple[int, int, str, int, int]] = []
+        actions += [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)]
+        actions += [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in fds.items()]
         pid = os.posix_spawn(
             program,
             _arguments(fds),
@@ -77,60 +77,82 @@ def spawn(plan: bytes, pod: Pod, environment: dict[str, str], streams: Sequence[
             setsigmask=(),
             setsigdef=SIGNALS,
         )
-    except OSError as error:
+    except BaseException:
         os.close(reader)
-        raise HostError(os.strerror(error.errno or 0), program) from None
+        raise
     finally:
-        for fd in [*fds.values(), *moved]:
+        for fd in fds.values():
             os.close(fd)
-    with os.fdopen(reader, "rb") as stream:
-        return pid, _read_report(stream.fileno())
+    return pid, reader
 
 
-def _descriptors(plan: bytes, pod: Pod | None) -> dict[int, int]:
-    fds = {PLAN: _moved(sealed_plan(plan)), INIT: _moved(sealed_init())}
-    if pod is not None:
-        fds[POD] = _moved(os.open(pod.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        fds[LOCK] = fcntl.fcntl(pod.lock_fd, fcntl.F_DUPFD_CLOEXEC, SAFE)
-    return fds
-
-
-def _moved(fd: int) -> int:
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, SAFE)
-    os.close(fd)
-    return moved
-
-
-def _arguments(fds: dict[int, int]) -> list[str]:
-    return ["appc-keep"] + [str(number) if number in fds else "-" for number in (PLAN, INIT, POD, LOCK, REPORT)]
-
-
-def _read_report(fd: int) -> Report:
+def read_report(fd: int) -> Report:
+    """Read the keeper's report until it is ready, has failed or is gone; `fd` is closed."""
     report = Report()
     pending = b""
-    total = 0
-    while not report.ready and report.failure is None and total < REPORT_LIMIT:
-        chunk = os.read(fd, 4096)
-        if not chunk:
-            break
-        total += len(chunk)
-        *lines, pending = (pending + chunk).split(b"\n")
-        for line in lines:
-            _read_line(report, line.decode("utf-8", "replace"))
+    with os.fdopen(fd, "rb", buffering=0) as stream:
+        while not report.ready and report.failure is None:
+            chunk = stream.read(LINE_LIMIT)
+            if not chunk:
+                break
+            *lines, pending = (pending + chunk).split(b"\n")
+            pending = pending[:LINE_LIMIT]
+            for line in lines:
+                read_line(report, line.decode("utf-8", "replace"))
     return report
 
 
-def _read_line(report: Report, line: str) -> None:
+def read_line(report: Report, line: str) -> None:
     """Take in `ready`, `fail TRACK INDEX ERRNO`, `warn TRACK INDEX ERRNO` or `handler APP STATUS`."""
     kind, _, rest = line.partition(" ")
     words = rest.rsplit(" ", 2)  # a track's name has spaces
     if line == "ready":
         report.ready = True
-    elif kind in ("fail", "warn") and len(words) == 3 and words[1].isdecimal() and words[2].isdecimal():
+    elif kind in ("fail", "warn") and len(words) == 3 and _is_number(words[1]) and _is_number(words[2]):
         entry = (words[0], int(words[1]), int(words[2]))
         if kind == "fail":
             report.failure = entry
-        else:
+        elif len(report.warnings) < MOST_WARNINGS:
             report.warnings.append(entry)
-    elif kind == "handler" and len(words) == 2:
-        report.handlers.append((words[0], words[1]))
+    elif kind == "handler" and len(words) == 2 and _is_number(words[1]):
+        report.handlers.append((words[0], int(words[1])))
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and len(word) <= 10
+
+
+def _descriptors(plan: bytes, pod: Pod | None) -> dict[int, int]:
+    """Return the descriptors a keeper needs, by the number it gets them at."""
+    fds: dict[int, int] = {}
+    try:
+        fds[PLAN] = _moved(sealed_plan(plan))
+        fds[INIT] = _moved(sealed_init())
+        if pod is not None:
+            fds[POD] = _moved(os.open(pod.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            fds[LOCK] = _duplicate(pod.lock_fd)
+    except BaseException:
+        for fd in fds.values():
+            os.close(fd)
+        raise
+    return fds
+
+
+def _moved(fd: int) -> int:
+    try:
+        return _duplicate(fd)
+    finally:
+        os.close(fd)
+
+
+def _duplicate(fd: int) -> int:
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, SAFE)
+    except OSError as error:
+        # A limit below SAFE; the kernel calls that an invalid argument.
+        number = errno.EMFILE if error.errno == errno.EINVAL else error.errno
+        raise OSError(number, os.strerror(number or 0)) from None
+
+
+def _arguments(fds: dict[int, int]) -> list[str]:
+    return ["appc-keep"] + [str(number) if number in fds else "-" for number in (PLAN, INIT, POD, LOCK, REPORT)]

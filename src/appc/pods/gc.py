@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from appc.errors import HostError, PodStateError
+from appc.errors import HostError, PodNotFound, PodStateError
 from appc.host import cgroupfs, probe
 from appc.pods import layout
 from appc.pods.layout import Pod
@@ -31,7 +31,14 @@ class Verdict:
 def judge(root: str, grace_seconds: float, now: float | None = None) -> list[Verdict]:
     """Return what a collection would do with every pod below `root`; nothing is changed."""
     moment = time.time() if now is None else now
-    return [_judge(pod, grace_seconds, moment) for pod in layout.every(root)]
+    verdicts = []
+    for pod in layout.every(root):
+        try:
+            verdicts.append(_judge(pod, grace_seconds, moment))
+        except PodNotFound:
+            # Removed by somebody else since.
+            continue
+    return verdicts
 
 
 def _judge(pod: Pod, grace: float, now: float) -> Verdict:
@@ -62,9 +69,7 @@ def carry_out(verdict: Verdict) -> bool:
     if verdict.action == "keep":
         return True
     try:
-        if verdict.action == "end":
-            return end(verdict.pod)
-        return remove(verdict.pod)
+        return end(verdict.pod) if verdict.action == "end" else remove(verdict.pod)
     except PodStateError:
         return False
 
@@ -76,7 +81,10 @@ def end(pod: Pod) -> bool:
     try:
         remove_cgroups(pod)
         pod.move("exited")
-        os.utime(pod.path)
+        # The grace period begins now.
+        os.utime(pod.file("status"))
+    except FileNotFoundError:
+        pass
     finally:
         pod.release()
     return True
@@ -87,13 +95,22 @@ def remove(pod: Pod) -> bool:
     if not pod.acquire():
         return False
     try:
-        if pod.phase != "garbage":
-            pod.move("garbage")
         remove_cgroups(pod)
-        delete_tree(pod.path)
+        discard(pod)
     finally:
         pod.release()
     return True
+
+
+def discard(pod: Pod) -> None:
+    """Delete the directory of a pod that is locked by this process (or by its keeper, which waits for it)."""
+    if pod.phase != "garbage":
+        try:
+            pod.move("garbage")
+        except OSError:
+            # On a full disk there may be no room for the directory it would go to.
+            pass
+    delete_tree(pod.path)
 
 
 def remove_cgroups(pod: Pod) -> None:
@@ -105,19 +122,64 @@ def remove_cgroups(pod: Pod) -> None:
 
 
 def delete_tree(path: str) -> None:
-    """Delete a directory tree without following symbolic links."""
-    import shutil  # 6 ms; a launch never comes here
+    """Delete a directory and everything below it, however deep an app has nested it; HostError if it will not go.
 
+    Each directory is moved to the top before it is emptied, so that neither the length of a path nor the number
+    of open directories grows with the depth. No symbolic link is followed.
+    """
     try:
-        shutil.rmtree(path)
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return
+    try:
+        _empty(top)
+        os.rmdir(path)
     except OSError as error:
-        raise HostError(f"cannot be removed: {os.strerror(error.errno or 0)}", str(error.filename or path)) from None
+        raise HostError(f"cannot be removed: {os.strerror(error.errno or 0)}", path) from None
+    finally:
+        os.close(top)
+
+
+def _empty(top: int) -> None:
+    waiting = _unlink_files(top)
+    number = 0
+    while waiting:
+        name = waiting.pop()
+        here = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
+        try:
+            for inner in _unlink_files(here):
+                number += 1
+                moved = f".deleted-{number}"
+                while _exists(moved, top):
+                    number += 1
+                    moved = f".deleted-{number}"
+                os.rename(inner, moved, src_dir_fd=here, dst_dir_fd=top)
+                waiting.append(moved)
+        finally:
+            os.close(here)
+        os.rmdir(name, dir_fd=top)
+
+
+def _unlink_files(directory: int) -> list[str]:
+    """Unlink what is no directory; return the names of the directories."""
+    with os.scandir(directory) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in found:
+        if not is_directory:
+            os.unlink(name, dir_fd=directory)
+    return [name for name, is_directory in found if is_directory]
+
+
+def _exists(name: str, directory: int) -> bool:
+    try:
+        os.lstat(name, dir_fd=directory)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _changed(pod: Pod) -> float:
-    """When the pod's directory last changed: for an exited pod, when its keeper wrote the last record."""
+    """When an exited pod's keeper wrote its last record, or a collector marked it as exited."""
     try:
         return os.stat(pod.file("status")).st_mtime
     except FileNotFoundError:

@@ -8,11 +8,11 @@ and `gc` can clear, and no daemon is needed to know it.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
+import time
 
-from appc.errors import HostError, PodNotFound, PodStateError
+from appc.errors import PodNotFound, PodStateError
 from appc.schema.json import dumps, loads
 from appc.values import PodUUID
 
@@ -38,7 +38,8 @@ STATES = {
     ("garbage", False): "garbage",
 }
 
-SUBDIRECTORIES = ("apps", "config", "images", "logs", "status", "volumes")
+# How often, and how far apart, a lock is tried before it counts as somebody's.
+LOOKS, LOOK_SECONDS = 20, 0.002
 
 
 class Pod:
@@ -82,8 +83,8 @@ class Pod:
     def locked(self) -> bool:
         """Tell whether anything of the pod is alive (or somebody works on it)."""
         try:
-            fd = os.open(self.file("lock"), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+            fd = self.open("lock")
+        except (FileNotFoundError, PodNotFound):
             return False
         try:
             # A shared lock, so that two who look at once do not see each other.
@@ -95,14 +96,18 @@ class Pod:
         return False
 
     def acquire(self) -> bool:
-        """Take the pod's lock; False when something of the pod is alive."""
+        """Take the lock of a pod that is still where it was seen; False when something of it is alive."""
+        path = self.file("lock")
         try:
-            fd = os.open(self.file("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            held = _locked_exclusively(fd) and os.path.samestat(os.fstat(fd), os.stat(path))
+        except FileNotFoundError:
+            # Whoever had the lock before has moved or removed the pod.
+            held = False
+        if not held:
             os.close(fd)
             return False
         self.lock_fd = fd
@@ -139,18 +144,39 @@ class Pod:
         os.rename(temporary, path)
 
     def read(self, name: str) -> bytes:
-        """Read a file of the pod; FileNotFoundError when it is not there."""
-        fd = os.open(self.file(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        with os.fdopen(fd, "rb") as stream:
+        """Read a file of the pod, wherever the pod has moved; FileNotFoundError when it has no such file."""
+        with os.fdopen(self.open(name), "rb") as stream:
             return stream.read()
+
+    def open(self, name: str) -> int:
+        """Open a file or directory of the pod, wherever it has moved, to read; FileNotFoundError, PodNotFound."""
+        while True:
+            try:
+                return os.open(self.file(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                phase = self.phase
+                if self.refresh().phase == phase:
+                    raise
 
     def write_json(self, name: str, value: Any) -> None:
         """Write `value` as JSON."""
         self.write(name, dumps(value).encode())
 
     def read_json(self, name: str) -> Any:
-        """Read a JSON file of the pod."""
+        """Read a JSON file of the pod; ManifestError when it is none."""
         return loads(self.read(name))
+
+    def manifest(self) -> dict[str, Any]:
+        """Return the reified pod manifest as parsed JSON; PodStateError when the pod has none yet."""
+        try:
+            document: dict[str, Any] = self.read_json("pod")
+        except FileNotFoundError:
+            raise PodStateError(f"has no manifest ({self.state()})", f"pod {self.uuid}") from None
+        return document
+
+    def app_names(self) -> list[str]:
+        """Return the names of the pod's apps, in order; PodStateError when it has no manifest yet."""
+        return [str(entry["name"]) for entry in self.manifest()["apps"]]
 
     def created(self) -> float:
         """Return when the pod was created (seconds since the epoch)."""
@@ -161,44 +187,55 @@ class Pod:
 
 
 def create(root: str) -> Pod:
-    """Make an empty pod in phase `prepare`, locked by this process."""
-    uuid = str(PodUUID.new())
-    pod = Pod(root, "embryo", uuid)
-    try:
-        os.makedirs(f"{root}/pods/embryo", 0o700, exist_ok=True)
+    """Make an empty pod in phase `embryo`, locked by this process."""
+    os.makedirs(f"{root}/pods/embryo", 0o700, exist_ok=True)
+    while True:
+        pod = Pod(root, "embryo", str(PodUUID.new()))
         os.mkdir(pod.path, 0o700)
-        if not pod.acquire():
-            raise PodStateError("was taken while it was being made", f"pod {uuid}")
-        pod.move("prepare")
-        for name in SUBDIRECTORIES:
-            os.mkdir(pod.file(name), 0o700)
-    except OSError as error:
-        raise HostError(os.strerror(error.errno or errno.EIO), f"{root}/pods") from None
-    return pod
+        try:
+            # A collector may have taken the directory for what a killed process left; then another is made.
+            if pod.acquire():
+                return pod
+        except OSError:
+            os.rmdir(pod.path)
+            raise
 
 
 def every(root: str) -> list[Pod]:
     """Return all pods, oldest phase first, by UUID within a phase."""
-    found = []
+    found: dict[str, Pod] = {}
     for phase in PHASES:
         try:
             names = os.listdir(f"{root}/pods/{phase}")
         except FileNotFoundError:
             continue
-        found += [Pod(root, phase, name) for name in sorted(names) if _is_uuid(name)]
-    return found
+        # A pod that moves on meanwhile is met twice; where it was seen last counts.
+        found.update({name: Pod(root, phase, name) for name in sorted(names) if _is_uuid(name)})
+    return list(found.values())
 
 
 def find(root: str, prefix: str) -> Pod:
     """Return the pod whose UUID begins with `prefix`; PodNotFound for none or several."""
     wanted = prefix.lower()
-    matches = {pod.uuid: pod for pod in every(root) if pod.uuid.startswith(wanted)} if wanted else {}
+    matches = [pod for pod in every(root) if pod.uuid.startswith(wanted)] if wanted else []
     if not matches:
         raise PodNotFound("no pod has a UUID that begins so", prefix or '""', "`appc list` shows all pods")
     if len(matches) > 1:
         raise PodNotFound(f"{len(matches)} pods have a UUID that begins so", prefix, "give more of it")
-    return next(iter(matches.values()))
+    return matches[0]
 
 
 def _is_uuid(name: str) -> bool:
     return len(name) == 36 and name.count("-") == 4
+
+
+def _locked_exclusively(fd: int) -> bool:
+    """Lock a file that nobody works with; somebody who merely looks at it (`locked`) has it for a moment."""
+    for _ in range(LOOKS):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOOK_SECONDS)
+        else:
+            return True
+    return False

@@ -1,15 +1,17 @@
 """What apps wrote: the keeper's log files, read back as lines with their time and stream.
 
 A line of the file is `<RFC 3339 time> <stream> <F|P> <text>`, the format Kubernetes' container
-runtimes write; P marks a part of a line that was longer than the keeper's buffer.
+runtimes write; P marks a part of a line that was longer than the keeper's buffer. A file that has
+grown too large becomes `APP.log.1`, the former `APP.log.1` becomes `APP.log.2`, and so on.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from heapq import merge
 
-from appc.errors import AppcError
+from appc.errors import AppcError, PodNotFound
 from appc.pods.layout import Pod
 
 TYPE_CHECKING = False
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.1
 CHUNK = 256 * 1024
+# An app that never ends its line is shown in pieces of this size.
+LONGEST_LINE = 1024 * 1024
 
 
 class LogLine:
@@ -35,74 +39,93 @@ class LogLine:
 def read(
     pod: Pod, apps: list[str], *, follow: bool = False, since_ns: int = 0, until_ns: int = 2**63
 ) -> Iterator[LogLine]:
-    """Yield the lines of `apps` in order of time; with `follow`, go on until nothing of the pod is alive."""
-    readers = [_Reader(pod, app) for app in apps]
-    while True:
-        # Looked at before the files are read: what was written before the end is then still found.
-        alive = follow and pod.refresh().locked()
-        batch = [line for reader in readers for line in reader.lines()]
-        batch.sort(key=lambda line: line.time_ns)
-        for line in batch:
+    """Yield the lines of `apps` in order of time; with `follow`, go on until nothing of the pod is alive.
+
+    A last line without its end is yielded when the app cannot add to it any more.
+    """
+    # By descriptor: the directory moves with its pod, and is read to the end even when the pod is removed.
+    directory = pod.open("logs")
+    readers = [_Reader(directory, app) for app in apps]
+    try:
+        while True:
+            # Looked at before the files are read: what was written before the end is then still found.
+            alive = _alive(pod)
+            for line in merge(*[reader.lines() for reader in readers], key=lambda line: line.time_ns):
+                if since_ns <= line.time_ns <= until_ns:
+                    yield line
+            if not alive or not follow:
+                break
+            time.sleep(POLL_SECONDS)
+        for line in sorted((line for reader in readers for line in reader.rest()), key=lambda line: line.time_ns):
             if since_ns <= line.time_ns <= until_ns:
                 yield line
-        if not alive:
-            return
-        time.sleep(POLL_SECONDS)
+    finally:
+        for reader in readers:
+            reader.close()
+        os.close(directory)
+
+
+def _alive(pod: Pod) -> bool:
+    try:
+        return pod.refresh().locked()
+    except PodNotFound:
+        return False
 
 
 class _Reader:
     """Reads one app's log from its oldest kept file on, across rotations."""
 
-    def __init__(self, pod: Pod, app: str) -> None:
-        self.pod = pod
+    def __init__(self, directory: int, app: str) -> None:
+        self.directory = directory
         self.app = app
         self.pending = b""
-        self.parts: dict[str, bytes] = {}
+        self.parts: dict[str, tuple[int, bytes]] = {}
         self.fd = -1
-        self.backlog = self._rotated()
-
-    def _rotated(self) -> list[str]:
-        """Return the rotated files, oldest (highest number) first."""
-        numbers = []
-        for name in os.listdir(self.pod.file("logs")):
-            base, _, number = name.rpartition(".")
-            if base == f"{self.app}.log" and number.isdecimal():
-                numbers.append(int(number))
-        return [f"{self.app}.log.{number}" for number in sorted(numbers, reverse=True)]
 
     def lines(self) -> Iterator[LogLine]:
         """Yield what has been added since the last call."""
-        for name in self.backlog:
-            try:
-                self.fd = self._open(name)
-            except FileNotFoundError:
-                continue
+        newer = self._newer_files()
+        if self.fd >= 0:
             yield from self._drain()
-            self._close()
-        self.backlog = []
-        if self.fd < 0:
+        while newer:
+            self.close()
+            self.fd = newer.pop()
+            yield from self._drain()
+
+    def rest(self) -> Iterator[LogLine]:
+        """Yield the lines that have begun but not ended."""
+        for stream, (moment, text) in self.parts.items():
+            yield LogLine(moment, self.app, stream, text)
+
+    def close(self) -> None:
+        """Close the file that is being read."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+            self.pending = b""
+
+    def _newer_files(self) -> list[int]:
+        """Open the files begun after the one being read; newest first, as they were before any rotation meanwhile."""
+        known = {os.fstat(self.fd).st_ino} if self.fd >= 0 else set()
+        found: list[int] = []
+        number = 0
+        while True:
+            name = f"{self.app}.log.{number}" if number else f"{self.app}.log"
             try:
-                self.fd = self._open(f"{self.app}.log")
+                fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.directory)
             except FileNotFoundError:
-                return
-        yield from self._drain()
-        if self._was_rotated():
-            self._close()
-            yield from self.lines()
-
-    def _open(self, name: str) -> int:
-        return os.open(self.pod.file(f"logs/{name}"), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-
-    def _close(self) -> None:
-        os.close(self.fd)
-        self.fd = -1
-
-    def _was_rotated(self) -> bool:
-        try:
-            current = os.stat(self.pod.file(f"logs/{self.app}.log"))
-        except FileNotFoundError:
-            return False
-        return current.st_ino != os.fstat(self.fd).st_ino
+                return found
+            inode = os.fstat(fd).st_ino
+            if self.fd >= 0 and inode == os.fstat(self.fd).st_ino:
+                os.close(fd)
+                return found
+            if inode in known:
+                # Rotated while we looked: this is the one opened before, by its next name.
+                os.close(fd)
+            else:
+                known.add(inode)
+                found.append(fd)
+            number += 1
 
     def _drain(self) -> Iterator[LogLine]:
         while chunk := os.read(self.fd, CHUNK):
@@ -116,27 +139,35 @@ class _Reader:
         fields = raw.split(b" ", 3)
         if len(fields) != 4:
             return None
-        stream = fields[1].decode("ascii", "replace")
-        text = self.parts.pop(stream, b"") + fields[3]
-        if fields[2] == b"P":
-            self.parts[stream] = text
-            return None
         try:
-            return LogLine(parse_time(fields[0].decode("ascii", "replace")), self.app, stream, text)
+            moment = parse_time(fields[0].decode("ascii", "replace"))
         except AppcError:
             return None
+        stream = fields[1].decode("ascii", "replace")
+        # A line counts from the moment its first part was written.
+        moment, text = self.parts.pop(stream, (moment, b""))
+        text += fields[3]
+        if fields[2] == b"P" and len(text) < LONGEST_LINE:
+            self.parts[stream] = (moment, text)
+            return None
+        return LogLine(moment, self.app, stream, text)
 
 
 def parse_time(text: str) -> int:
     """Parse an RFC 3339 time in UTC (`2026-01-02T03:04:05[.frac]Z`) to nanoseconds since the epoch."""
     whole, _, fraction = text.removesuffix("Z").partition(".")
     parts = whole.replace("T", "-").replace(":", "-").split("-")
-    numbers = [int(part) for part in parts if part.isdecimal()]
-    if len(numbers) != 6 or len(parts) != 6 or (fraction and not fraction.isdecimal()):
-        raise AppcError("is not an RFC 3339 time such as 2026-01-02T03:04:05Z", text)
+    numbers = [int(part) for part in parts if part.isdecimal() and len(part) in (2, 4)]
+    if len(numbers) != 6 or len(parts) != 6 or (fraction and not fraction.isdecimal()) or not _possible(numbers):
+        raise AppcError("is not an RFC 3339 time in UTC such as 2026-01-02T03:04:05Z", text)
     year, month, day, hour, minute, second = numbers
     seconds = _days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second
     return seconds * 10**9 + int(fraction[:9].ljust(9, "0") or "0")
+
+
+def _possible(numbers: list[int]) -> bool:
+    highest = (9999, 12, 31, 23, 59, 60)
+    return all(number <= most for number, most in zip(numbers, highest, strict=True)) and min(numbers[1:3]) >= 1
 
 
 def _days(year: int, month: int, day: int) -> int:

@@ -20,11 +20,11 @@ class AppRecord:
 
     def __init__(self, name: str, fields: dict[str, str]) -> None:
         self.name = name
-        self.pid = _number(fields.get("pid"))
-        self.started = _number(fields.get("started"))
-        self.exited = _number(fields.get("exited"))
-        self.status = _number(fields.get("status"))
-        self.signal = _number(fields.get("signal"))
+        self.pid = number(fields.get("pid"))
+        self.started = number(fields.get("started"))
+        self.exited = number(fields.get("exited"))
+        self.status = number(fields.get("status"))
+        self.signal = number(fields.get("signal"))
         self.post_stop = fields.get("post-stop", "")
 
     @property
@@ -36,8 +36,8 @@ class AppRecord:
 def read(pod: Pod, name: str) -> dict[str, str]:
     """Read status file `name`; an absent one is empty."""
     try:
-        fd = os.open(pod.file(f"status/{name}"), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except (FileNotFoundError, NotADirectoryError):
+        fd = pod.open(f"status/{name}")
+    except FileNotFoundError:
         return {}
     with os.fdopen(fd, "rb") as stream:
         text = stream.read(RECORD_LIMIT).decode("utf-8", "replace")
@@ -53,18 +53,24 @@ def app_record(pod: Pod, name: str) -> AppRecord:
 def keeper_pid(pod: Pod) -> tuple[int, int] | None:
     """Return the keeper's (pid, start time in clock ticks), or None when it was never recorded."""
     fields = read(pod, "_keeper")
-    pid, start = _number(fields.get("pid")), _number(fields.get("starttime"))
+    pid, start = number(fields.get("pid")), number(fields.get("starttime"))
     return (pid, start) if pid and start is not None else None
 
 
 def init_pid(pod: Pod) -> tuple[int, int] | None:
     """Return PID 1's (pid on the host, start time in clock ticks), or None."""
     fields = read(pod, "_keeper")
-    pid, start = _number(fields.get("init")), _number(fields.get("init-starttime"))
+    pid, start = number(fields.get("init")), number(fields.get("init-starttime"))
     return (pid, start) if pid and start is not None else None
 
 
-def _number(text: str | None) -> int | None:
-    if text is None or not text.isdecimal() or len(text) > 20:
+def is_ready(pod: Pod) -> bool:
+    """Tell whether the keeper has recorded that all apps were started."""
+    return read(pod, "_keeper").get("ready") == "1"
+
+
+def number(text: str | None) -> int | None:
+    """Return a recorded number, None for what is none."""
+    if text is None or not (text.isascii() and text.isdecimal()) or len(text) > 20:
         return None
     return int(text)

@@ -6,6 +6,8 @@ everything else goes into the reified pod manifest.
 
 from __future__ import annotations
 
+from appc.errors import UsageError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from appc.schema.isolators import Isolator
     from appc.schema.pod import Mount, PodManifest, Volume
 
+NETWORKS = ("none", "host")
+LONGEST_HOSTNAME = 64  # the kernel's limit
+LONGEST_GRACE = 86400.0
 STREAM_MODES = ("log", "null", "tty", "stream")
 
 
@@ -156,8 +161,26 @@ class PodRequest:
         self.pull = pull
         self.grace = grace
 
-    def to_json(self, images: list[str], streams: dict[str, list[str]]) -> dict[str, Any]:
-        """Return what `run-prepared` and `gc` need later: modes and the images rested on."""
+    def check(self) -> None:
+        """Raise UsageError for what no pod can be."""
+        if self.net not in NETWORKS:
+            hint = "other networks are not part of this version"
+            raise UsageError(f"{self.net!r} is not one of {', '.join(NETWORKS)}", "net", hint)
+        if not self.apps and self.manifest is None:
+            raise UsageError("no image is named", "pod")
+        labels = self.hostname.split(".")
+        plain = all(label and label.replace("-", "a").replace("_", "a").isalnum() for label in labels)
+        if self.hostname and not (plain and self.hostname.isascii() and len(self.hostname) <= LONGEST_HOSTNAME):
+            hint = f"letters, digits, - and dots, at most {LONGEST_HOSTNAME} in all"
+            raise UsageError(f"{self.hostname!r} is not a host name", "hostname", hint)
+        if not 0 <= self.grace <= LONGEST_GRACE:
+            raise UsageError(f"{self.grace:g} s is not between 0 and {LONGEST_GRACE:g}", "grace")
+
+    def to_json(self, images: list[str]) -> dict[str, Any]:
+        """Return what `run-prepared` and `gc` need later and the pod manifest has no field for.
+
+        `images` are the IDs of the images that have to stay.
+        """
         return {
             "net": self.net,
             "hostname": self.hostname,
@@ -166,5 +189,23 @@ class PodRequest:
             "strict": self.strict,
             "grace": self.grace,
             "images": images,
-            "streams": streams,
+            "streams": [[app.stdin, app.stdout, app.stderr] for app in self.apps],
         }
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any], manifest: PodManifest) -> PodRequest:
+        """Return the request of a prepared pod: its reified manifest, and what `to_json` kept beside it."""
+        streams = document["streams"]
+        return cls(
+            tuple(
+                AppRequest("", name=str(app.name), stdin=modes[0], stdout=modes[1], stderr=modes[2])
+                for app, modes in zip(manifest.apps, streams, strict=False)
+            ),
+            manifest=manifest,
+            net=document["net"],
+            hostname=document["hostname"],
+            interactive=document["interactive"],
+            remove=document["remove"],
+            strict=document["strict"],
+            grace=document["grace"],
+        )

@@ -6,6 +6,8 @@ aci.md ("app": user, group, supplementaryGIDs): a name is looked up in the image
 
 from __future__ import annotations
 
+import os
+
 from appc.errors import AppcError
 
 TYPE_CHECKING = False
@@ -31,33 +33,35 @@ class Identity:
 
 def resolve(view: TreeView, user: str, group: str, supplementary: tuple[int, ...], where: str) -> Identity:
     """Resolve `user` and `group` of an app in its root; AppcError names the field that has no answer."""
-    users = _entries(view, "/etc/passwd", 7)
+    users = _entries(view, "/etc/passwd", 7, f"{where}.user")
     if user.startswith("/"):
         uid = _owner(view, user, f"{where}.user")[0]
     else:
-        uid = _lookup(users, user, 2, f"{where}.user", "/etc/passwd")
+        uid = _lookup(users, user, f"{where}.user", "/etc/passwd")
     if group.startswith("/"):
         gid = _owner(view, group, f"{where}.group")[1]
     else:
-        gid = _lookup(_entries(view, "/etc/group", 4), group, 2, f"{where}.group", "/etc/group")
+        gid = _lookup(_entries(view, "/etc/group", 3, f"{where}.group"), group, f"{where}.group", "/etc/group")
     entry = next((fields for fields in users if fields[0] == user or fields[2] == str(uid)), None)
     return Identity(uid, gid, supplementary, entry[0] if entry else "", entry[5] if entry else "")
 
 
-def _entries(view: TreeView, path: str, count: int) -> list[list[str]]:
+def _entries(view: TreeView, path: str, count: int, where: str) -> list[list[str]]:
     try:
         text = view.read(path, DATABASE_LIMIT).decode("utf-8", "surrogateescape")
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return []
-    return [fields for fields in (line.split(":") for line in text.splitlines()) if len(fields) >= count]
+    except OSError as error:
+        raise AppcError(f"the image's {path} cannot be read: {os.strerror(error.errno or 0)}", where) from None
+    return [fields for fields in (line.split(":") for line in text.split("\n")) if len(fields) >= count]
 
 
-def _lookup(entries: list[list[str]], name: str, field: int, where: str, database: str) -> int:
+def _lookup(entries: list[list[str]], name: str, where: str, database: str) -> int:
     for fields in entries:
-        if fields[0] == name and fields[field].isdecimal():
-            return _checked(int(fields[field]), where)
-    if name.isascii() and name.isdecimal():
-        return _checked(int(name), where)
+        if fields[0] == name and _is_number(fields[2]):
+            return _checked(fields[2], where)
+    if _is_number(name):
+        return _checked(name, where)
     raise AppcError(
         f"{name!r} is neither in the image's {database} nor a number",
         where,
@@ -73,7 +77,11 @@ def _owner(view: TreeView, path: str, where: str) -> tuple[int, int]:
     return found.st_uid, found.st_gid
 
 
-def _checked(number: int, where: str) -> int:
-    if number > HIGHEST_ID:
-        raise AppcError(f"{number} is not a valid ID (0 to {HIGHEST_ID})", where)
-    return number
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
+def _checked(digits: str, where: str) -> int:
+    if len(digits) > 20 or int(digits) > HIGHEST_ID:
+        raise AppcError(f"{digits[:20]} is not a valid ID (0 to {HIGHEST_ID})", where)
+    return int(digits)

@@ -118,8 +118,8 @@ def _look_at_target(view: TreeView, target: str, is_directory: bool, where: str,
     except OSError:
         return False
     if not stat.S_ISDIR(mode):
-        if is_directory:
-            warnings.append(f"{where}: the image's file {target} is replaced by a volume")
+        how = "replaced" if is_directory else "masked"
+        warnings.append(f"{where}: the image's file {target} is {how} by a volume")
         return is_directory
     if not is_directory:
         raise AppcError(f"a file cannot be mounted over the image's directory {target}", where)

@@ -17,8 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import faults
-import image_kit
 import pytest
+
+import image_kit
 from capabilities import need
 from leftovers import snapshot
 

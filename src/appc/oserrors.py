@@ -1,4 +1,4 @@
-"""What an operating system error means to the person at the command line."""
+"""What an operating system error means to the person who uses appc."""
 
 from __future__ import annotations
 
