@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from appc.cli.options import Args, Operand, Option, Verb
+from appc.cli.options import OPTIONAL, Args, Operand, Option, Verb
 from appc.cli.output import out
 from appc.errors import UsageError
 
@@ -47,6 +47,7 @@ VERB = Verb(
         Option("--owner-root", help="everything belongs to user 0 and group 0"),
         Option("--mtime", metavar="SECONDS", parse=_seconds, help="modification time of everything, since 1970"),
         Option("--overwrite", help="replace OUT if it exists"),
+        Option("--sign", kind=OPTIONAL, metavar="KEY", help="sign the image with gpg, making OUT.asc too"),
     ),
     operands=(
         Operand("source", complete="dir", help="a layout, or a root file system"),
@@ -76,8 +77,27 @@ def run(args: Args, context: Context) -> int:
     )
     for warning in built.warnings:
         context.warn(warning)
+    signature = f"{args.out}.asc"
+    if args.sign is not None:
+        _sign(args.out, signature, args.sign, args.overwrite)
+    elif os.path.lexists(signature):
+        context.warn("may be of the image that was replaced; `appc image sign` makes a new one", signature)
     out(f"{built.image_id}\n")
     return 0
+
+
+def _sign(image: str, signature: str, key: str, overwrite: bool) -> None:
+    """Make the signature beside the image, or leave neither."""
+    from appc.build.newfile import NewFile
+    from appc.trust.sign import sign_file
+
+    try:
+        with NewFile(signature, overwrite) as file:
+            file.write(sign_file(image, key))
+            file.commit()
+    except BaseException:
+        os.unlink(image)
+        raise
 
 
 def _source_date_epoch() -> int | None:

@@ -14,6 +14,7 @@ import pytest
 
 from appc.build import newfile
 from appc.cli.main import main
+from appc.errors import SignatureError
 from hostile.tarbuild import directory, file, gz, image, tar
 
 MANIFEST = {
@@ -250,6 +251,26 @@ def test_wrong_words(place: Path, err: Said, words: list[str]) -> None:
     assert main(["image", "build", *words]) == 2
     assert err().startswith("appc: ")
     assert os.listdir() == ["layout"]
+
+
+def test_signed_or_not_at_all(place: Path, err: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def sign(path: str, key: str) -> bytes:
+        asked.append((path, key))
+        if key == "nobody":
+            raise SignatureError("gpg has no such key", key)
+        return b"signature of " + Path(path).read_bytes()[:2]
+
+    monkeypatch.setattr("appc.trust.sign.sign_file", sign)
+    assert main(["image", "build", "--sign", "layout", "app.aci"]) == 0
+    assert Path("app.aci.asc").read_bytes() == b"signature of \x1f\x8b"
+    assert main(["image", "build", "--sign=nobody", "layout", "other.aci"]) == 1
+    assert asked == [("app.aci", ""), ("other.aci", "nobody")]
+    assert err() == "appc: nobody: gpg has no such key\n"
+    assert sorted(os.listdir()) == ["app.aci", "app.aci.asc", "layout"]
+    assert main(["image", "build", "--overwrite", "layout", "app.aci"]) == 0
+    assert err().startswith("appc: warning: app.aci.asc: may be of the image that was replaced")
 
 
 def test_a_place_that_cannot_be_written(place: Path, err: Said) -> None:
