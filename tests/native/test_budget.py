@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from capabilities import need
 from planlib import (
     CLONE_NEWNS,
     MS_REC_PRIVATE,
@@ -40,6 +41,7 @@ def pss(pid: int) -> int:
 
 
 def test_a_resident_pod_is_small(release: Path, pod: Path, tree: Path, record_property: pytest.RecordProperty) -> None:
+    need("musl-gcc")  # what another C library costs is not ours to say
     apps = {name: app_ops(tree, "lines", "1000", "80", "wait") for name in ("one", "two")}
     keeper = Keeper(release, pod_plan(pod, apps, log_size=1 << 20, log_files=2), pod)
     assert keeper.report() == ["ready"]

@@ -41,4 +41,4 @@ def test_a_short_run_finds_nothing(tmp_path: Path) -> None:
 def test_a_planted_bug_is_found(tmp_path: Path) -> None:
     done = _run(_fuzzer(tmp_path, "-DPLANTED_BUG"), "-max_total_time=60")
     assert done.returncode != 0
-    assert "AddressSanitizer" in done.stderr
+    assert "SUMMARY: " in done.stderr

@@ -164,7 +164,8 @@ def test_an_app_that_cannot_start_fails_the_pod(binaries: Path, pod: Path, tree:
     assert keeper.report() == [f"fail app broken {len(broken) - 1} {errno.ENOENT}"]
     assert keeper.wait()[0] == 125
     assert keeper.status("_failure") == {"track": "app broken", "op": str(len(broken) - 1), "errno": str(errno.ENOENT)}
-    assert keeper.status("first")["status"] == "0"
+    # Stopped like any other; it may not have come to set its trap.
+    assert "exited" in keeper.status("first")
     assert not (pod / "status/broken").exists()
 
 
