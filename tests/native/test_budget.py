@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from capabilities import need
 from planlib import (
     CLONE_NEWNS,
     MS_REC_PRIVATE,
@@ -25,6 +24,7 @@ from planlib import (
 
 from appc.plan.ops import Op, Plan, Track
 from appc.plan.wire import encode
+from capabilities import need
 
 pytestmark = pytest.mark.root
 
