@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -402,3 +403,18 @@ def test_junk_behind_an_image_is_let_pass_with_a_warning(place: Path, err: Said)
     Path("a.aci").write_bytes(gz(image()) + b"junk")
     assert main(["image", "extract", "a.aci", "dir"]) == 0
     assert err() == "appc: warning: a.aci: 4 bytes of other data follow the gzip stream\n"
+
+
+def test_a_killed_build_leaves_no_image(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(newfile.os, "fsync", lambda fd: os.kill(os.getpid(), signal.SIGKILL))
+        main(["image", "build", "layout", "app.aci"])
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert not Path("app.aci").exists()
+    for name in os.listdir():
+        # Only a file system that has no nameless files shows that something was under way.
+        if name != "layout":
+            assert name.startswith(".app.aci.")
+            os.unlink(name)
