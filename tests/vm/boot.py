@@ -90,7 +90,10 @@ def _make_disk(path: Path) -> None:
     """Make the guest's disk: a sparse file with an empty ext4."""
     with path.open("wb") as file:
         file.truncate(_DISK_SIZE)
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-m", "0", path], check=True)
+    program = shutil.which("mke2fs", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if not program:
+        raise SystemExit("mke2fs (package e2fsprogs) is not installed")
+    subprocess.run([program, "-q", "-t", "ext4", "-m", "0", path], check=True)
 
 
 def _share(place: Path) -> subprocess.Popen[bytes]:

@@ -13,7 +13,7 @@ from vm import boot
 ROOT = Path(__file__).resolve().parents[2]
 
 # What a different kernel and cgroup version is likeliest to break; the whole of tests/root takes minutes there.
-SMOKE = ("tests/root/host/test_root_cgroups.py",)
+SMOKE = ("tests/root/host/test_root_cgroups.py", "tests/root/host/test_root_pod_bounds.py")
 
 
 def run_tests(*paths: str, timeout: float) -> str:
