@@ -143,7 +143,8 @@ int op_root_overlay(struct context *c, const struct wire_op *op)
 	int mount_fd = -1;
 	int error = overlay_new(op, &mount_fd);
 
-	if (error == EINVAL || error == ENOSYS)
+	/* Before Linux 6.5 overlays are mounted the old way, which knows no descriptors: EOPNOTSUPP. */
+	if (error == EINVAL || error == ENOSYS || error == EOPNOTSUPP)
 		return overlay_by_mount(c, op);
 	return error != 0 ? error : become_root(c, mount_fd, op->args[TARGET].p);
 }

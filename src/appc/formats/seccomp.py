@@ -29,7 +29,7 @@ KILL = "SCMP_ACT_KILL_PROCESS"
 ERRNO = "SCMP_ACT_ERRNO"
 
 _EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
-_AF_ALG, _AF_VSOCK = 38, 40
+_AF_ALG, _AF_VSOCK, _AF_LAST = 38, 40, 45
 # Every CLONE_NEW… flag of clone(2), so that only processes and threads can be made with it.
 _NAMESPACES = 0x7E020000
 # PER_LINUX and PER_LINUX32, each also with UNAME26, and the query.
@@ -54,7 +54,8 @@ def default_filter(capabilities: Collection[str], arch: str, errno: int = 0) -> 
         {"names": [name for name in refused if name not in granted], "action": ERRNO, "errnoRet": errno or _EPERM},
         _rule("socket", 0, "SCMP_CMP_LT", _AF_ALG),
         _rule("socket", 0, "SCMP_CMP_EQ", _AF_ALG + 1),
-        _rule("socket", 0, "SCMP_CMP_GT", _AF_VSOCK),
+        # One by one, not "above AF_VSOCK": filters compare 64 bits, and of 2**32 + AF_ALG the kernel reads AF_ALG.
+        *[_rule("socket", 0, "SCMP_CMP_EQ", family) for family in range(_AF_VSOCK + 1, _AF_LAST + 1)],
         {**_rule("socket", 0, "SCMP_CMP_EQ", _AF_ALG), "action": ERRNO, "errnoRet": errno or _EAFNOSUPPORT},
         {**_rule("socket", 0, "SCMP_CMP_EQ", _AF_VSOCK), "action": ERRNO, "errnoRet": errno or _EAFNOSUPPORT},
         *[_rule("personality", 0, "SCMP_CMP_EQ", value) for value in _PERSONALITIES],
