@@ -234,6 +234,14 @@ def test_x32_can_be_had_where_it_is_asked_for(cache: str) -> None:
     assert decide(program, 0) == ALLOW
 
 
+@pytest.mark.parametrize(("family", "allowed"), [(1, True), (16, True), (38, False), (40, False), (44, True)])
+def test_families_of_sockets_the_default_filter_refuses(cache: str, family: int, allowed: bool) -> None:
+    program = built(default_filter(set(), "amd64"), cache)
+    assert (decide(program, NUMBERS["socket"], (family,)) == ALLOW) is allowed
+    # The kernel reads 32 bits of the family: what it ignores must not be a way round.
+    assert decide(program, NUMBERS["socket"], (family + 2**32,)) != ALLOW
+
+
 def libseccomps(section: dict[str, Any]) -> bytes:
     """The program that libseccomp itself generates."""
     library = ctypes.CDLL("libseccomp.so.2")
