@@ -31,7 +31,7 @@ struct task {
 	const struct wire_track *track;
 	const char *log;
 	const char *output;  /* an app's mode of stdout, which its handlers' output follows */
-	const char *cgroup; /* the cgroup2 directory it is born in, "" for the keeper's own */
+	const char *cgroup;  /* the cgroup2 directory it is born in, "" for the keeper's own */
 	pid_t pid;
 	int report;          /* socket, -1 once it said all */
 	int mnt;             /* an app's mount namespace, -1 */
@@ -55,8 +55,6 @@ struct keeper {
 	int ns[CHILD_NAMESPACES];       /* the pod's */
 	bool foreground;                /* it has its caller's terminal and session */
 	struct wire_plan plan;
-	const struct wire_track *track; /* being performed, and the index of the op */
-	uint32_t index;
 	struct task task[KEEP_MAX_TASKS];
 	size_t tasks;
 	struct task *init;

@@ -17,7 +17,7 @@
 #define MAX_LISTENERS 8
 #define RETRY 5        /* ms between attempts to reach the service */
 #define PATIENCE 5000  /* ms until an attempt is given up */
-#define PAUSE 1000     /* ms before the next one */
+#define PAUSE 1000     /* ms before the next one, and between two starts of the service */
 
 static struct listener {
 	int socket;
@@ -27,6 +27,7 @@ static struct listener {
 	struct wire_arg argv_copy;
 	pid_t helper;            /* the service being started, 0 for none */
 	uint64_t retry, give_up; /* ms, 0 = none */
+	uint64_t start_again;    /* ms, when a service that ended may be started anew */
 } listeners[MAX_LISTENERS];
 
 static size_t count;
@@ -108,7 +109,9 @@ static bool send_socket(int to, int fd)
 		char bytes[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} control = {{0}};
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control};
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control,
+	};
 	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 
 	pod_name(&name);
@@ -163,10 +166,11 @@ static void hand_over(struct listener *listener, uint64_t now)
 		listener->retry = now + PAUSE;
 		return;
 	}
-	if (listener->helper == 0) {
+	if (listener->helper == 0 && now >= listener->start_again) {
 		pid_t pid = spawn_helper(listener->argv, true);
 
 		listener->helper = pid > 0 ? pid : 0;
+		listener->start_again = now + PAUSE;
 	}
 	listener->retry = now + RETRY;
 }

@@ -202,7 +202,7 @@ int stream_add(int fd, const char *app, const char *log, int source, int copy)
 	stream->source = source;
 	stream->copy = copy;
 	stream->log = file;
-	stream->prefix = keep.apps > 1 && strlen(app) < COPY_SIZE / 2 ? app : NULL;
+	stream->prefix = keep.apps > 1 && app[0] != '\0' && strlen(app) < COPY_SIZE / 2 ? app : NULL;
 	stream->at = stream->end = stream->written = 0;
 	return watch_add(fd, POLLIN, stream_ready, stream);
 }

@@ -24,7 +24,9 @@ struct task *task_new(enum role role, const char *app, const char *track)
 		return NULL;
 	}
 	task = &keep.task[keep.tasks++];
-	*task = (struct task){.role = role, .app = app, .track = found, .log = "", .output = "log", .cgroup = "", .report = -1, .mnt = -1};
+	*task = (struct task){.role = role, .app = app, .track = found, .report = -1, .mnt = -1};
+	task->log = task->cgroup = "";
+	task->output = "log";
 	return task;
 }
 
@@ -107,7 +109,9 @@ static bool receive(struct task *task)
 		char bytes[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} control;
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control};
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control,
+	};
 	struct cmsghdr *header;
 	ssize_t n = recvmsg(task->report, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	int fd = -1;

@@ -123,7 +123,9 @@ int op_ids(struct context *c, const struct wire_op *op)
 	uid_t uid, gid;
 	int error;
 
-	if (op->args[2].n > NGROUPS_MAX || id_from_number(op->args[0].n, &uid) != 0 || id_from_number(op->args[1].n, &gid) != 0)
+	if (id_from_number(op->args[0].n, &uid) != 0 || id_from_number(op->args[1].n, &gid) != 0)
+		return EINVAL;
+	if (op->args[2].n > NGROUPS_MAX)
 		return EINVAL;
 	for (uint64_t i = 0; i < op->args[2].n; i++)
 		if (parse_id(wire_item(&at), &groups[i]) != 0)

@@ -27,7 +27,7 @@ static uint64_t resolution(const char *path)
 
 int root_open(const struct context *c, const char *path, int flags)
 {
-	int fd;
+	int fd, tries = 0;
 
 	if (c->root < 0) {
 		errno = EBADF;
@@ -36,7 +36,7 @@ int root_open(const struct context *c, const char *path, int flags)
 	/* The kernel gives up with EAGAIN when a rename elsewhere races the walk. */
 	do
 		fd = k_openat2(c->root, path, (uint64_t)flags, resolution(path));
-	while (fd < 0 && errno == EAGAIN);
+	while (fd < 0 && errno == EAGAIN && ++tries < 1000);
 	return fd;
 }
 

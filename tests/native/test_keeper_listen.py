@@ -137,10 +137,11 @@ def test_a_started_service_lives_outside_the_pod(binaries: Path, pod: Path, tree
 
 
 def test_a_service_that_does_not_come_holds_up_nothing(binaries: Path, pod: Path, tree: Path, sandbox: Path) -> None:
-    plan = listening_plan(pod, tree, sandbox / "service", ("/absent/service",), *TALK)
-    keeper = Keeper(binaries, plan, pod)
+    argv = ("/bin/sh", "-c", f"echo started >> {sandbox}/starts")
+    keeper = Keeper(binaries, listening_plan(pod, tree, sandbox / "service", argv, *TALK), pod)
     assert keeper.report() == ["ready"]
-    time.sleep(0.5)
+    time.sleep(0.7)
+    assert (sandbox / "starts").read_text() == "started\n"
     ticks = sum(map(int, Path(f"/proc/{keeper.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
     assert ticks < 30
     keeper.process.send_signal(signal.SIGTERM)
