@@ -72,6 +72,12 @@ TABLE = (
         "signed",
         "which imported files are kept as they came, for export with their signatures",
     ),
+    Setting(
+        "images.passphraseFile",
+        _path,
+        "",
+        "a file whose first line is the passphrase of encrypted images; --passphrase-file goes before it",
+    ),
     Setting("logs.size", _whole(4096, 1 << 40), 16 << 20, "bytes after which an app's log is rotated"),
     Setting("logs.files", _whole(1, 100), 3, "how many files of an app's log are kept, the current one included"),
     Setting("stop.grace", _seconds, 10.0, "seconds that apps get between SIGTERM and SIGKILL"),
@@ -87,6 +93,7 @@ class Settings:
     paths_root: str
     paths_state: str
     images_keep_original: str
+    images_passphrase_file: str
     logs_size: int
     logs_files: int
     stop_grace: float

@@ -6,6 +6,7 @@ import os
 
 from appc.cli.options import LIST, Args, Operand, Option, Verb
 from appc.cli.output import Progress, out
+from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.errors import AppcError
 from appc.images import fetch
 from appc.store.images import ImageStore
@@ -26,8 +27,10 @@ VERB = Verb(
         Option("--pull", choices=("new", "update", "never"), default="new", help="never: only what is in the store"),
         Option("--signature", metavar="FILE", complete="file", help="the detached signature, when it is not FILE.asc"),
         Option("--insecure", metavar="WHAT", kind=LIST, choices=("image",), help="image: do not verify signatures"),
+        *PASSPHRASE,
     ),
     operands=(Operand("image", count="+", complete="image", help="an image file, a name or an ID"),),
+    exclusive=PASSPHRASE_EXCLUSIVE,
     examples=(
         ("appc fetch app-1.0.aci", "verified with app-1.0.aci.asc"),
         ("appc fetch --insecure image app.aci", "whoever made it"),
@@ -38,6 +41,7 @@ VERB = Verb(
 def run(args: Args, context: Context) -> int:
     """Fetch each image and print its ID; 1 when one could not be had."""
     store = ImageStore(context.root)
+    secret = passphrase(args, context)
     status = 0
     for reference in args.image:
         try:
@@ -51,6 +55,7 @@ def run(args: Args, context: Context) -> int:
                     signature=args.signature or "",
                     keep=context.settings.images_keep_original,
                     progress=progress.advance,
+                    passphrase=secret,
                 )
         except AppcError as error:
             if len(args.image) == 1:

@@ -8,6 +8,7 @@ import threading
 
 from appc.cli.image_file import file_path, open_image
 from appc.cli.options import Args, Operand, Option, Verb
+from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.errors import HostError, UsageError
 
 TYPE_CHECKING = False
@@ -28,7 +29,9 @@ VERB = Verb(
     options=(
         Option("--rootfs-only", help="the root file system alone, directly in DIR"),
         Option("--overwrite", help="first remove what is in DIR"),
+        *PASSPHRASE,
     ),
+    exclusive=PASSPHRASE_EXCLUSIVE,
     operands=(
         Operand("image", complete="image", help="an image file, or an image in the store"),
         Operand("dir", complete="dir", help="where to; it must be empty or not exist"),
@@ -42,7 +45,7 @@ def run(args: Args, context: Context) -> int:
     try:
         path = file_path(args.image)
         if path:
-            with open_image(path, "extracting") as source:
+            with open_image(path, "extracting", passphrase(args, context)) as source:
                 _extract(source, args, context)
         else:
             _from_store(args, context)

@@ -8,10 +8,16 @@ from io import FileIO
 
 from appc.cli.output import Progress
 from appc.errors import ArchiveError
+from appc.images.unlock import Unlocked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from appc.formats.compress import Source
+    from appc.trust.symmetric import Passphrase
+
+_CHUNK = 1 << 20
 
 
 class Counted:
@@ -29,8 +35,11 @@ class Counted:
 
 
 @contextmanager
-def open_image(path: str, doing: str) -> Iterator[Counted]:
-    """Open an image file to read it from its beginning to its end; `doing` is for the progress line."""
+def open_image(path: str, doing: str, passphrase: Passphrase | None = None) -> Iterator[Source]:
+    """Open an image file to read it from its beginning to its end; `doing` is for the progress line.
+
+    With a `passphrase` an encrypted file is read as if it were plain, and is authentic once this context is left.
+    """
     try:
         file = FileIO(path)
     except OSError as error:
@@ -38,7 +47,14 @@ def open_image(path: str, doing: str) -> Iterator[Counted]:
     with file:
         status = os.fstat(file.fileno())
         with Progress(f"{doing} {path}", status.st_size or None) as progress:
-            yield Counted(file, progress)
+            counted = Counted(file, progress)
+            if passphrase is None:
+                yield counted
+                return
+            with Unlocked(counted, passphrase, path) as plain:
+                yield plain
+                while plain.encrypted and plain.read(_CHUNK):
+                    pass
 
 
 def file_path(reference: str) -> str:

@@ -6,6 +6,7 @@ import sys
 
 from appc.cli.image_file import file_path, open_image
 from appc.cli.options import Args, Operand, Option, Verb
+from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ VERB = Verb(
     description=(
         "Prints the manifest as it stands in the image, and then checks it: the exit status is 1 when it is invalid."
     ),
-    options=(Option("--pretty-print", help="lay it out for people: one field per line"),),
+    options=(Option("--pretty-print", help="lay it out for people: one field per line"), *PASSPHRASE),
+    exclusive=PASSPHRASE_EXCLUSIVE,
     operands=(Operand("image", complete="image", help="an image file, or an image in the store"),),
 )
 
@@ -27,7 +29,7 @@ def run(args: Args, context: Context) -> int:
     from appc.schema.image import ImageManifest
     from appc.schema.json import dumps, loads
 
-    data = _read(args.image, context)
+    data = _read(args, context)
     if args.pretty_print:
         data = dumps(loads(data), indent=4).encode()
     if sys.stdout is not None:
@@ -37,14 +39,14 @@ def run(args: Args, context: Context) -> int:
     return 0
 
 
-def _read(reference: str, context: Context) -> bytes:
-    path = file_path(reference)
+def _read(args: Args, context: Context) -> bytes:
+    path = file_path(args.image)
     if path:
         from appc.formats.aci import read_manifest
 
-        with open_image(path, "reading") as source:
+        with open_image(path, "reading", passphrase(args, context)) as source:
             return read_manifest(source, where=path)
     from appc.images.fetch import resolve
     from appc.store.images import ImageStore
 
-    return resolve(ImageStore(context.root), reference, config=context.config, pull="never").manifest_bytes
+    return resolve(ImageStore(context.root), args.image, config=context.config, pull="never").manifest_bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from appc.cli.options import Args, Operand, Option, Verb
+from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.errors import HostError, UsageError
 from appc.images.fetch import resolve
 from appc.images.render import copy_rootfs
@@ -25,7 +26,9 @@ VERB = Verb(
     options=(
         Option("--rootfs-only", help="the root file system alone, directly in DIR"),
         Option("--overwrite", help="first remove what is in DIR"),
+        *PASSPHRASE,
     ),
+    exclusive=PASSPHRASE_EXCLUSIVE,
     operands=(
         Operand("image", complete="image", help="an ID or a name; a file is imported first"),
         Operand("dir", complete="dir", help="where to; it must be empty or not exist"),
@@ -36,7 +39,13 @@ VERB = Verb(
 def run(args: Args, context: Context) -> int:
     """Render the image; after an error DIR is as empty as before."""
     store = ImageStore(context.root)
-    image = resolve(store, args.image, config=context.config, keep=context.settings.images_keep_original)
+    image = resolve(
+        store,
+        args.image,
+        config=context.config,
+        keep=context.settings.images_keep_original,
+        passphrase=passphrase(args, context),
+    )
     target = os.path.abspath(args.dir)
     if os.path.realpath(target) == "/":
         raise UsageError("nothing is rendered over the root directory", args.dir)

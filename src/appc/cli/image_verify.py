@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from appc.cli.options import FORMAT, Args, Operand, Option, Verb
 from appc.cli.output import record
+from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ VERB = Verb(
     options=(
         FORMAT,
         Option("--signature", metavar="FILE", complete="file", help="the detached signature, when it is not FILE.asc"),
+        *PASSPHRASE,
     ),
+    exclusive=PASSPHRASE_EXCLUSIVE,
     operands=(Operand("file", complete="file", help="the image file"),),
 )
 
@@ -28,6 +31,6 @@ def run(args: Args, context: Context) -> int:
     """Print what the image is and who signed it."""
     from appc.images.verify import verify
 
-    found = verify(args.file, context.config, args.signature or "")
+    found = verify(args.file, context.config, args.signature or "", passphrase(args, context))
     record(context, {"name": found.name, "id": found.image_id, "signer": found.signer})
     return 0

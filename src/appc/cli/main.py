@@ -58,6 +58,8 @@ VERBS = (
     "image render",
     "image sign",
     "image verify",
+    "image encrypt",
+    "image decrypt",
     "image list",
     "image export",
     "image rm",

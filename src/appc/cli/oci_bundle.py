@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from appc.cli.options import Args, Operand, Option, Verb
+from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.cli.pod_options import APP_OPTIONS, INSECURE, VOLUME, Warnings, app_request
 from appc.executor.bundle import bundle
 from appc.pods.request import PodRequest
@@ -20,7 +21,14 @@ VERB = Verb(
         "Makes DIR with a copy of the image's root (its dependencies and whitelist honoured) and the config.json that "
         "appc itself would compile: `runc run -b DIR ID` then runs the same app with the same limits."
     ),
-    options=(*APP_OPTIONS, VOLUME, INSECURE, Option("--hostname", metavar="NAME", help="the container's hostname")),
+    options=(
+        *APP_OPTIONS,
+        VOLUME,
+        INSECURE,
+        *PASSPHRASE,
+        Option("--hostname", metavar="NAME", help="the container's hostname"),
+    ),
+    exclusive=PASSPHRASE_EXCLUSIVE,
     operands=(
         Operand("image", complete="image", help="any IMAGE form; see appc(1)"),
         Operand("dir", complete="dir", help="the directory to make"),
@@ -33,7 +41,11 @@ def run(args: Args, context: Context) -> int:
     """Write the bundle."""
     warnings = Warnings(context)
     request = PodRequest(
-        (app_request(args),), volumes=tuple(args.volume), hostname=args.hostname or "", insecure=tuple(args.insecure)
+        (app_request(args),),
+        volumes=tuple(args.volume),
+        hostname=args.hostname or "",
+        insecure=tuple(args.insecure),
+        passphrase=passphrase(args, context),
     )
     bundle(context, request, os.path.abspath(args.dir), warnings.found)
     warnings.say()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from appc.cli.options import LIST, Option, duration
+from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.errors import AppcError, UsageError
 from appc.executor.prepare import discard
 from appc.pods.request import STREAM_MODES, AppRequest, PodRequest
+from appc.schema.image import EnvVar
 from appc.schema.isolators import Isolator
 from appc.schema.pod import Mount, PodManifest, Volume
 
@@ -25,6 +29,13 @@ def pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise ValueError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def variable(text: str) -> tuple[str, str]:
+    """Parse NAME=VALUE where the name is that of an environment variable."""
+    name, value = pair(text)
+    EnvVar(name=name, value=value)
     return name, value
 
 
@@ -87,7 +98,7 @@ POD_OPTIONS = (
     Option("--mount", metavar="volume=V,target=P", kind="repeat", parse=mount, help="mount a volume in every app"),
     Option("--net", metavar="NETWORK", default="none", help="none (loopback only, the default) or host"),
     Option("--hostname", metavar="NAME", help="the pod's hostname (default: appc-UUID)"),
-    Option("--set-env", metavar="N=V", kind="repeat", parse=pair, help="set a variable in every app"),
+    Option("--set-env", metavar="N=V", kind="repeat", parse=variable, help="set a variable in every app"),
     Option(
         "--set-env-file", metavar="FILE", kind="repeat", complete="file", help="set variables from a file of N=V lines"
     ),
@@ -98,6 +109,8 @@ POD_OPTIONS = (
     Option("--strict", help="refuse the pod when an isolator cannot be enforced"),
     Option("--pull", choices=("new", "update", "never"), default="new", help="when to fetch images that are named"),
     INSECURE,
+    *PASSPHRASE,
+    Option("--verify", help="refuse images whose files in the store are not as they were imported"),
     Option("--grace", metavar="TIME", parse=duration, help="time between SIGTERM and SIGKILL when the pod stops"),
     Option("--uuid-file-save", metavar="FILE", complete="file", help="write the pod's UUID here"),
     Option("--rm", help="remove the pod when it has ended"),
@@ -111,7 +124,7 @@ APP_OPTIONS = (
     Option("--group", metavar="GROUP", help="name, number or path whose group is meant"),
     Option("--supplementary-gids", metavar="N,N", parse=gids, help="further groups"),
     Option("--working-dir", metavar="DIR", help="working directory in the app's root"),
-    Option("--env", "-e", metavar="N=V", kind="repeat", parse=pair, help="set a variable"),
+    Option("--env", "-e", metavar="N=V", kind="repeat", parse=variable, help="set a variable"),
     Option("--mount", metavar="volume=V,target=P", kind="repeat", parse=mount, help="mount a volume"),
     Option("--memory", metavar="SIZE", parse=limit("memory"), help="memory limit, such as 256Mi"),
     Option("--cpu", metavar="CORES", parse=limit("cpu"), help="processor limit, such as 500m"),
@@ -131,7 +144,7 @@ APP_OPTIONS = (
 )
 
 # What a pod manifest says itself.
-EXCLUSIVE = tuple(
+_NOT_WITH_A_MANIFEST = tuple(
     ("--pod-manifest", f"--{name}")
     for name in (
         "volume",
@@ -145,6 +158,7 @@ EXCLUSIVE = tuple(
         "insecure",
     )
 )
+EXCLUSIVE = (*_NOT_WITH_A_MANIFEST, *PASSPHRASE_EXCLUSIVE)
 
 
 def request(args: Args, context: Context) -> PodRequest:
@@ -176,6 +190,8 @@ def request(args: Args, context: Context) -> PodRequest:
         strict=args.strict,
         insecure=tuple(args.insecure),
         pull=args.pull,
+        verify=args.verify,
+        passphrase=passphrase(args, context),
         grace=context.settings.stop_grace if args.grace is None else args.grace,
     )
 
@@ -274,13 +290,18 @@ def _env_file(path: str) -> list[tuple[str, str]]:
             if not text or text[0] in "#;":
                 continue
             try:
-                entries.append(pair(text))
-            except ValueError as error:
+                entries.append(variable(text))
+            except (ValueError, AppcError) as error:
                 raise AppcError(str(error), f"{path}:{number}") from None
     return entries
 
 
 def _inherited() -> tuple[tuple[str, str], ...]:
-    import os
-
-    return tuple(os.environ.items())
+    """What of our own environment an app can have; a shell's exported functions have names that no variable has."""
+    inherited = []
+    for name, value in os.environ.items():
+        try:
+            inherited.append(variable(f"{name}={value}"))
+        except AppcError:
+            continue
+    return tuple(inherited)

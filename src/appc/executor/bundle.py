@@ -39,6 +39,7 @@ def bundle(where: Directories, request: PodRequest, target: str, warnings: list[
         signature=wanted.signature,
         config=where.config,
         keep=where.settings.images_keep_original,
+        passphrase=request.passphrase,
     )
     manifest = reify.reify(request, [image], warnings)
     manifest.check_executable()

@@ -137,6 +137,7 @@ def _images(store: ImageStore, where: Directories, request: PodRequest) -> list[
             signature=app.signature,
             config=where.config,
             keep=where.settings.images_keep_original,
+            passphrase=request.passphrase,
         )
         for app in request.apps
     ]

@@ -145,6 +145,8 @@ def read_image_id(source: compress.Source, *, limits: Limits = DEFAULT, where: s
 
 
 def _unreadable(kind: str, where: str) -> ArchiveError:
+    if kind == "pgp":
+        return ArchiveError("is encrypted", where, "`appc image decrypt` makes a plain image of it")
     if kind == "none":
         return ArchiveError("is no image: neither a tar archive nor one compressed with gzip, bzip2 or xz", where)
     return ArchiveError(f"is compressed with {kind}; images may use gzip, bzip2 or xz", where)

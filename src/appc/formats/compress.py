@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from appc.errors import ArchiveError, UsageError
+from appc.formats import openpgp
 from appc.formats.limits import DEFAULT, MIB, Limits
 
 TYPE_CHECKING = False
@@ -65,17 +66,22 @@ _MAX_THREADS = 16
 
 
 def detect(head: bytes) -> str:
-    """What a stream is, from its first 512 bytes: a kind of compression, "tar", or "none" for anything else."""
+    """What a stream is, from its first 512 bytes.
+
+    That is a kind of compression, "tar", "pgp" for an encrypted OpenPGP message, or "none" for anything else.
+    """
     for kind, magic in _MAGIC.items():
         if head.startswith(magic):
             return kind
-    return "tar" if head[257:262] == b"ustar" else "none"
+    if head[257:262] == b"ustar":
+        return "tar"
+    return "pgp" if openpgp.is_message(head) else "none"
 
 
 class Reader:
     """Decompresses `source`, one stream or several of one kind in a row, and reads it to its end.
 
-    `kind` is what `detect` said; "tar" and "none" pass through. Zeros behind the last stream are padding;
+    `kind` is what `detect` said; "tar", "pgp" and "none" pass through. Zeros behind the last stream are padding;
     anything else there is left out, as gzip(1) does, and `ignored` counts its bytes. `consumed` and
     `produced` count bytes before and after decompression. Raises ArchiveError, with `where`, for input that
     is corrupt, truncated or expands beyond the limits.

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from typing import BinaryIO
 
+    from appc.formats.compress import Source
+    from appc.images.unlock import Unlocked
     from appc.store.images import ImageStore, StoredImage, Verifier
+    from appc.trust.symmetric import Passphrase
     from appc.values import Labels
 
 _REMOTE = {
@@ -41,13 +44,15 @@ def resolve(
     signature: str = "",
     keep: str = "signed",
     progress: Callable[[int], None] | None = None,
+    passphrase: Passphrase | None = None,
 ) -> StoredImage:
     """Return the image in the store that `reference` means, importing it first when it is a file.
 
     `config` are the configuration directories, lowest precedence first (where the trusted keys lie); `pull` is new,
     update or never; `insecure` holds the checks to leave out (image); `signature` is the path of a detached signature
     when it is not FILE.asc; `keep` says which imported files stay as they are: signed, never or always.
-    `progress` is called with the number of bytes just read, from another thread.
+    `progress` is called with the number of bytes just read, from another thread. `passphrase` is called with the
+    file's path when that turns out to be encrypted; None as its answer leaves the passphrase to gpg-agent.
     Raises ImageNotFound, SignatureError, ArchiveError, ManifestError, UsageError, StoreError.
     """
     kind = classify(reference)
@@ -58,7 +63,8 @@ def resolve(
     elif kind == "name":
         image = _by_name(store, reference)
     elif kind == "path":
-        image = _from_file(store, reference.removeprefix("file://"), config, pull, insecure, signature, keep, progress)
+        path = reference.removeprefix("file://")
+        image = _from_file(store, path, config, pull, insecure, signature, keep, progress, passphrase)
     else:
         raise UsageError(f"{kind} references are not supported yet by this version", reference, _REMOTE[kind])
     store.touch(image)
@@ -105,6 +111,7 @@ def _from_file(
     signature: str,
     keep: str,
     progress: Callable[[int], None] | None,
+    passphrase: Passphrase | None,
 ) -> StoredImage:
     verified = "image" not in insecure
 
@@ -124,7 +131,14 @@ def _from_file(
             accept=accept,
             keep=keep,
             progress=progress,
+            unlock=lambda source: _unlocked(source, passphrase, path),
         )
+
+
+def _unlocked(source: Source, passphrase: Passphrase | None, path: str) -> Unlocked:
+    from appc.images.unlock import Unlocked
+
+    return Unlocked(source, passphrase, path)
 
 
 def open_file(path: str) -> BinaryIO:

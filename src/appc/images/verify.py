@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from appc.store.images import Verifier
+    from appc.trust.symmetric import Passphrase
 
 
 class Verified:
@@ -24,20 +25,22 @@ class Verified:
         self.signer = signer
 
 
-def verify(path: str, config: Sequence[str], signature: str = "") -> Verified:
+def verify(path: str, config: Sequence[str], signature: str = "", passphrase: Passphrase | None = None) -> Verified:
     """Read the image file `path` and check it against `signature`, or against FILE.asc.
 
-    `config` are the configuration directories, lowest precedence first. Raises SignatureError, ArchiveError,
-    ManifestError, ImageNotFound.
+    `config` are the configuration directories, lowest precedence first; `passphrase` is asked if the file is
+    encrypted. Raises SignatureError, ArchiveError, ManifestError, ImageNotFound.
     """
     from appc.formats.aci import read_aci
+    from appc.images.unlock import Unlocked
     from appc.schema.image import ImageManifest
 
     with open_file(path) as stream:
         check = verifier_for(path, config, signature)
         try:
             source = _Feed(stream, check)
-            found = read_aci(source, where=path)
+            with Unlocked(source, passphrase, path) as plain:
+                found = read_aci(plain, where=path)
             source.drain()
             try:
                 manifest = ImageManifest.parse(found.manifest_bytes)

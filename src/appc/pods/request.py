@@ -10,6 +10,7 @@ from appc.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from appc.schema.isolators import Isolator
@@ -100,6 +101,8 @@ class PodRequest:
 
     `grace` is the time in seconds between SIGTERM and SIGKILL. `strict` refuses a pod of which an
     isolator cannot be enforced. `inherited` is environment that every app gets below its own.
+    `verify` compares the images' trees with what was imported. `passphrase` gives that of an encrypted
+    image file, by its path.
     """
 
     __slots__ = (
@@ -114,11 +117,13 @@ class PodRequest:
         "manifest",
         "mounts",
         "net",
+        "passphrase",
         "pull",
         "remove",
         "strict",
         "user_annotations",
         "user_labels",
+        "verify",
         "volumes",
     )
 
@@ -142,8 +147,12 @@ class PodRequest:
         insecure: tuple[str, ...] = (),
         pull: str = "new",
         grace: float = 10.0,
+        verify: bool = False,
+        passphrase: Callable[[str], bytes | None] | None = None,
     ) -> None:
         self.apps = apps
+        self.verify = verify
+        self.passphrase = passphrase
         self.manifest = manifest
         self.volumes = volumes
         self.mounts = mounts

@@ -22,10 +22,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import BinaryIO, Protocol
 
+    from appc.formats.compress import Source
     from appc.formats.limits import Limits
     from appc.store.collect import Removed
     from appc.store.locks import Hold
     from appc.values import Labels
+
+    class Plain(Protocol):
+        """The bytes of one image file, decrypted if they were `encrypted`; leaving it lets go of what it uses."""
+
+        @property
+        def encrypted(self) -> bool: ...
+        def __enter__(self) -> Plain: ...
+        def __exit__(self, *_: object) -> None: ...
+        def read(self, size: int, /) -> bytes: ...
+
+    # From the bytes of an image file to those of the image.
+    Unlock = Callable[[Source], Plain]
 
     class Verifier(Protocol):
         """Checks a detached signature over the bytes of one file, as they are read."""
@@ -144,6 +157,7 @@ class ImageStore:
         keep: str = "signed",
         limits: Limits | None = None,
         progress: Callable[[int], None] | None = None,
+        unlock: Unlock | None = None,
     ) -> StoredImage:
         """Read an ACI from `stream` in one pass, verify it, and make it an image of the store.
 
@@ -151,13 +165,14 @@ class ImageStore:
         for the image's name; without one the image is stored unverified. When the file is unchanged since it was
         imported and `accept` says yes to that image, nothing is read. `expected_id`, when given, has to be the image's
         ID. `keep` says when the file itself is kept: signed, never or always. `progress` is called, from another
-        thread, with the number of bytes just read. An image that is already there gains what was learnt (a signer).
+        thread, with the number of bytes just read. `unlock` decrypts what is read; signatures cover the file
+        as it comes. An image that is already there gains what was learnt (a signer).
         Raises ArchiveError, ManifestError, SignatureError, StoreError, HostError; a
         refusal leaves nothing behind.
         """
         from appc.store.importer import How, import_file
 
-        how = How(expected_id=expected_id, keep=keep, limits=limits, progress=progress)
+        how = How(expected_id=expected_id, keep=keep, limits=limits, progress=progress, unlock=unlock)
         return import_file(self, stream, where, verifier, accept, how)
 
     def export(self, image: StoredImage, stream: BinaryIO, compress: str = "") -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from contextlib import nullcontext
 
 from appc.errors import ArchiveError, ManifestError, StoreError
 from appc.formats import aci
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
     from appc.formats.limits import Limits
-    from appc.store.images import ImageStore, Verifier
+    from appc.store.images import ImageStore, Unlock, Verifier
 
 
 class How:
     """What `ImageStore.import_file` was told about the way."""
 
-    __slots__ = ("expected_id", "keep", "limits", "progress")
+    __slots__ = ("expected_id", "keep", "limits", "progress", "unlock")
 
     def __init__(
         self,
@@ -47,8 +48,10 @@ class How:
         keep: str = "signed",
         limits: Limits | None = None,
         progress: Callable[[int], None] | None = None,
+        unlock: Unlock | None = None,
     ) -> None:
         self.expected_id = expected_id
+        self.unlock = unlock
         self.keep = keep
         self.limits = limits or DEFAULT
         self.progress = progress
@@ -138,6 +141,7 @@ class _Import:
                 open(f"{path}/entries", "xb") as entries,
                 open(f"{path}/tar", "xb") as log,
                 Tee(stream, self._where, check, kept, space, self._how.progress, most) as tee,
+                self._how.unlock(tee) if self._how.unlock else nullcontext(None) as plain,
             ):
                 records = RecordWriter(entries)
                 prefix = len(os.fsencode(store_path(self._store.root, "images", "x" * ID_LENGTH, "rootfs/")))
@@ -149,7 +153,9 @@ class _Import:
                     if check is not None:
                         check.admit(manifest.name)
 
-                read = aci.read_aci(tee, sink, self._how.limits, where=self._where, log=TarLog(log), on_manifest=look)
+                read = aci.read_aci(
+                    plain or tee, sink, self._how.limits, where=self._where, log=TarLog(log), on_manifest=look
+                )
                 tee.drain()
                 extractor.finish()
                 records.close()
@@ -167,6 +173,7 @@ class _Import:
             "size": read.size,
             "fileSizes": [tee.count],
             "compression": read.compression,
+            "encrypted": plain is not None and plain.encrypted,
             "treeSize": sink.size,
             "source": self._where,
             "imported": time.time_ns(),

@@ -157,7 +157,7 @@ class _Worker:
     """
 
     def __init__(self, command: list[str], signature: Signature, certificate: Certificate, gpgv: bool = False) -> None:
-        files = (_memory_file(certificate.data), _memory_file(signature.data))
+        files = (memory_file(certificate.data), memory_file(signature.data))
         key, detached = (f"/dev/fd/{fd}" for fd in files)
         command += ["--keyring", key, "--", detached, "-"] if gpgv else [key, detached]
         try:
@@ -196,7 +196,8 @@ class _Worker:
             self.finish()
 
 
-def _memory_file(data: bytes) -> int:
+def memory_file(data: bytes) -> int:
+    """Return the descriptor of a file that holds `data` and exists in memory alone."""
     fd = os.memfd_create("appc-verify", os.MFD_CLOEXEC)
     os.write(fd, data)
     return fd
