@@ -62,6 +62,7 @@ VERBS = (
     "image decrypt",
     "image list",
     "image export",
+    "image convert",
     "image rm",
     "image gc",
     "image check",

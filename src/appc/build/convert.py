@@ -1,0 +1,154 @@
+"""`image convert`: from any form of image to any file form."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+
+from appc.build import convert_oci
+from appc.build.newfile import NewFile
+from appc.errors import ArchiveError, UsageError
+from appc.formats import compress
+from appc.formats.layersquash import Hashed
+from appc.images.convert import ChangedImage, convert, convert_fresh
+from appc.images.convert_aci import Aci, closure_of, file_aci
+from appc.images.convert_source import DOCKER_ARCHIVE, OCI, SCHEMES, Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from appc.formats.compress import Sink
+    from appc.store.images import ImageStore
+
+BUNDLE = "bundle:"
+SUFFIX = ".aci"
+
+
+class How:
+    """What the user asked of a conversion. `platform` is (os, arch) in appc's words, the host's unless given."""
+
+    __slots__ = ("compression", "layered", "level", "name", "overwrite", "platform", "platform_given")
+
+    def __init__(
+        self,
+        platform: tuple[str, str],
+        *,
+        platform_given: bool = False,
+        layered: bool = False,
+        compression: str = "",
+        level: int | None = None,
+        overwrite: bool = False,
+        name: str = "",
+    ) -> None:
+        self.platform = platform
+        self.platform_given = platform_given
+        self.layered = layered
+        self.compression = compression
+        self.level = level
+        self.overwrite = overwrite
+        self.name = name
+
+
+def convert_image(store: ImageStore, source: str, target: str, how: How, warnings: list[str]) -> list[str]:
+    """Convert `source` (any IMAGE form, or bundle:DIR) to `target` (FILE.aci, oci:, oci-archive:, docker-archive:).
+
+    Returns the IDs of the ACIs made, the image itself last, or the digest of the OCI image. After an error nothing
+    of the new image is left, and what was there before is as it was. Raises AppcError.
+    """
+    if not target.endswith(SUFFIX) and not target.startswith(SCHEMES):
+        hint = f"the forms are FILE{SUFFIX}, {', '.join(f'{scheme}PATH[:TAG]' for scheme in SCHEMES)} and {BUNDLE}DIR"
+        raise UsageError("is no form of image to convert to", target, hint)
+    if target.startswith(DOCKER_ARCHIVE) and how.compression not in ("", "none"):
+        raise UsageError("docker archives hold their layers uncompressed", "--compress", f"{OCI}DIR compresses them")
+    if source.startswith(SCHEMES):
+        with Source(source, how.platform, how.platform_given) as opened:
+            if target.startswith(SCHEMES):
+                return [convert_oci.copy(opened, target, how, warnings)]
+            return _to_files(opened, target, how, warnings)
+    if how.layered:
+        raise UsageError("only OCI and docker images have layers", "--layers")
+    with ExitStack() as stack:
+        acis, adjusted = _acis(store, source, target, how, warnings, stack)
+        if target.startswith(SCHEMES):
+            return [convert_oci.write(acis, adjusted, target, how, warnings)]
+        return [_copy_aci(acis[-1], target, how)]
+
+
+def _acis(
+    store: ImageStore, source: str, target: str, how: How, warnings: list[str], stack: ExitStack
+) -> tuple[list[Aci], Callable[[Sink], None] | None]:
+    """The ACIs that `source` means, the lowest first, and what writes the layer that whitelists come to, if any."""
+    if source.startswith(BUNDLE):
+        from appc.build.convert_bundle import build
+
+        path = source.removeprefix(BUNDLE)
+        spool = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack's to close
+        manifest = build(path, spool, how.name, how.platform, warnings)
+        spool.seek(0)
+        return [Aci(path, manifest, lambda: spool)], None
+    if how.name:
+        raise UsageError("an ACI has its name", "--name", "an image that is made of something else is given one")
+    from appc.images.fetch import classify
+
+    if classify(source) == "path":
+        return [file_aci(source.removeprefix("file://"), stack, alone=target.startswith(SCHEMES))], None
+    return closure_of(store, source, stack, whole=target.startswith(SCHEMES))
+
+
+def _to_files(source: Source, target: str, how: How, warnings: list[str]) -> list[str]:
+    if how.name:
+        return _attempt(source, target, how, warnings, convert)
+    try:
+        return _attempt(source, target, how, warnings, convert)
+    except ChangedImage as error:
+        warnings.append(f"is not the ACI any more that it was made of ({error}); a new one was made")
+        return _attempt(source, target, how, warnings, convert_fresh)
+
+
+def _attempt(source: Source, target: str, how: How, warnings: list[str], method: Callable[..., None]) -> list[str]:
+    """Make the files, and give them their names only when all of them are complete."""
+    ids: list[str] = []
+    files: list[NewFile] = []
+    with ExitStack() as stack:
+
+        def emit(rest: int, write: Callable[[Sink], object], expected: str) -> str:
+            path = target if not rest else f"{target.removesuffix(SUFFIX)}-{rest}{SUFFIX}"
+            file = stack.enter_context(NewFile(path, how.overwrite))
+            image_id = _write(file, write, how)
+            if expected not in ("", image_id):
+                raise ChangedImage(f"its layers make {image_id[:39]}… instead of {expected[:39]}…", source.path)
+            files.append(file)
+            ids.append(image_id)
+            return image_id
+
+        method(source, how.name, how.layered, emit, warnings)
+        for file in files:
+            file.commit()
+    return ids
+
+
+def _copy_aci(aci: Aci, target: str, how: How) -> str:
+    def write(out: Sink) -> None:
+        stream = compress.reader(aci.open(), where=aci.where)
+        if stream.kind == "none":
+            raise ArchiveError("is no image", aci.where)
+        while data := stream.read():
+            out.write(data)
+
+    with NewFile(target, how.overwrite) as file:
+        image_id = _write(file, write, how)
+        file.commit()
+    return image_id
+
+
+def _write(file: NewFile, write: Callable[[Sink], object], how: How) -> str:
+    packed = compress.writer(file, how.compression or "gzip", how.level)
+    try:
+        hashed = Hashed(packed)
+        write(hashed)
+        packed.close()
+    except BaseException:
+        packed.abort()
+        raise
+    return f"sha512-{hashed.digest.hexdigest()}"

@@ -1,0 +1,240 @@
+"""From OCI images and docker archives to ACIs, written wherever the caller wants them, or into the store."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from appc.errors import AppcError, ArchiveError, ImageNotFound, SignatureError
+from appc.formats import convert_image, layersquash
+from appc.formats.convert_image_oci import RECORD, Record, record_in, renewed, unchanged
+from appc.formats.layer import LayerReader
+from appc.formats.layerwrite import rebuild_logged, rebuild_plain
+from appc.formats.oci_image import blob_path
+from appc.images.convert_source import Source, default_name
+from appc.schema.image import Dependency
+from appc.values import Digest, ImageID
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from typing import BinaryIO
+
+    from appc.formats.compress import Sink
+    from appc.formats.convert_image import Naming
+    from appc.formats.convert_image_oci import Origin
+    from appc.formats.layersquash import Selection
+    from appc.formats.oci_image import SourceImage
+    from appc.store.images import ImageStore, StoredImage
+
+    # Takes one ACI: how many more will come (0: this is the image itself), a function that writes the uncompressed
+    # archive, and the ID it must have ("" = any). Returns the ID it has.
+    Emit = Callable[[int, Callable[[Sink], object], str], str]
+
+_LOG_LIMIT = 256 << 20
+
+
+class ChangedImage(ArchiveError):
+    """An image that carries a record is not what the record says."""
+
+
+def convert(source: Source, name: str, layered: bool, emit: Emit, warnings: list[str]) -> None:
+    """Make ACIs of the image in `source` and give them to `emit`, those that others depend on first.
+
+    An image that was made of ACIs and has not been changed becomes those ACIs again, to the byte. Any other becomes
+    one ACI or, when `layered`, one for each layer. `name` is what to call it ("" = what it calls itself). Raises
+    ChangedImage when the record that came with it turns out to be wrong: then nothing that `emit` got is of use,
+    and `convert_fresh` does without. Raises ArchiveError.
+    """
+    record = None if name else intact_record(source.image)
+    if record is not None:
+        for index, origin in enumerate(record.origins):
+            rest = len(record.origins) - 1 - index
+            emit(rest, _rebuilder(source.image, index, origin), origin.image_id)
+        return
+    convert_fresh(source, name, layered, emit, warnings)
+
+
+def intact_record(image: SourceImage) -> Record | None:
+    """The record of the ACIs an image was made from, if nothing but the layers themselves could contradict it."""
+    record = record_in(image.config)
+    return record if record is not None and unchanged(image.config, record) else None
+
+
+def convert_fresh(source: Source, name: str, layered: bool, emit: Emit, warnings: list[str]) -> None:
+    """As `convert`, taking the image for what it is now."""
+    image = source.image
+    names = name_of(source, name)
+    plan = layersquash.plan(image, layered)
+    parent: Dependency | None = None
+    for index, selection in enumerate(plan.selections):
+        rest = len(plan.selections) - 1 - index
+        if rest:
+            manifest = convert_image.layer_manifest(image, names, selection.diff_id, parent)
+        else:
+            manifest = convert_image.manifest_of(image, names, plan.accounts, warnings, parent=parent)
+            record = record_in(image.config)
+            if record is not None and not name:
+                manifest = renewed(manifest, image.config, record)
+            elif RECORD in image.config.config.labels and manifest.app is not None:
+                labels = {key: value for key, value in manifest.app.user_labels.items() if key != RECORD}
+                manifest = manifest.replace(app=manifest.app.replace(user_labels=labels))
+        if selection.whitelist:
+            manifest = manifest.replace(path_whitelist=selection.whitelist)
+        image_id = emit(rest, _writer(image, selection, manifest.to_json()), "")
+        parent = Dependency(image_name=manifest.name, image_id=ImageID.parse(image_id), labels=manifest.labels)
+
+
+def name_of(source: Source, name: str) -> Naming:
+    """What the image in `source` is to be called when it is made into an ACI."""
+    return convert_image.naming(source.image.reference, default_name(source.path), name)
+
+
+def _writer(image: SourceImage, selection: Selection, manifest: bytes) -> Callable[[Sink], object]:
+    return lambda out: layersquash.write_aci(image, selection, manifest, out)
+
+
+def _rebuilder(image: SourceImage, index: int, origin: Origin) -> Callable[[Sink], object]:
+    def write(out: Sink) -> None:
+        layer = image.layers[index]
+        try:
+            with LayerReader(image.blobs, layer, index + 1) as reader:
+                if not origin.log:
+                    for data in rebuild_plain(reader.entries, origin.manifest, origin.manifest_time):
+                        out.write(data)
+                else:
+                    with _log(image, Digest(origin.log)) as log:
+                        for data in rebuild_logged(reader.entries, origin.manifest, log):
+                            out.write(data)
+                    for _ in reader.entries:
+                        raise ArchiveError("has more in it than the image had", reader.where)
+                reader.finish()
+        except ArchiveError as error:
+            raise ChangedImage(error.what, error.where, error.hint) from error
+
+    return write
+
+
+def _log(image: SourceImage, digest: Digest) -> BinaryIO:
+    """The log of an ACI's headers, verified, in an unnamed file."""
+    import hashlib
+    import tempfile
+
+    path = blob_path(digest)
+    if not image.blobs.has(path):
+        raise ArchiveError("the record of its headers did not come along", image.blobs.where)
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's to close
+    found = hashlib.new(digest.algorithm)
+    with image.blobs.open(path) as blob:
+        if blob.size > _LOG_LIMIT:
+            raise ArchiveError(f"the record of its headers is longer than {_LOG_LIMIT} bytes", image.blobs.where)
+        while data := blob.read(1 << 20):
+            found.update(data)
+            spool.write(data)
+    if found.hexdigest() != digest.hex:
+        raise ArchiveError("the record of its headers is damaged", image.blobs.where)
+    spool.seek(0)
+    return spool
+
+
+# -- into the store ---------------------------------------------------------------------------------
+
+
+def import_image(
+    store: ImageStore,
+    reference: str,
+    *,
+    platform: tuple[str, str],
+    pull: str = "new",
+    insecure: Collection[str] = (),
+    trusted: Callable[[StoredImage], bool] = lambda image: False,
+    progress: Callable[[int], None] | None = None,
+    warnings: list[str] | None = None,
+) -> StoredImage:
+    """Return the image that `reference` (`oci:DIR[:TAG]` …) means, converting and importing it if it is not there.
+
+    Such images carry no signature that could be checked: unless `insecure` has "image", only what is in the store and
+    `trusted` is taken. Raises SignatureError, ImageNotFound, ArchiveError, StoreError.
+    """
+    with Source(reference, platform) as source:
+        known = None if pull == "update" else _known(store, source)
+        if known is not None and ("image" in insecure or trusted(known)):
+            return known
+        if "image" not in insecure:
+            hint = "--insecure image takes it as it is; `appc image convert` makes a file of it that can be signed"
+            raise SignatureError("is not signed: OCI and docker images carry no signature of appc's", reference, hint)
+        if pull == "never":
+            raise ImageNotFound("is not in the store, and --pull never is given", reference)
+        imported: list[StoredImage] = []
+
+        def emit(rest: int, write: Callable[[Sink], object], expected: str) -> str:
+            image = _import_one(store, source.path, write, expected, progress)
+            imported.append(image)
+            return image.id
+
+        found: list[str] = []
+        try:
+            convert(source, "", False, emit, found)
+        except ChangedImage:
+            convert_fresh(source, "", False, emit, found)
+        if warnings is not None:
+            warnings.extend(found)
+        return imported[-1]
+
+
+def _known(store: ImageStore, source: Source) -> StoredImage | None:
+    """The stored image that converting `source` would give, as far as that can be told without reading layers."""
+    record = intact_record(source.image)
+    if record is not None:
+        stored = [store.lookup(origin.image_id) for origin in record.origins]
+        return stored[-1] if None not in stored else None
+    names = name_of(source, "")
+    identity = f"{convert_image.PREFIX}imageid"
+    for image in store.matching(names.name):
+        made = image.manifest.annotation(identity) == source.image.config_digest
+        if made and not image.meta["dependencies"] and (image.labels.get("version") or "") == names.tag:
+            return image
+    return None
+
+
+def _import_one(
+    store: ImageStore,
+    where: str,
+    write: Callable[[Sink], object],
+    expected: str,
+    progress: Callable[[int], None] | None,
+) -> StoredImage:
+    """Import the archive that `write` writes, as it is written."""
+    reader, writer = os.pipe()
+    failure: list[BaseException] = []
+
+    def produce() -> None:
+        try:
+            with os.fdopen(writer, "wb", buffering=1 << 20) as out:
+                write(out)
+        except BrokenPipeError:
+            # The store has refused it, and says why.
+            pass
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=produce, name="appc-convert", daemon=True)
+    thread.start()
+    try:
+        with os.fdopen(reader, "rb", buffering=0) as stream:
+            return store.import_file(
+                stream,
+                where=where,
+                expected_id=expected,
+                keep="never",
+                progress=progress,
+            )
+    except AppcError as error:
+        thread.join()
+        if failure:
+            raise failure[0] from None
+        if expected and isinstance(error, ArchiveError):
+            raise ChangedImage(error.what, error.where, error.hint) from None
+        raise
+    finally:
+        thread.join()

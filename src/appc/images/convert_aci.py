@@ -1,0 +1,91 @@
+"""The ACIs that make one OCI image: a file alone, or a stored image with its dependencies."""
+
+from __future__ import annotations
+
+from appc.errors import UsageError
+from appc.formats.aci import read_manifest
+from appc.images.closure import Pass, closure
+from appc.images.fetch import host_labels, open_file
+from appc.images.use import find_stored
+from appc.schema.image import ImageManifest
+from appc.store.exporter import archive
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
+    from typing import BinaryIO
+
+    from appc.formats.compress import Sink, Source
+    from appc.store.images import ImageStore, StoredImage
+
+
+class Aci:
+    """One ACI that can be read: `open` gives its file, compressed or not. `where` names it in messages.
+
+    `manifest` is its manifest, b"" where nobody asked for it.
+    """
+
+    __slots__ = ("manifest", "open", "where")
+
+    def __init__(self, where: str, manifest: bytes, open: Callable[[], Source]) -> None:
+        self.where = where
+        self.manifest = manifest
+        self.open = open
+
+
+def file_aci(path: str, stack: ExitStack, alone: bool) -> Aci:
+    """The ACI in a file, open as long as `stack`. With `alone` it must need no other image."""
+    file: BinaryIO = stack.enter_context(open_file(path))
+    data = b""
+    if alone:
+        data = read_manifest(file, where=path)
+        manifest = ImageManifest.parse(data, where=path)
+        needs = "dependencies" if manifest.dependencies else "a path whitelist" if manifest.path_whitelist else ""
+        if needs:
+            hint = f"`appc fetch {path}` brings it into the store; then convert {manifest.name}"
+            raise UsageError(f"has {needs}, so it takes the store to convert it", path, hint)
+        file.seek(0)
+    return Aci(path, data, lambda: file)
+
+
+def closure_of(
+    store: ImageStore, reference: str, stack: ExitStack, whole: bool
+) -> tuple[list[Aci], Callable[[Sink], None] | None]:
+    """A stored image and, with `whole`, the images below it, the lowest first; none is removed as long as `stack`.
+
+    Where whitelists leave something out, a function comes along that writes a last layer which does the same.
+    """
+    image = find_stored(store, reference)
+    if not whole:
+        stack.enter_context(store.hold(image))
+        return [_stored(image)], None
+    passes = closure(store, image, host_labels())
+    # An image that is there several times, under different whitelists, lies where it is topmost.
+    images = list({one.image.id: one.image for one in passes}.values())
+    for one in images:
+        stack.enter_context(store.hold(one))
+    adjust = None
+    if any(one.filters for one in passes):
+        from appc.images.convert_adjust import adjustment
+
+        adjust = adjustment([Pass(one, ()) for one in images], passes)
+    return [_stored(one) for one in reversed(images)], adjust
+
+
+def _stored(image: StoredImage) -> Aci:
+    return Aci(f"image {image.id.short}", image.manifest_bytes, lambda: _Chunks(archive(image)))
+
+
+class _Chunks:
+    """An iterator of bytes as something to read from."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+
+    def read(self, size: int, /) -> bytes:
+        """The next chunk, whatever its size; b"" at the end."""
+        for data in self._chunks:
+            if data:
+                return data
+        return b""
