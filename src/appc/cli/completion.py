@@ -44,15 +44,19 @@ def script(shell: str) -> str:
 
 
 def _groups(verbs: list[Verb]) -> dict[str, list[tuple[str, str]]]:
-    """Map "" and every group's name to its (word, summary) pairs."""
-    groups: dict[str, list[tuple[str, str]]] = {"": []}
+    """Map "" and every name that others go on from to the (word, summary) pairs that may follow it.
+
+    Such a name may be a verb itself, as `image build` is beside `image build from-binary`.
+    """
+    summaries = {verb.name: verb.summary for verb in verbs}
+    groups: dict[str, dict[str, str]] = {"": {}}
     for verb in verbs:
-        group, _, word = verb.name.rpartition(" ")
-        if group and group not in groups:
-            groups[group] = []
-            groups[""].append((group, f"{group} commands"))
-        groups[group].append((word, verb.summary))
-    return groups
+        words = verb.name.split(" ")
+        for index, word in enumerate(words):
+            name = " ".join(words[: index + 1])
+            members = groups.setdefault(" ".join(words[:index]), {})
+            members.setdefault(word, summaries.get(name, f"{name} commands"))
+    return {name: list(members.items()) for name, members in groups.items()}
 
 
 def _shown(verb: Verb) -> list[Option]:
@@ -76,6 +80,7 @@ def _kinds(verb: Verb) -> list[str]:
 
 def _bash(verbs: list[Verb]) -> str:
     groups = _groups(verbs)
+    names = "|".join(dict.fromkeys([*filter(None, groups), *(verb.name for verb in verbs)]))
     global_values = "|".join(option.long for option in GLOBAL.options if _takes_value(option))
     lines = [
         "# bash completion for appc, made by `appc completion bash`",
@@ -97,8 +102,10 @@ def _bash(verbs: list[Verb]) -> str:
         '        case "${COMP_WORDS[i]}" in',
         f'            {global_values}) [[ ${{COMP_WORDS[i+1]}} == "=" ]] && ((i++)); ((i++)) ;;',
         "            -*|=) ;;",
-        '            *) verb="${verb:+$verb }${COMP_WORDS[i]}"',
-        f'               [[ " {" ".join(filter(None, groups))} " == *" $verb "* ]] || break ;;',
+        f'            *) case "|{names}|" in',
+        '                   *"|${verb:+$verb }${COMP_WORDS[i]}|"*) verb="${verb:+$verb }${COMP_WORDS[i]}" ;;',
+        '                   *) verb="${verb:-?}"; break ;;',
+        "               esac ;;",
         "        esac",
         "    done",
         '    case "$verb:$option" in',
@@ -112,14 +119,17 @@ def _bash(verbs: list[Verb]) -> str:
         names = "|".join(f'"{name}:{form}"' for form in (option.long, option.short) if form)
         lines.append(f"        {names}) {offer} ;;")
     lines += ["    esac", '    local words=""', '    case "$verb" in']
-    for group, members in groups.items():
-        words = [word for word, _ in members] + ([] if group else [option.long for option in _shown(GLOBAL)])
-        lines.append(f'        "{group}") words="{" ".join(words)}" ;;')
-    for verb in verbs:
-        offer = f'; [[ $cur == -* ]] || _appc_offer "{" ".join(_kinds(verb))}"' if _kinds(verb) else ""
-        words = [option.long for option in _shown(verb)]
-        words += [choice for operand in verb.operands for choice in operand.choices]
-        lines.append(f'        "{verb.name}") words="{" ".join(words)}"{offer} ;;')
+    by_name = {verb.name: verb for verb in verbs}
+    for name in dict.fromkeys([*groups, *by_name]):
+        words = [word for word, _ in groups.get(name, ())]
+        offer = ""
+        if name in by_name or not name:
+            verb = by_name.get(name, GLOBAL)
+            words += [option.long for option in _shown(verb)]
+            words += [choice for operand in verb.operands for choice in operand.choices]
+            if _kinds(verb):
+                offer = f'; [[ $cur == -* ]] || _appc_offer "{" ".join(_kinds(verb))}"'
+        lines.append(f'        "{name}") words="{" ".join(words)}"{offer} ;;')
     lines += [
         "    esac",
         '    mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W "$words" -- "$cur")',
@@ -153,9 +163,12 @@ def _zsh(verbs: list[Verb]) -> str:
             specs.append(f"'*:{kind}:{_zsh_action(kind)}'")
             break
         specs += [f"':{o.name}:({' '.join(o.choices)})'" for o in verb.operands if o.choices]
-        lines += [f"_appc_{_function(verb.name)}() {{", "    _arguments -s \\", *_continued(specs), "}"]
+        lines.append(f"_appc_{_function(verb.name)}() {{")
+        if verb.name in groups:
+            lines.append(f"    (( CURRENT == 2 )) && compadd -- {' '.join(word for word, _ in groups[verb.name])}")
+        lines += ["    _arguments -s \\", *_continued(specs), "}"]
     for group, members in groups.items():
-        function = f"_appc_{_function(group)}" if group else "_appc"
+        function = f"_appc_{_function(group)}_group" if group else "_appc"
         specs = [_zsh_spec(option) for option in _shown(GLOBAL)] if not group else []
         specs += ["'1: :->command'", "'*:: :->words'"]
         lines += [
@@ -168,12 +181,23 @@ def _zsh(verbs: list[Verb]) -> str:
             *(f"            {_quoted(word + ':' + summary)}" for word, summary in members),
             "            ); _describe command commands ;;",
             "        words) case $line[1] in",
-            *(f"            {word}) _appc_{_function(f'{group} {word}'.strip())} ;;" for word, _ in members),
+            *(f"            {word}) {_zsh_call(f'{group} {word}'.strip(), verbs, groups)} ;;" for word, _ in members),
             "        esac ;;",
             "    esac",
             "}",
         ]
     return "\n".join((*lines, 'if [ "$funcstack[1]" = _appc ]; then _appc "$@"; else compdef _appc appc; fi', ""))
+
+
+def _zsh_call(name: str, verbs: list[Verb], groups: dict[str, list[tuple[str, str]]]) -> str:
+    """What completes the words after `name`: a verb, a group, or whichever of both the next word asks for."""
+    verb = f"_appc_{_function(name)}"
+    if name not in groups:
+        return verb
+    if all(name != other.name for other in verbs):
+        return f"{verb}_group"
+    below = "|".join(word for word, _ in groups[name])
+    return f'case "$words[2]" in ({below}) {verb}_group ;; (*) {verb} ;; esac'
 
 
 def _function(name: str) -> str:
@@ -238,13 +262,15 @@ def _fish(verbs: list[Verb]) -> str:
         "end",
         "complete -c appc -f",
     ]
-    for group, members in _groups(verbs).items():
+    groups = _groups(verbs)
+    for group, members in groups.items():
         for word, summary in members:
             lines.append(f"complete -c appc -n '__appc_is {group}' -a {word} -d {_fish_quoted(summary)}")
     for option in _shown(GLOBAL):
         lines.append(_fish_option("__appc_is", option))
     for verb in verbs:
         condition = f"__appc_in {verb.name}"
+        condition += "".join(f"; and not __appc_in {verb.name} {word}" for word, _ in groups.get(verb.name, ()))
         lines += [_fish_option(condition, option) for option in _shown(verb)]
         for kind in _kinds(verb):
             flag = "-F" if kind in ("file", "dir") else f"-a '(appc completion-values {kind} 2>/dev/null)'"

@@ -7,7 +7,7 @@ from appc.cli.output import out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from appc.cli.context import Context
     from appc.cli.options import Args, Option
@@ -36,13 +36,13 @@ def run(args: Args, context: Context) -> int:
     name = " ".join(args.command)
     if not name:
         out(overview())
-    elif any(verb.startswith(name + " ") for verb in VERBS):
+    elif name not in VERBS and any(verb.startswith(name + " ") for verb in VERBS):
         out(group_help(name))
     else:
         verb, rest = find_verb(args.command)
         if rest:
             find_verb([name])
-        out(verb_help(load(verb).VERB))
+        out(verb_help(load(verb).VERB, [load(below).VERB for below in VERBS if below.startswith(verb + " ")]))
     return 0
 
 
@@ -83,8 +83,8 @@ def group_help(name: str) -> str:
     return "\n".join((f"usage: appc {name} COMMAND ...", "", "commands:", *_columns(rows), ""))
 
 
-def verb_help(verb: Verb) -> str:
-    """Return the help of one verb."""
+def verb_help(verb: Verb, below: Sequence[Verb] = ()) -> str:
+    """Return the help of one verb; `below` are those whose names go on from its own, as subcommands."""
     lines = [f"usage: appc {usage(verb)}", "", *_wrap(verb.summary[:1].upper() + verb.summary[1:] + ".", 0)]
     for paragraph in paragraphs(verb.description):
         lines += ["", *_wrap(paragraph, 0)]
@@ -94,6 +94,8 @@ def verb_help(verb: Verb) -> str:
     lines += ["", "options:", *_columns(_option_rows((*verb.options, HELP)))]
     if verb.app_options:
         lines += ["", "options of an app, after its image:", *_columns(_option_rows(verb.app_options))]
+    if below:
+        lines += ["", "further commands:", *_columns([(other.name, other.summary) for other in below])]
     if verb.examples:
         lines += ["", "examples:"]
         for command, meaning in verb.examples:

@@ -49,7 +49,8 @@ def test_the_programs_are_static_and_executable(files: list[Path], starter: Path
         assert b"/ld-" not in image, "has an interpreter, so it is not static"
 
 
-def test_one_wheel_serves_every_python() -> None:
+def test_one_wheel_serves_every_python(files: list[Path]) -> None:
+    assert files
     wheel = metadata.distribution("appc").read_text("WHEEL")
     assert wheel is not None
     assert "Tag: py3-none-linux_" in wheel
