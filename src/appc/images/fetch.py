@@ -24,11 +24,11 @@ _REMOTE = {
     "http:": "download the image and its .asc file, and give the path",
     "https:": "download the image and its .asc file, and give the path",
     "docker:": "convert it to an ACI, and give the path of that",
-    "oci:": "convert it to an ACI, and give the path of that",
-    "oci-archive:": "convert it to an ACI, and give the path of that",
-    "docker-archive:": "convert it to an ACI, and give the path of that",
     "cimd:": "give the name or the path of the image instead",
 }
+
+# What is converted into the store (images/convert.py).
+_CONVERTED = ("oci:", "oci-archive:", "docker-archive:")
 
 # Up to here the file is read for its name when a signature is refused, for the sake of the message.
 _READ_FOR_MESSAGE = 64 << 20
@@ -65,6 +65,8 @@ def resolve(
     elif kind == "path":
         path = reference.removeprefix("file://")
         image = _from_file(store, path, config, pull, insecure, signature, keep, progress, passphrase)
+    elif kind in _CONVERTED:
+        image = _from_layout(store, reference, config, pull, insecure, progress)
     else:
         raise UsageError(f"{kind} references are not supported yet by this version", reference, _REMOTE[kind])
     store.touch(image)
@@ -72,13 +74,13 @@ def resolve(
 
 
 def classify(reference: str) -> str:
-    """Say what form a reference has: "id", "name", "path", or the scheme ("docker:") of one that is not here.
+    """Say what form a reference has: "id", "name", "path", or the scheme ("oci:", "docker:") it begins with.
 
     As with rkt an existing regular file goes before a name; `./`, `/` and `.aci` always mean a file.
     """
     if reference.startswith("sha512-"):
         return "id"
-    for scheme in _REMOTE:
+    for scheme in (*_CONVERTED, *_REMOTE):
         if reference.startswith(scheme):
             return scheme
     if reference.startswith(("/", "./", "../", "file://")) or reference.endswith(".aci"):
@@ -139,6 +141,28 @@ def _unlocked(source: Source, passphrase: Passphrase | None, path: str) -> Unloc
     from appc.images.unlock import Unlocked
 
     return Unlocked(source, passphrase, path)
+
+
+def _from_layout(
+    store: ImageStore,
+    reference: str,
+    config: Sequence[str],
+    pull: str,
+    insecure: Collection[str],
+    progress: Callable[[int], None] | None,
+) -> StoredImage:
+    from appc.images.convert import import_image
+
+    labels = host_labels()
+    return import_image(
+        store,
+        reference,
+        platform=(labels.get("os") or "", labels.get("arch") or ""),
+        pull=pull,
+        insecure=insecure,
+        trusted=lambda image: image.signer != "" and is_trusted(config, image.signer, image.name),
+        progress=progress,
+    )
 
 
 def open_file(path: str) -> BinaryIO:
