@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 
 from appc.build.newfile import NewFile
+from appc.build.tree import TemporaryTree
 from appc.errors import ArchiveError, UsageError
 from appc.formats.aci import ROOTFS
 from appc.formats.acibuild import Times, build_aci
 from appc.formats.layout import check_layout, read_manifest
+from appc.schema.image import ImageManifest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from appc.formats.acibuild import Built
 
 SUFFIX = ".aci"
@@ -62,6 +66,58 @@ def build_file(
             file.commit()
     finally:
         os.close(root)
+    return built
+
+
+class Output:
+    """The image file a build makes: its path, how it is compressed, its times, and whether it may replace another."""
+
+    __slots__ = ("compression", "level", "overwrite", "path", "times")
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        compression: str = "gzip",
+        level: int | None = None,
+        times: Times | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        if not path.endswith(SUFFIX):
+            raise UsageError(f"an image's name must end with {SUFFIX}", path)
+        self.path = path
+        self.compression = compression
+        self.level = level
+        self.times = times
+        self.overwrite = overwrite
+
+
+def build_generated(
+    output: Output, make: Callable[[str], tuple[str, bytes]], *, owner_root: bool, times: Times
+) -> Built:
+    """Build an image of what `make` puts together in the temporary directory it is given.
+
+    `make` returns the root file system's path and the manifest, which is checked here. `times` are those of the
+    image unless `output` has others. The file is opened first, so that what cannot be written costs no work; after
+    an error there is no trace of it, and an old one is as it was.
+    """
+    with NewFile(output.path, output.overwrite) as file, TemporaryTree() as directory:
+        rootfs, manifest = make(directory)
+        ImageManifest.parse(manifest)
+        root = _open(rootfs)
+        try:
+            built = build_aci(
+                root,
+                manifest,
+                file,
+                compression=output.compression,
+                level=output.level,
+                owner_root=owner_root,
+                times=output.times or times,
+            )
+        finally:
+            os.close(root)
+        file.commit()
     return built
 
 

@@ -50,6 +50,7 @@ VERBS = (
     "trust list",
     "trust rm",
     "image build",
+    "image build from-binary",
     "image validate",
     "image manifest",
     "image patch",
@@ -86,7 +87,7 @@ def load(verb: str) -> ModuleType:
 
 def find_verb(words: Sequence[str]) -> tuple[str, list[str]]:
     """Split the words after the global options into the verb's name and the words that are its own."""
-    for count in (2, 1):
+    for count in (3, 2, 1):
         name = " ".join(words[:count])
         if len(words) >= count and name in VERBS:
             return name, list(words[count:])

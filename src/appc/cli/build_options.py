@@ -1,0 +1,127 @@
+"""What the verbs that make an image file have in common: options, and from a builder to a printed image ID."""
+
+from __future__ import annotations
+
+import os
+
+from appc.cli.options import Operand, Option
+from appc.cli.output import out
+from appc.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from appc.build.image import Output
+    from appc.cli.context import Context
+    from appc.cli.options import Args
+    from appc.formats.acibuild import Times
+
+
+def _level(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError("a level is a number from 0 to 9")
+    return int(text)
+
+
+def seconds(text: str) -> int:
+    """Parse a time in seconds since 1970."""
+    if not text.isascii() or not text.removeprefix("-").isdigit() or len(text) > 12:
+        raise ValueError("a time is a whole number of seconds since 1970-01-01 UTC")
+    return int(text)
+
+
+LEVEL = Option("--level", metavar="N", parse=_level, help="compression level: 1 to 9, for xz also 0")
+OUTPUT = (
+    Option("--compress", choices=("gzip", "bzip2", "xz", "none"), default="gzip", help="how to compress the archive"),
+    LEVEL,
+    Option("--mtime", metavar="SECONDS", parse=seconds, help="modification time of everything, since 1970"),
+    Option("--overwrite", help="replace OUT if it exists"),
+)
+OUT = Operand("out", "OUT.aci", complete="file", help="the image file to make")
+COMMAND = Operand("command", "ARG", count="--", help="arguments of the app's program")
+
+
+def _edits() -> tuple[Option, ...]:
+    from appc.cli.manifest_edits import EDITS
+
+    return tuple(option for option in EDITS if not option.long.startswith("--remove-"))
+
+
+# What a new manifest is given: as for `image patch`, which can also remove.
+MANIFEST = _edits()
+MANIFEST_NOTE = (
+    "The options for the manifest are those of `appc image patch`, which can change the rest later. All times are "
+    "1970-01-01, or the one that --mtime or SOURCE_DATE_EPOCH in the environment names, and everything belongs to "
+    "user 0: the same input gives the same image."
+)
+
+
+def source_date_epoch() -> int | None:
+    """SOURCE_DATE_EPOCH of the environment, in seconds; UsageError when it is no time."""
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return None
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise UsageError(str(error), f"SOURCE_DATE_EPOCH={text}") from None
+
+
+def output(args: Args, times: Times | None = None) -> Output:
+    """The file that the options of OUTPUT describe."""
+    from appc.build.image import Output
+
+    return Output(args.out, compression=args.compress, level=args.level, times=times, overwrite=args.overwrite)
+
+
+def fixed_times(args: Args) -> Times:
+    """One time for everything."""
+    from appc.formats.acibuild import Times
+
+    return Times(args.mtime if args.mtime is not None else source_date_epoch() or 0)
+
+
+def own_times(args: Args) -> Times:
+    """Each file's own time, unless the user says otherwise."""
+    from appc.formats.acibuild import Times
+
+    return Times(args.mtime, source_date_epoch())
+
+
+def edited(args: Args) -> Callable[[bytes], bytes]:
+    """What the options of MANIFEST make of a manifest; a file they name is read at once."""
+    from appc.cli.manifest_edits import EDITS, editor
+
+    for option in EDITS:
+        if option.long.startswith("--remove-"):
+            setattr(args, option.dest, [])
+    return editor(args, args.out)
+
+
+def build(
+    args: Args,
+    context: Context,
+    make: Callable[[str, list[str]], tuple[str, bytes]],
+    *,
+    times: Times,
+    owner_root: bool = True,
+) -> int:
+    """Make the image that OUTPUT and MANIFEST describe of what `make(directory, warnings)` puts together.
+
+    `make` returns the root file system, which it made in `directory`, and the manifest to begin with. Prints the ID.
+    """
+    from appc.build.image import build_generated
+
+    edit = edited(args)
+    warnings: list[str] = []
+
+    def complete(directory: str) -> tuple[str, bytes]:
+        rootfs, manifest = make(directory, warnings)
+        return rootfs, edit(manifest)
+
+    built = build_generated(output(args), complete, owner_root=owner_root, times=times)
+    for warning in (*warnings, *built.warnings):
+        context.warn(warning)
+    out(f"{built.image_id}\n")
+    return 0

@@ -1,0 +1,34 @@
+"""Running what was built: an image file as a pod, with the command line, in a store of the test's own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def appc(sandbox: Path, *words: str | Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run one command of appc on the test's own store."""
+    places = ("--root", f"{sandbox}/store", "--state", f"{sandbox}/state", "--config", str(_config(sandbox)))
+    command = [sys.executable, "-m", "appc", *places, *map(str, words)]
+    return subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout, check=False
+    )
+
+
+def build(sandbox: Path, builder: str, *words: str | Path) -> str:
+    """Build an image and return its ID."""
+    done = appc(sandbox, "image", "build", builder, *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def run(sandbox: Path, image: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run an image file as a pod in the foreground and leave no record of it."""
+    return appc(sandbox, "run", "--insecure", "image", "--rm", image, *words)
+
+
+def _config(sandbox: Path) -> Path:
+    directory = sandbox / "config"
+    directory.mkdir(exist_ok=True)
+    return directory
