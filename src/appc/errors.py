@@ -66,6 +66,10 @@ class DependencyError(AppcError):
     """A dependency is missing, is not the image its dependant asks for, or depends on itself."""
 
 
+class TamperedImage(AppcError):
+    """The files of an image in the store are not the ones that were imported."""
+
+
 class SignatureError(AppcError):
     """An image is unsigned, its signature is wrong, or no trusted key made it."""
 

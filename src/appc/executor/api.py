@@ -55,10 +55,12 @@ def fetch(
     signature: str = "",
     insecure: Sequence[str] = (),
     pull: str = "update",
+    passphrase: bytes | None = None,
     directories: Directories | None = None,
 ) -> StoredImage:
     """Return the image that `reference` means (any IMAGE form), imported and verified if need be.
 
+    `passphrase` is that of an encrypted file.
     Raises ImageNotFound, SignatureError, ArchiveError, ManifestError or another AppcError.
     """
     from appc.images.fetch import resolve
@@ -73,6 +75,7 @@ def fetch(
             signature=signature,
             config=where.config,
             keep=where.settings.images_keep_original,
+            passphrase=None if passphrase is None else lambda _: passphrase,
         )
 
 
@@ -99,6 +102,7 @@ def run(
     hostname: str = "",
     read_only: bool = False,
     strict: bool = False,
+    verify: bool = False,
     insecure: Sequence[str] = (),
     grace: float | None = None,
     directories: Directories | None = None,
@@ -109,7 +113,8 @@ def run(
     `args` to `cpu`, `mounts` (target path to volume name) and `read_only` describe the app when there
     is just one image; `volumes` maps names to host paths, or to None for an empty volume. `memory` and
     `cpu` are quantities ("512Mi", "250m"); `grace` is the time between SIGTERM and SIGKILL in seconds, the
-    configuration's when not given. Raises AppcError; nothing runs then.
+    configuration's when not given; `verify` refuses images whose files are not as they were imported.
+    Raises AppcError; nothing runs then.
     """
     single = len(apps) == 1 and not isinstance(apps[0], AppRequest)
     described = any((args, name, exec, env, user, group, working_dir, memory, cpu, mounts, read_only))
@@ -151,6 +156,7 @@ def run(
         net=net,
         hostname=hostname,
         strict=strict,
+        verify=verify,
         insecure=tuple(insecure),
         grace=where.settings.stop_grace if grace is None else grace,
     )

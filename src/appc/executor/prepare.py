@@ -71,6 +71,11 @@ def prepare(where: Directories, request: PodRequest, warnings: list[str]) -> Pre
     store = ImageStore(where.root)
     images = _images(store, where, request)
     roots = [rootfs_for(store, image) for image in images]
+    if request.verify:
+        from appc.images import intact
+
+        for image in images:
+            intact.verify(store, image)
     if request.manifest is not None:
         manifest = reify.complete(request.manifest, images, request)
     else:

@@ -58,7 +58,7 @@ def rootfs_for(store: ImageStore, image: StoredImage) -> Rootfs:
         held = store.hold(image)
         store.touch(image)
         return Rootfs((image.tree,), (image.id,), image.meta["special"], (held,))
-    passes = _passes(store, image)
+    passes = passes_of(store, image)
     images = list({one.image.id: one.image for one in passes}.values())
     holds = tuple(store.hold(one) for one in images)
     for one in images:
@@ -86,7 +86,7 @@ def copy_rootfs(store: ImageStore, image: StoredImage, target: str) -> Sequence[
 
     if os.listdir(target):
         raise UsageError("is not empty", target)
-    passes = _passes(store, image)
+    passes = passes_of(store, image)
     holds = [store.hold(one.image) for one in passes]
     try:
         return materialise(merge(passes), target, link=False)
@@ -95,7 +95,8 @@ def copy_rootfs(store: ImageStore, image: StoredImage, target: str) -> Sequence[
             held.close()
 
 
-def _passes(store: ImageStore, image: StoredImage) -> list[Pass]:
+def passes_of(store: ImageStore, image: StoredImage) -> list[Pass]:
+    """Return what is extracted to make the root of `image` on this host, topmost first; see `closure`."""
     from appc.images.closure import closure
     from appc.images.fetch import host_labels
 

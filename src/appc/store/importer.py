@@ -7,6 +7,7 @@ signer is checked against the name in it, everything is flushed, and one rename 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import time
@@ -178,6 +179,7 @@ class _Import:
             "source": self._where,
             "imported": time.time_ns(),
             "signer": signer,
+            "manifestSha256": hashlib.sha256(read.manifest_bytes).hexdigest(),
             "dependencies": len(manifest.dependencies),
             "whitelist": len(manifest.path_whitelist),
             "implied": bool(extractor.implied),
