@@ -7,6 +7,7 @@ import os
 from appc.cli.options import Operand, Option
 from appc.cli.output import out
 from appc.errors import UsageError
+from appc.schema.json import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +97,16 @@ def edited(args: Args) -> Callable[[bytes], bytes]:
     for option in EDITS:
         if option.long.startswith("--remove-"):
             setattr(args, option.dest, [])
-    return editor(args, args.out)
+    edit = editor(args, args.out)
+
+    def complete(data: bytes) -> bytes:
+        document = loads(data)
+        if (args.exec or args.command) and not args.manifest and "app" not in document:
+            # A command makes an app, and whoever builds an image seldom thinks of another user than root.
+            document["app"] = {"exec": [], "user": "0", "group": "0"}
+        return edit(dumps(document).encode())
+
+    return complete
 
 
 def build(

@@ -51,6 +51,7 @@ VERBS = (
     "trust rm",
     "image build",
     "image build from-binary",
+    "image build from-rootfs",
     "image validate",
     "image manifest",
     "image patch",
