@@ -6,8 +6,7 @@ import time
 
 from appc.cli.options import LISTING, Args, Verb
 from appc.cli.output import ago, json_document, listing
-from appc.executor.status import describe
-from appc.pods import layout
+from appc.executor.status import describe_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ VERB = Verb(
 
 def run(args: Args, context: Context) -> int:
     """Print the pods, newest first."""
-    pods = sorted((describe(pod) for pod in layout.every(context.root)), key=lambda pod: -pod["created"])
+    pods = describe_all(context.root)
     if context.format == "json":
         json_document(pods)
         return 0

@@ -58,9 +58,9 @@ def run(args: Args, context: Context) -> int:
 
 def _print(document: dict[str, Any]) -> None:
     lines = [("state", document["state"]), ("created", _time(document["created"]))]
-    if document.get("pid"):
+    if document["pid"]:
         lines += [("pid", document["pid"]), ("keeper", document["keeper"])]
-    lines.append(("networks", ",".join(document.get("networks", []))))
+    lines.append(("networks", ",".join(document["networks"])))
     for app in document["apps"]:
         text = app["state"]
         if app["signal"] is not None:
@@ -74,11 +74,12 @@ def _print(document: dict[str, Any]) -> None:
         if app["post-stop"]:
             text += f", post-stop {app['post-stop']}"
         lines.append((f"app-{app['name']}", text))
-    if document.get("exit-status") is not None:
+    if document["exit-status"] is not None:
         lines.append(("exit-status", document["exit-status"]))
-    if document.get("failure"):
+    if document["failure"]:
         lines.append(("failure", document["failure"]))
-    for row in document.get("isolators", []):
+    lines += [("warning", text) for text in document["warnings"]]
+    for row in document["isolators"]:
         reason = f" ({row['reason']})" if row["reason"] else ""
         lines.append((f"isolator-{row['scope']}-{row['name']}", row["outcome"] + reason))
     for key, value in lines:

@@ -6,7 +6,7 @@ failure can be explained at any time after, by whoever asks.
 
 from __future__ import annotations
 
-from appc.errors import AppcError, LaunchError
+from appc.errors import AppcError, LaunchError, PodNotFound
 from appc.launch.diagnose import Program, RootView, explain_exec
 from appc.plan import wire
 from appc.plan.explain import explain as explain_op
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from appc.plan.ops import Op, Plan
 
 CAP_DAC_OVERRIDE = 1 << 1
-ECHILD = 10
+ECHILD, ECONNRESET = 10, 104
 
 
 class Failure:
@@ -48,6 +48,21 @@ def recorded(pod: Pod) -> AppcError | None:
         return LaunchError("did not start, and left no readable record why", f"pod {pod.uuid}")
 
 
+def warnings(pod: Pod, lines: list[str]) -> list[str]:
+    """Return what the keeper noted of a pod (`TRACK OP ERRNO` a line) although it went on, a sentence each."""
+    try:
+        plan = wire.decode(pod.read("plan"))
+    except (LaunchError, FileNotFoundError):
+        return []
+    found = []
+    for line in lines:
+        words = line.rsplit(" ", 2)
+        index, errno = (records.number(word) for word in words[-2:]) if len(words) == 3 else (None, None)
+        if index is not None and errno is not None:
+            found.append(str(explain_failure(pod, plan, Failure(words[0], index, errno))))
+    return found
+
+
 def explain_failure(pod: Pod, plan: Plan, failure: Failure) -> AppcError:
     """Return the error that `failure` of the pod's `plan` means to its user."""
     kind, _, app = failure.track.partition(" ")
@@ -61,6 +76,14 @@ def explain_failure(pod: Pod, plan: Plan, failure: Failure) -> AppcError:
             how = f"was killed by signal {failure.status - 128}"
         hint = f"`appc logs --app {app} {pod.uuid[:8]}` shows what it wrote"
         return AppcError(how, f"pre-start handler of app {app}", hint)
+    if op is not None and op.name in ("app", "start") and failure.errno == ECONNRESET:
+        limit = _memory_limit(pod, str(op.args[0]))
+        if limit:
+            return AppcError(
+                "was killed before its program ran",
+                f"app {op.args[0]!s}",
+                f"its memory limit of {limit} bytes may be too low to start anything",
+            )
     # A missing working directory is the image's or the user's fault, not the host's.
     error = AppcError if op is not None and op.name == "chdir" else LaunchError
     return error(explain_op(plan, failure.track, failure.index, failure.errno), f"pod {pod.uuid[:8]}")
@@ -107,6 +130,14 @@ def _root(plan: Plan, app: str, pod: Pod) -> RootView:
         elif op.name == "bind" and not str(op.args[0]).startswith("@"):
             mounts[str(op.args[1])] = _moved(str(op.args[0]), pod)
     return RootView(trees, mounts)
+
+
+def _memory_limit(pod: Pod, app: str) -> int:
+    try:
+        limit: int = pod.read_json(f"config/{app}")["linux"]["resources"].get("memory", {}).get("limit", 0)
+    except (FileNotFoundError, PodNotFound):
+        return 0
+    return limit
 
 
 def _moved(source: str, pod: Pod) -> str:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import os
 
-from appc.errors import ManifestError
-from appc.pods import records
+from appc.errors import ManifestError, PodNotFound
+from appc.pods import layout, records
 from appc.pods.layout import Pod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+def describe_all(root: str) -> list[dict[str, Any]]:
+    """Return the status documents of all pods below `root`, newest first."""
+    found = []
+    for pod in layout.every(root):
+        try:
+            found.append(describe(pod))
+        except PodNotFound:
+            # Removed since.
+            continue
+    return sorted(found, key=lambda document: -document["created"])
 
 
 def describe(pod: Pod) -> dict[str, Any]:
@@ -40,6 +52,7 @@ def _document(pod: Pod) -> dict[str, Any]:
         "failure": None,
         "isolators": [],
         "ready": False,
+        "warnings": [],
     }
     try:
         manifest = pod.read_json("pod")
@@ -67,6 +80,11 @@ def _document(pod: Pod) -> dict[str, Any]:
         failure = recorded(pod)
         if failure is not None:
             document["failure"], document["exit-status"] = str(failure), failure.exit_status
+    told = records.lines(pod, "_warnings")
+    if told:
+        from appc.executor.failure import warnings
+
+        document["warnings"] = warnings(pod, told)
     return document
 
 

@@ -92,6 +92,7 @@ _REASONS = {
     ("seccomp", EACCES): "neither no_new_privs nor CAP_SYS_ADMIN is there to allow it",
     ("handler", ECHILD): "it failed; its output is in the app's log",
     ("handler", ETIMEDOUT): "it did not end in time and was killed",
+    ("app", ECONNRESET): "it was killed while its root was being built",
     ("start", ECONNRESET): "it was gone before it could run",
     ("adopt", ENOENT): "the process it belongs to has ended",
     ("rlimit", EPERM): "the host's own hard limit is lower",

@@ -33,15 +33,19 @@ class AppRecord:
         return 128 + self.signal if self.signal is not None else self.status
 
 
-def read(pod: Pod, name: str) -> dict[str, str]:
-    """Read status file `name`; an absent one is empty."""
+def lines(pod: Pod, name: str) -> list[str]:
+    """Read the lines of status file `name`; an absent one has none."""
     try:
         fd = pod.open(f"status/{name}")
     except FileNotFoundError:
-        return {}
+        return []
     with os.fdopen(fd, "rb") as stream:
-        text = stream.read(RECORD_LIMIT).decode("utf-8", "replace")
-    pairs = (line.partition("=") for line in text.splitlines())
+        return stream.read(RECORD_LIMIT).decode("utf-8", "replace").split("\n")
+
+
+def read(pod: Pod, name: str) -> dict[str, str]:
+    """Read the `key=value` lines of status file `name`."""
+    pairs = (line.partition("=") for line in lines(pod, name))
     return {key: value for key, separator, value in pairs if separator}
 
 

@@ -51,7 +51,8 @@ def resolve(
 ) -> list[ResolvedMount]:
     """Return the mounts of one app of a pod that is executable (`check_executable`), by target.
 
-    Raises AppcError for a source that is missing or led to by a symbolic link.
+    Raises AppcError for a source that is missing or led to by a symbolic link, and for targets that overlap by way of
+    links in the image.
     """
     where = f"app {entry.name}"
     points = {normal_path(point.path): point for point in (entry.app.mount_points if entry.app else ())}
@@ -70,6 +71,7 @@ def resolve(
             ResolvedMount(str(volume.name), source, target, bool(read_only), recursive, is_directory, replaces)
         )
     mounts.sort(key=lambda mount: mount.target)
+    _refuse_overlaps([(mount.target, _real_target(view, mount.target)) for mount in mounts], where)
     return mounts
 
 
@@ -109,6 +111,24 @@ def _checked_source(volume: Volume, where: str) -> bool:
                 f"name the real path: {os.path.realpath(source)}",
             )
     return path == "" or stat.S_ISDIR(mode)
+
+
+def _real_target(view: TreeView, target: str) -> str:
+    """The target with the image's links followed, as far as it exists there."""
+    parts = target.split("/")
+    for count in range(len(parts), 1, -1):
+        try:
+            return "/".join((view.lookup("/".join(parts[:count]))[0].rstrip("/"), *parts[count:]))
+        except OSError:
+            continue
+    return target
+
+
+def _refuse_overlaps(targets: list[tuple[str, str]], where: str) -> None:
+    for index, (target, real) in enumerate(targets):
+        for other, other_real in targets[:index]:
+            if f"{real}/".startswith(f"{other_real}/") or f"{other_real}/".startswith(f"{real}/"):
+                raise AppcError(f"the mount at {target} overlaps the one at {other}", where)
 
 
 def _look_at_target(view: TreeView, target: str, is_directory: bool, where: str, warnings: list[str]) -> bool:
