@@ -11,7 +11,6 @@ import sys
 
 from appc.cli.context import Context, message
 from appc.cli.options import GLOBAL, did_you_mean, parse
-from appc.cli.output import out
 from appc.errors import EXIT_INTERNAL, EXIT_USAGE, AppcError, UsageError
 
 TYPE_CHECKING = False
@@ -160,10 +159,8 @@ def _dispatch(asked: Args, context: Context) -> int:
     module = load(name)
     args = parse(module.VERB, words)
     if args.help:
-        from appc.cli.help import verb_help
-
-        out(verb_help(module.VERB))
-        return 0
+        asked.command = ["help", *name.split(" ")]
+        return _dispatch(asked, context)
     context.format = getattr(args, "format", "table")
     context.legend = not getattr(args, "no_legend", False)
     context.full = getattr(args, "full", False)

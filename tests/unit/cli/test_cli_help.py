@@ -60,6 +60,14 @@ def test_help_of_groups_and_of_all() -> None:
     assert run("image", "--help").stdout == group
 
 
+def test_help_of_a_verb_that_others_go_on_from_names_them() -> None:
+    told = run("help", "image", "build").stdout
+    assert told.startswith("usage: appc image build [options]")
+    assert "  image build from-binary " in told
+    assert run("image", "build", "--help").stdout == told
+    assert run("help", "image", "build", "from-binary").stdout.startswith("usage: appc image build from-binary")
+
+
 def test_help_of_nothing_known_is_an_error() -> None:
     result = run("help", "versoin")
     assert result.returncode == 2
@@ -131,7 +139,10 @@ CASES = [
     (["list", "--format", ""], {"table", "json"}),
     (["--root", "/x", "list", "--fu"], {"--full"}),
     (["completion", "z"], {"zsh"}),
-    (["image", "b"], {"build"}),
+    (["image", "bu"], {"build"}),
+    (["image", "build", "from-bi"], {"from-binary"}),
+    (["image", "build", "from-binary", "--hel"], {"--help"}),
+    (["image", "build", "--overw"], {"--overwrite"}),
     (["--log-level", "de"], {"debug"}),
 ]
 
