@@ -15,8 +15,8 @@ PACKAGE = Path(appc.__file__).parent
 # Modules and packages of appc, from the ground up. Those in one row never import each other, and a row imports
 # only from rows before it. A floor of docs/architecture.md is one row or a few.
 ROWS = (
-    ("errors", "oserrors", "abi", "version"),
-    ("quantity",),
+    ("errors", "abi", "version"),
+    ("oserrors", "quantity"),
     ("values",),
     ("schema",),
     ("formats", "plan"),
