@@ -117,10 +117,12 @@ class ImageStore:
     def best(self, images: Iterable[StoredImage], prefer: Labels | None = None) -> StoredImage | None:
         """Return the image to take of several that match, None of none.
 
-        That is the one that agrees best with the labels in `prefer` (the host's os and arch: having the same value
-        is best, having none comes next), then the one first imported last, then the one with the greatest ID.
+        An image whose labels contradict `prefer` (the host's os and arch) comes last. An image with a verified
+        signature goes before one without, which may call itself what it likes. Then the one counts that agrees best
+        with `prefer` (having the same value is better than having none), then the one first imported last, then the
+        one with the greatest ID.
         """
-        return max(images, key=lambda image: (_agreement(image, prefer), image.imported, image.id), default=None)
+        return max(images, key=lambda image: _rank(image, prefer), default=None)
 
     def recall(self, fd: int) -> StoredImage | None:
         """Return the image that the file open as `fd` was imported as, if the file has not changed since."""
@@ -264,9 +266,8 @@ class ImageStore:
         )
 
 
-def _agreement(image: StoredImage, prefer: Labels | None) -> int:
-    points = 0
-    for name, value in prefer or ():
-        own = image.labels.get(name)
-        points += 2 if own == value else 1 if own is None else 0
-    return points
+def _rank(image: StoredImage, prefer: Labels | None) -> tuple[bool, bool, int, int, str]:
+    wanted = [(image.labels.get(name), value) for name, value in prefer or ()]
+    fits = all(own in (None, value) for own, value in wanted)
+    agreement = sum(2 if own == value else own is None for own, value in wanted)
+    return fits, image.signer != "", agreement, image.imported, image.id
