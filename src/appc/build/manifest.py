@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-_ALLOWED = "abcdefghijklmnopqrstuvwxyz0123456789-._~/"
+_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+_SEPARATORS = "-._~/"
 
 
 def manifest(
@@ -43,5 +44,10 @@ def manifest(
 
 def name_from(text: str) -> str:
     """An image name as near to `text` as may be: lower case, what names do not have replaced by dashes."""
-    lowered = "".join(letter if letter in _ALLOWED else "-" for letter in text.lower())
-    return lowered.strip("-._~/") or "image"
+    name = ""
+    for letter in text.lower():
+        if letter in _LETTERS:
+            name += letter
+        elif name and name[-1] in _LETTERS:
+            name += letter if letter in _SEPARATORS else "-"
+    return name.rstrip(_SEPARATORS) or "image"

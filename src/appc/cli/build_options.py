@@ -40,7 +40,8 @@ OUTPUT = (
     Option("--overwrite", help="replace OUT if it exists"),
 )
 OUT = Operand("out", "OUT.aci", complete="file", help="the image file to make")
-COMMAND = Operand("command", "ARG", count="--", help="arguments of the app's program")
+ARGUMENTS = Operand("command", "ARG", count="--", help="arguments of the app's program")
+COMMAND = Operand("command", "COMMAND", count="--", help="the app's command, word by word")
 
 
 def _edits() -> tuple[Option, ...]:

@@ -51,6 +51,7 @@ VERBS = (
     "image build",
     "image build from-binary",
     "image build from-rootfs",
+    "image build from-deb",
     "image validate",
     "image manifest",
     "image patch",

@@ -1,0 +1,18 @@
+"""Times that depend on what went into a tree and not on when it was built."""
+
+from __future__ import annotations
+
+import os
+
+
+def settle(root: str, since: int, to: int = 0) -> None:
+    """Give everything in the directory `root` that was modified after `since` the time `to` (both ns since 1970)."""
+    for directory, directories, files in os.walk(root, topdown=False):
+        for name in (*directories, *files):
+            _settle(f"{directory}/{name}", since, to)
+    _settle(root, since, to)
+
+
+def _settle(path: str, since: int, to: int) -> None:
+    if os.lstat(path).st_mtime_ns >= since:
+        os.utime(path, ns=(to, to), follow_symlinks=False)
