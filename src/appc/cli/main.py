@@ -58,6 +58,8 @@ VERBS = (
     "image id",
     "image extract",
     "image render",
+    "image diff",
+    "image tree",
     "image sign",
     "image verify",
     "image encrypt",

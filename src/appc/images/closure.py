@@ -41,6 +41,12 @@ def closure(store: ImageStore, image: StoredImage, prefer: Labels | None = None)
     return walk.passes
 
 
+def dependencies(store: ImageStore, image: StoredImage, prefer: Labels | None = None) -> list[StoredImage]:
+    """Return the images that `image` itself depends on, in the order of its manifest; see `closure`."""
+    walk = _Walk(store, prefer)
+    return [walk.find(dependency, (image,)) for dependency in image.manifest.dependencies]
+
+
 class _Walk:
     def __init__(self, store: ImageStore, prefer: Labels | None) -> None:
         self._store = store
@@ -64,9 +70,10 @@ class _Walk:
         if image.meta["dependencies"]:
             chain = (*chain, image)
             for dependency in reversed(image.manifest.dependencies):
-                self.visit(self._find(dependency, chain), chain, filters)
+                self.visit(self.find(dependency, chain), chain, filters)
 
-    def _find(self, dependency: Dependency, chain: tuple[StoredImage, ...]) -> StoredImage:
+    def find(self, dependency: Dependency, chain: tuple[StoredImage, ...]) -> StoredImage:
+        """The image in the store that the last of `chain` depends on. Raises DependencyError."""
         wanted = str(dependency.image_name) + (f",{dependency.labels}" if dependency.labels else "")
         where = f"image {_shown(chain)}"
         found = self._store.best(self._store.matching(dependency.image_name, dependency.labels), self._prefer)
