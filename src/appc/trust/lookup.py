@@ -6,6 +6,7 @@ Layout and precedence are those of keystore.py, which reads what is in the files
 from __future__ import annotations
 
 import os
+import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ def is_trusted(directories: Sequence[str], fingerprint: str, name: str) -> bool:
 def _last_word(directories: Sequence[str], file: str) -> bool:
     for directory in reversed(directories):
         try:
-            return os.stat(f"{directory}/{file}").st_size > 0
+            found = os.stat(f"{directory}/{file}")
         except OSError:
             continue
+        # A directory of that name belongs to a prefix that ends like the key's fingerprint.
+        if stat.S_ISREG(found.st_mode):
+            return found.st_size > 0
     return False
