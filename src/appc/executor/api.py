@@ -236,6 +236,7 @@ class RunningPod:
             ended = control.wait(self._pod, timeout)
         if not ended:
             raise TimeoutError(f"pod {self.uuid} is still running")
+        self._reap(ended=True)
         return self.exit_status
 
     def stop(self, *, force: bool = False, timeout: float | None = None) -> None:
@@ -247,7 +248,7 @@ class RunningPod:
             ended = control.stop(self._pod.refresh(), force=force, timeout=timeout)
         if not ended:
             raise TimeoutError(f"pod {self.uuid} is still stopping")
-        self._reap()
+        self._reap(ended=True)
 
     def kill(self, signal: int, app: str = "") -> None:
         """Send a signal to one app, or to all; PodStateError when none of them runs."""
@@ -268,13 +269,16 @@ class RunningPod:
         with _HostErrors():
             control.remove(self._pod.refresh())
 
-    def _reap(self) -> None:
-        """Collect the keeper's own exit when it is our child, so that no zombie is left."""
+    def _reap(self, ended: bool = False) -> None:
+        """Collect the keeper's own exit when it is our child, so that no zombie is left.
+
+        A keeper of a pod that has `ended` is worth waiting for: letting go of the lock is the last thing it does.
+        """
         with self._reaping:
             if self._keeper is None:
                 return
             try:
-                pid, _ = os.waitpid(self._keeper, os.WNOHANG)
+                pid, _ = os.waitpid(self._keeper, 0 if ended else os.WNOHANG)
             except ChildProcessError:
                 pid = self._keeper
             if pid:

@@ -33,6 +33,7 @@ APPLETS = (
     "ls",
     "mkdir",
     "mknod",
+    "mv",
     "nc",
     "rm",
     "seq",
