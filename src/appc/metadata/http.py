@@ -40,6 +40,7 @@ class Conversation:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._needed = 0  # bytes from which on it is worth looking at the buffer again
         self._h11: _H11 | None = None
         self._head_only = False
         self.open = True
@@ -87,6 +88,8 @@ class Conversation:
         return data if self._head_only else data + response.body
 
     def _read_plain(self) -> Request | None:
+        if len(self._buffer) < self._needed:
+            return None
         end = self._buffer.find(b"\r\n\r\n", 0, HEAD_LIMIT)
         if end < 0:
             if len(self._buffer) >= HEAD_LIMIT or b"\n\n" in self._buffer or b"\n\r\n" in self._buffer:
@@ -98,7 +101,10 @@ class Conversation:
             raise _too_large()
         start = end + 4
         if len(self._buffer) < start + length:
+            # A body that arrives byte by byte must not have its head read as often.
+            self._needed = start + length
             return None
+        self._needed = 0
         body = bytes(self._buffer[start : start + length])
         del self._buffer[: start + length]
         self.open = persistent
