@@ -26,14 +26,16 @@ class Node:
 
     `record.path` is where in that image's tree it lies; hard links are resolved to what they link to, so nodes
     of the same image and path are links to each other. `children` is None but for directories. The image
-    is None for directories that no image has an entry for.
+    is None for directories that no image has an entry for. `wanted` is false for directories that are only there
+    because something whitelisted could lie below them.
     """
 
-    __slots__ = ("children", "image", "record")
+    __slots__ = ("children", "image", "record", "wanted")
 
-    def __init__(self, image: StoredImage | None, record: Record) -> None:
+    def __init__(self, image: StoredImage | None, record: Record, wanted: bool = False) -> None:
         self.image = image
         self.record = record
+        self.wanted = wanted
         self.children: dict[str, Node] | None = {} if record.type == DIRECTORY else None
 
 
@@ -50,9 +52,22 @@ def merge(passes: Sequence[Pass]) -> Node:
                     raise StoreError(f"/{path} links to what is not there", f"{one.image.path}/entries")
                 record = originals[record.linkname]
             originals[path] = record
-            if all(allowed.get(path, False) or (record.type == DIRECTORY and path in allowed) for allowed in filters):
-                _place(root, path, one.image, record)
+            wanted = all(allowed.get(path, False) for allowed in filters)
+            if wanted or (record.type == DIRECTORY and all(path in allowed for allowed in filters)):
+                _place(root, path, one.image, record, wanted)
+    if any(one.filters for one in passes):
+        _prune(root)
     return root
+
+
+def _prune(node: Node) -> None:
+    """Remove directories below `node` that nobody wanted and that hold nothing."""
+    children = node.children or {}
+    for name, child in list(children.items()):
+        if child.children is not None:
+            _prune(child)
+            if not child.children and not child.wanted:
+                del children[name]
 
 
 def _allowed(image: StoredImage) -> dict[str, bool]:
@@ -70,7 +85,7 @@ def _allowed(image: StoredImage) -> dict[str, bool]:
     return allowed
 
 
-def _place(root: Node, path: str, image: StoredImage, record: Record) -> None:
+def _place(root: Node, path: str, image: StoredImage, record: Record, wanted: bool) -> None:
     """Put a record into the tree, over whatever is there."""
     if not path:
         root.image, root.record = image, record
@@ -89,8 +104,9 @@ def _place(root: Node, path: str, image: StoredImage, record: Record) -> None:
     there = parent.children.get(name)
     if there is not None and there.children is not None and record.type == DIRECTORY:
         there.image, there.record = image, record
+        there.wanted = there.wanted or wanted
     else:
-        parent.children[name] = Node(image, record)
+        parent.children[name] = Node(image, record, wanted)
 
 
 def _implied(path: str) -> Record:

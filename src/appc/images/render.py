@@ -122,5 +122,5 @@ def _key(passes: list[Pass]) -> str:
     """What the tree depends on, in short: images in their order, each with the images whose whitelists apply."""
     from hashlib import sha256
 
-    lines = ["1"] + [" ".join((one.image.id, *sorted(above.id for above in one.filters))) for one in passes]
+    lines = ["2"] + [" ".join((one.image.id, *sorted(above.id for above in one.filters))) for one in passes]
     return sha256("\n".join(lines).encode()).hexdigest()
