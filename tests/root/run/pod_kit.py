@@ -19,7 +19,8 @@ from appc.executor import control
 from appc.pods import gc, layout
 
 PACKAGE = Path(appc.__file__).parent
-NATIVE = PACKAGE / "_native"
+# The wheel does not bring the probe; building it leaves the probe beside the programs that it does bring.
+PROBES = (PACKAGE / "_native/appc-probe", Path(__file__).parents[3] / "build/native/appc-probe")
 PROBE = "example.com/probe"
 PATIENCE = 30.0  # seconds that nothing here takes, however busy the machine is
 
@@ -56,9 +57,14 @@ def file(content: bytes | str, mode: int = 0o644, **fields: int) -> image_kit.En
     return ("file", content, {"mode": mode, **fields})
 
 
+def probe_program() -> bytes:
+    """Return the program that reports what it sees from inside a pod."""
+    return next((path for path in PROBES if path.exists()), PROBES[-1]).read_bytes()
+
+
 def base_files() -> dict[str, image_kit.Entry]:
     """What the image `PROBE` holds: the probe, a shell, and programs that cannot be executed for one reason each."""
-    probe = (NATIVE / "appc-probe").read_bytes()
+    probe = probe_program()
     busybox = Path(shutil.which("busybox") or "/bin/busybox").read_bytes()
     foreign = bytearray(probe)
     struct.pack_into("<H", foreign, 18, 0xF3)  # e_machine: RISC-V
