@@ -69,7 +69,7 @@ def prepare(where: Directories, request: PodRequest, warnings: list[str]) -> Pre
     """
     request.check()
     store = ImageStore(where.root)
-    images = _images(store, where, request)
+    images = _images(store, where, request, warnings)
     roots = [rootfs_for(store, image) for image in images]
     if request.verify:
         from appc.images import intact
@@ -123,7 +123,7 @@ def discard(pod: Pod) -> None:
         pod.release()
 
 
-def _images(store: ImageStore, where: Directories, request: PodRequest) -> list[StoredImage]:
+def _images(store: ImageStore, where: Directories, request: PodRequest, warnings: list[str]) -> list[StoredImage]:
     if request.manifest is not None:
         faults = [
             (f"apps[{index}].image.id", "is required: the image must be known by its ID")
@@ -133,7 +133,7 @@ def _images(store: ImageStore, where: Directories, request: PodRequest) -> list[
         if faults:
             raise ManifestError(faults)
         return [store.get(str(app.image.id)) for app in request.manifest.apps]
-    return [
+    images = [
         fetch.resolve(
             store,
             app.image,
@@ -146,6 +146,11 @@ def _images(store: ImageStore, where: Directories, request: PodRequest) -> list[
         )
         for app in request.apps
     ]
+    if "image" in request.insecure:
+        for app, image in zip(request.apps, images, strict=True):
+            if not image.signer:
+                warnings.append(f"{app.image}: was not verified (--insecure image)")
+    return images
 
 
 def _check_platform(image: StoredImage, facts: probe.HostFacts) -> None:
