@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import os
 
+from appc.cli.build_options import LEVEL as LEVEL
+from appc.cli.build_options import OUT, OUTPUT, own_times
 from appc.cli.options import OPTIONAL, Args, Operand, Option, Verb
 from appc.cli.output import out
-from appc.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from appc.cli.context import Context
 
-
-def _level(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise ValueError("a level is a number from 0 to 9")
-    return int(text)
-
-
-def _seconds(text: str) -> int:
-    if not text.isascii() or not text.removeprefix("-").isdigit() or len(text) > 12:
-        raise ValueError("a time is a whole number of seconds since 1970-01-01 UTC")
-    return int(text)
-
-
-LEVEL = Option("--level", metavar="N", parse=_level, help="compression level: 1 to 9, for xz also 0")
 
 VERB = Verb(
     "image build",
@@ -40,18 +27,13 @@ VERB = Verb(
     ),
     options=(
         Option("--manifest", metavar="FILE", complete="file", help="the image manifest: JSON, .yaml or .toml"),
-        Option(
-            "--compress", choices=("gzip", "bzip2", "xz", "none"), default="gzip", help="how to compress the archive"
-        ),
-        LEVEL,
         Option("--owner-root", help="everything belongs to user 0 and group 0"),
-        Option("--mtime", metavar="SECONDS", parse=_seconds, help="modification time of everything, since 1970"),
-        Option("--overwrite", help="replace OUT if it exists"),
+        *OUTPUT,
         Option("--sign", kind=OPTIONAL, metavar="KEY", help="sign the image with gpg, making OUT.asc too"),
     ),
     operands=(
         Operand("source", complete="dir", help="a layout, or a root file system"),
-        Operand("out", "OUT.aci", complete="file", help="the image file to make"),
+        OUT,
     ),
     examples=(
         ("appc image build layout app.aci", "from layout/manifest and layout/rootfs"),
@@ -63,7 +45,6 @@ VERB = Verb(
 def run(args: Args, context: Context) -> int:
     """Build the image and print its ID."""
     from appc.build.image import build_file
-    from appc.formats.acibuild import Times
 
     built = build_file(
         args.source,
@@ -72,7 +53,7 @@ def run(args: Args, context: Context) -> int:
         compression=args.compress,
         level=args.level,
         owner_root=args.owner_root,
-        times=Times(args.mtime, _source_date_epoch()),
+        times=own_times(args),
         overwrite=args.overwrite,
     )
     for warning in built.warnings:
@@ -98,13 +79,3 @@ def _sign(image: str, signature: str, key: str, overwrite: bool) -> None:
     except BaseException:
         os.unlink(image)
         raise
-
-
-def _source_date_epoch() -> int | None:
-    text = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if not text:
-        return None
-    try:
-        return _seconds(text)
-    except ValueError as error:
-        raise UsageError(str(error), f"SOURCE_DATE_EPOCH={text}") from None

@@ -52,6 +52,7 @@ VERBS = (
     "image build from-binary",
     "image build from-rootfs",
     "image build from-deb",
+    "image build from-python",
     "image validate",
     "image manifest",
     "image patch",
