@@ -106,8 +106,6 @@ def _rebuilder(image: SourceImage, index: int, origin: Origin) -> Callable[[Sink
                     with _log(image, Digest(origin.log)) as log:
                         for data in rebuild_logged(reader.entries, origin.manifest, log):
                             out.write(data)
-                    for _ in reader.entries:
-                        raise ArchiveError("has more in it than the image had", reader.where)
                 reader.finish()
         except ArchiveError as error:
             raise ChangedImage(error.what, error.where, error.hint) from error
