@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from appc.cli.options import LIST, Option, duration
+from appc.abi import CAPABILITY_BITS
+from appc.cli.options import LIST, Option, did_you_mean, duration
 from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.errors import AppcError, UsageError
 from appc.executor.prepare import discard
@@ -12,6 +13,7 @@ from appc.pods.request import STREAM_MODES, AppRequest, PodRequest
 from appc.schema.image import EnvVar
 from appc.schema.isolators import Isolator
 from appc.schema.pod import Mount, PodManifest, Volume
+from appc.values import ACName
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +39,13 @@ def variable(text: str) -> tuple[str, str]:
     name, value = pair(text)
     EnvVar(name=name, value=value)
     return name, value
+
+
+def word(text: str) -> str:
+    """Take any text but an empty one, which is rather a shell variable without a value."""
+    if not text:
+        raise ValueError("must not be empty")
+    return text
 
 
 def volume(text: str) -> Volume:
@@ -97,7 +106,7 @@ POD_OPTIONS = (
     VOLUME,
     Option("--mount", metavar="volume=V,target=P", kind="repeat", parse=mount, help="mount a volume in every app"),
     Option("--net", metavar="NETWORK", default="none", help="none (loopback only, the default) or host"),
-    Option("--hostname", metavar="NAME", help="the pod's hostname (default: appc-UUID)"),
+    Option("--hostname", metavar="NAME", parse=word, help="the pod's hostname (default: appc-UUID)"),
     Option("--set-env", metavar="N=V", kind="repeat", parse=variable, help="set a variable in every app"),
     Option(
         "--set-env-file", metavar="FILE", kind="repeat", complete="file", help="set variables from a file of N=V lines"
@@ -118,12 +127,12 @@ POD_OPTIONS = (
 )
 
 APP_OPTIONS = (
-    Option("--name", metavar="NAME", help="the app's name in the pod (default: from the image's)"),
-    Option("--exec", metavar="PROGRAM", help="run this instead of the image's command"),
-    Option("--user", metavar="USER", help="name, number or path whose owner is meant"),
-    Option("--group", metavar="GROUP", help="name, number or path whose group is meant"),
+    Option("--name", metavar="NAME", parse=ACName.parse, help="the app's name in the pod (default: from the image's)"),
+    Option("--exec", metavar="PROGRAM", parse=word, help="run this instead of the image's command"),
+    Option("--user", metavar="USER", parse=word, help="name, number or path whose owner is meant"),
+    Option("--group", metavar="GROUP", parse=word, help="name, number or path whose group is meant"),
     Option("--supplementary-gids", metavar="N,N", parse=gids, help="further groups"),
-    Option("--working-dir", metavar="DIR", help="working directory in the app's root"),
+    Option("--working-dir", metavar="DIR", parse=word, help="working directory in the app's root"),
     Option("--env", "-e", metavar="N=V", kind="repeat", parse=variable, help="set a variable"),
     Option("--mount", metavar="volume=V,target=P", kind="repeat", parse=mount, help="mount a volume"),
     Option("--memory", metavar="SIZE", parse=limit("memory"), help="memory limit, such as 256Mi"),
@@ -269,8 +278,11 @@ def capabilities(retain: Sequence[str], remove: Sequence[str]) -> list[Isolator]
 
 
 def _capability(name: str) -> str:
-    upper = name.upper()
-    return upper if upper.startswith("CAP_") else f"CAP_{upper}"
+    short = name.upper().removeprefix("CAP_")
+    if f"CAP_{short}" not in CAPABILITY_BITS:
+        hint = did_you_mean(short, [known.removeprefix("CAP_") for known in CAPABILITY_BITS])
+        raise UsageError(f"there is no capability CAP_{short}", "capabilities", hint)
+    return f"CAP_{short}"
 
 
 def _read_manifest(path: str, strict: bool) -> PodManifest:

@@ -10,7 +10,8 @@ import os
 import sys
 
 import appc
-from appc.errors import LaunchError, PodNotFound, Unenforceable
+from appc.abi import CAPABILITY_BITS
+from appc.errors import HostError, LaunchError, PodNotFound, Unenforceable
 from appc.executor import outcome
 from appc.executor.prepare import Prepared, discard, stream_modes
 from appc.formats import convert
@@ -114,8 +115,10 @@ def _enter_run(prepared: Prepared, where: Directories, kind: str) -> tuple[Plan,
     pod = prepared.pod
     groups: Cgroups | None = None
     try:
-        pod.move("run")
         facts = prepared.facts
+        if not facts.caps >> CAPABILITY_BITS["CAP_SYS_ADMIN"] & 1:
+            raise HostError("this needs root", "running pods", "rootless pods are not part of this version")
+        pod.move("run")
         compilation = _Compilation(prepared, pod, where, kind, facts)
         groups = cgroups.create(pod.uuid, _names(prepared), compilation.resources(), facts)
         compilation.settle(groups)

@@ -7,11 +7,12 @@ Precedence for the environment, lowest first: inherited from the caller, the ima
 
 from __future__ import annotations
 
-from appc.errors import AppcError, UsageError
+from appc.errors import AppcError, InvalidValue, UsageError
 from appc.pods.request import AppRequest, PodRequest
 from appc.schema.executable import normal_path
 from appc.schema.image import Annotation, App, EnvVar
 from appc.schema.pod import Mount, PodManifest, RuntimeApp, RuntimeImage, Volume
+from appc.values import ACName
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def complete(manifest: PodManifest, images: list[StoredImage], request: PodReque
 
 
 def _app_name(wanted: AppRequest, image: StoredImage, apps: list[RuntimeApp]) -> str:
-    name = wanted.name or sanitized(str(image.name).rsplit("/", 1)[-1])
+    name = wanted.name or _name_of(str(image.name))
     if any(app.name == name for app in apps):
         raise UsageError(
             "two apps of the pod would have this name", f"app {name}", "give one of them another with --name"
@@ -79,15 +80,12 @@ def _app_name(wanted: AppRequest, image: StoredImage, apps: list[RuntimeApp]) ->
     return name
 
 
-def sanitized(text: str) -> str:
-    """Turn the last part of an image name into an AC Name: lower case, other characters become `-`."""
-    kept = "".join(c if c.isascii() and (c.isalnum()) else "-" for c in text.lower())
-    while "--" in kept:
-        kept = kept.replace("--", "-")
-    kept = kept.strip("-")
-    if not kept:
-        raise UsageError("no app name can be made from this image's name", text, "give one with --name")
-    return kept
+def _name_of(image: str) -> str:
+    """Make an app's name of the last part of an image's."""
+    try:
+        return ACName.sanitized(image.rpartition("/")[2])
+    except InvalidValue:
+        raise UsageError("no app name can be made from this image's name", image, "give one with --name") from None
 
 
 def _image_app(manifest: ImageManifest, where: str) -> App:

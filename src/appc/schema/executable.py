@@ -161,6 +161,11 @@ def _check_isolators(isolators: tuple[Isolator, ...], path: str, faults: Faults)
 def _check_text(text: str, path: str, faults: Faults) -> None:
     if "\0" in text:
         faults.add("must not hold a NUL character", path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Words of a command line need not be text, but manifests are JSON.
+        faults.add("must be UTF-8", path)
 
 
 def normal_path(path: str) -> str:
