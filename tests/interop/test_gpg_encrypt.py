@@ -159,6 +159,32 @@ def test_the_signature_covers_the_file_and_the_id_the_plain_archive(
     assert main(["fetch", "app.aci"]) == 0
 
 
+def test_a_damaged_image_is_repaired_from_its_encrypted_file(place: Path, gpg: Gpg) -> None:
+    image_id = made(place)
+    (place / "key").write_bytes(gpg("--export", "signer"))
+    assert main(["trust", "add", "--prefix", "example.com", "key"]) == 0
+    assert main(["image", "encrypt", "app.aci", "--replace", "--passphrase-file", "pass"]) == 0
+    gpg("--armor", "--output", "app.aci.asc", "--detach-sig", "app.aci")
+    assert main(["fetch", "app.aci", "--passphrase-file", "pass"]) == 0
+    conf = Path(ImageStore(str(place / "data")).get(image_id).tree, "etc/conf")
+    conf.write_text("changed")
+    assert main(["image", "check", "--repair", "--passphrase-file", "wrong"]) == 1
+    assert conf.read_text() == "changed"
+    assert main(["image", "check", "--repair", "--passphrase-file", "pass"]) == 0
+    assert conf.read_text() == "x"
+
+
+def test_an_unsigned_image_is_given_back_plain_and_that_is_said(
+    place: Path, engine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image_id = made(place)
+    assert main(["image", "encrypt", "app.aci", "enc.aci", "--passphrase-file", "pass"]) == 0
+    assert main(["fetch", "--insecure", "image", "enc.aci", "--passphrase-file", "pass"]) == 0
+    assert main(["image", "export", image_id, "back.aci"]) == 0
+    assert "back.aci: is not encrypted, as the file was that was imported" in capsys.readouterr().err
+    assert main(["image", "validate", "back.aci"]) == 0
+
+
 def test_a_signature_of_the_plain_file_does_not_do(place: Path, gpg: Gpg) -> None:
     made(place)
     (place / "key").write_bytes(gpg("--export", "signer"))

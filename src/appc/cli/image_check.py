@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.output import out
+from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.errors import EXIT_INVALID, AppcError
 from appc.images.use import find_stored, in_use
 from appc.store.images import ImageStore
@@ -12,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from appc.cli.context import Context
     from appc.store.images import StoredImage
+    from appc.trust.symmetric import Passphrase
 
 VERB = Verb(
     "image check",
@@ -21,7 +23,11 @@ VERB = Verb(
         "attributes and time with what was recorded at import, and the whole with the image ID. Prints one line for "
         "each difference, and `ID: ok` for an image without."
     ),
-    options=(Option("--repair", help="make damaged images again, from the file that was kept when it was imported"),),
+    options=(
+        Option("--repair", help="make damaged images again, from the file that was kept when it was imported"),
+        *PASSPHRASE,
+    ),
+    exclusive=PASSPHRASE_EXCLUSIVE,
     operands=(Operand("image", count="*", complete="image", help="IDs or names"),),
 )
 
@@ -37,14 +43,17 @@ def run(args: Args, context: Context) -> int:
             out(f"{image.id.short}: {path}: {reason}\n" if path else f"{image.id.short}: {reason}\n")
         if not faults:
             out(f"{image.id.short}: ok\n")
-        elif not (args.repair and _repaired(store, image, context)):
+        elif not (args.repair and _repaired(store, image, passphrase(args, context), context)):
             status = EXIT_INVALID
     return status
 
 
-def _repaired(store: ImageStore, image: StoredImage, context: Context) -> bool:
+def _repaired(store: ImageStore, image: StoredImage, secret: Passphrase, context: Context) -> bool:
+    from appc.images.unlock import Unlocked
+
+    where = f"the file of image {image.id.short}"
     try:
-        store.repair(image, lambda: in_use(context.root))
+        store.repair(image, lambda: in_use(context.root), lambda source: Unlocked(source, secret, where))
     except AppcError as error:
         context.error(error.what, error.where, error.hint)
         return False

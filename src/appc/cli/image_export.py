@@ -47,6 +47,8 @@ def run(args: Args, context: Context) -> int:
     signature = _write(store, image, args.out, compress, args.overwrite)
     if signature:
         return 0
+    if image.meta.get("encrypted") and (compress or not os.path.exists(f"{image.path}/original")):
+        context.warn("is not encrypted, as the file was that was imported", args.out, f"appc image encrypt {args.out}")
     if os.path.exists(f"{args.out}.asc"):
         context.warn("is left from an earlier file, and does not sign this one", f"{args.out}.asc")
     if image.signer:

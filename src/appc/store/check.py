@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-from appc.errors import AppcError, StoreError
+from appc.errors import AppcError, ArchiveError, StoreError
+from appc.formats.aci import read_aci
+from appc.formats.tar import HARDLINK
 from appc.store import trees
 from appc.store.collect import hold_unused
 from appc.store.compare import differences
@@ -14,9 +16,11 @@ from appc.store.staging import Staging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from appc.store.images import ImageStore, StoredImage
+    from appc.formats.extract import Record
+    from appc.formats.tar import Entry
+    from appc.store.images import ImageStore, StoredImage, Unlock
 
 # What an import writes anew; the rest of an image's directory is about how it came here.
 _RENEWED = ("manifest", "entries", "tar")
@@ -25,19 +29,16 @@ _RENEWED = ("manifest", "entries", "tar")
 def check(image: StoredImage) -> list[tuple[str, str]]:
     """See `ImageStore.check`."""
     faults = verify(image)
-    if not faults:
-        import hashlib
-
-        digest = hashlib.sha512()
-        try:
-            for data in archive(image):
-                digest.update(data)
-        except StoreError as error:
-            faults.append(("", error.what))
-        else:
-            if f"sha512-{digest.hexdigest()}" != image.id:
-                faults.append(("", "its files and headers no longer make the archive of this ID"))
-    return faults
+    if faults:
+        return faults
+    records = _Recorded(read_records(f"{image.path}/entries"))
+    try:
+        found = read_aci(_Stream(archive(image)), records)
+    except (ArchiveError, StoreError) as error:
+        return [("", error.what)]
+    if found.image_id != image.id:
+        return [("", "its files and headers no longer make the archive of this ID")]
+    return records.faults
 
 
 def verify(image: StoredImage) -> list[tuple[str, str]]:
@@ -57,7 +58,49 @@ def verify(image: StoredImage) -> list[tuple[str, str]]:
     return faults
 
 
-def repair(store: ImageStore, image: StoredImage, in_use: Callable[[], Mapping[str, str]]) -> None:
+class _Stream:
+    """A stream of what an iterator yields."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+
+    def read(self, size: int, /) -> bytes:
+        return next((chunk for chunk in self._chunks if chunk), b"")
+
+
+class _Recorded:
+    """Takes the entries of the archive and says which of them the records describe otherwise."""
+
+    def __init__(self, records: Iterator[Record]) -> None:
+        self._records = records
+        self.faults: list[tuple[str, str]] = []
+
+    def entry(self, entry: Entry) -> None:
+        record = next(self._records, None)
+        path = entry.path.partition("/")[2]
+        link = entry.link_path.partition("/")[2] if entry.type == HARDLINK else entry.linkname
+        said = (path, entry.type, entry.mode, entry.uid, entry.gid, entry.size, entry.mtime_ns, link)
+        if (
+            record is None
+            or said
+            != (
+                record.path,
+                record.type,
+                record.mode,
+                record.uid,
+                record.gid,
+                record.size,
+                record.mtime_ns,
+                record.linkname,
+            )
+            or (entry.devmajor, entry.devminor, entry.xattrs) != (record.devmajor, record.devminor, record.xattrs)
+        ):
+            self.faults.append((f"/{path}", "is not recorded as the archive has it"))
+
+
+def repair(
+    store: ImageStore, image: StoredImage, in_use: Callable[[], Mapping[str, str]], unlock: Unlock | None
+) -> None:
     """See `ImageStore.repair`."""
     from appc.store.importer import read_again
 
@@ -70,7 +113,7 @@ def repair(store: ImageStore, image: StoredImage, in_use: Callable[[], Mapping[s
         )
     with Staging(store.root) as staging, hold_unused(image, in_use):
         try:
-            fresh = read_again(store, image, staging)
+            fresh = read_again(store, image, staging, unlock)
         except AppcError as error:
             raise StoreError(f"cannot be repaired: {error}", where, f"appc image rm {image.id.short}") from None
         # Interrupted between any two of these the image is still damaged, and can still be repaired.

@@ -228,14 +228,19 @@ class ImageStore:
 
         return verify(image)
 
-    def repair(self, image: StoredImage, in_use: Callable[[], Mapping[str, str]] = dict) -> None:
-        """Make the tree again from the file kept at import.
+    def repair(
+        self,
+        image: StoredImage,
+        in_use: Callable[[], Mapping[str, str]] = dict,
+        unlock: Unlock | None = None,
+    ) -> None:
+        """Make the tree again from the file kept at import, which `unlock` decrypts.
 
         AppcError when the image is in use, StoreError when no file was kept or that is damaged too.
         """
         from appc.store.check import repair
 
-        repair(self, image, in_use)
+        repair(self, image, in_use, unlock)
 
     def list(self) -> builtins.list[StoredImage]:
         """All images, ordered by ID."""

@@ -86,7 +86,7 @@ def import_file(
         raise StoreError(f"cannot be stored: {error.strerror}", where, hint) from error
 
 
-def read_again(store: ImageStore, image: StoredImage, staging: Staging) -> str:
+def read_again(store: ImageStore, image: StoredImage, staging: Staging, unlock: Unlock | None) -> str:
     """Read the kept file of `image` into `staging`; return the directory where its parts now lie, flushed.
 
     Raises ArchiveError when that is no longer the image.
@@ -94,7 +94,7 @@ def read_again(store: ImageStore, image: StoredImage, staging: Staging) -> str:
     path = f"{staging.path}/image"
     os.mkdir(path, 0o700)
     with open(f"{image.path}/original", "rb") as stream:
-        work = _Import(store, "its original", How(image.id, "never"))
+        work = _Import(store, "its original", How(image.id, "never", unlock=unlock))
         space = Space(path, "its original")
         work.read(stream, path, space, None)
     flush_tree(staging.path)

@@ -10,7 +10,7 @@ from functools import cache
 from unittest.mock import patch
 
 from appc.errors import AppcError, ArchiveError, LaunchError
-from appc.formats import aci, compress
+from appc.formats import aci, acipatch, compress, openpgp
 from appc.formats.limits import Limits
 from appc.formats.tar import HARDLINK, Entry, Reader, safe_name
 from appc.formats.tarlog import TarLog, replay
@@ -39,6 +39,8 @@ def targets() -> dict[str, Target]:
     return {
         "tar": Target(_tar, (ArchiveError,), plain, words=_TAR_WORDS, repair=repair, unit=512),
         "aci": Target(_aci, (ArchiveError,), plain, words=_TAR_WORDS, repair=repair, unit=512),
+        "patch": Target(_patch, (ArchiveError,), plain, words=_TAR_WORDS, repair=repair, unit=512),
+        "openpgp": Target(_openpgp, (), [b"\x8c\x0d\x04\x09\x03\x0a" + bytes(9) + b"\xd2\xff\0\0\x04\0\x01"]),
         "compress": Target(_compress, (ArchiveError,), [case.data for case in cases()]),
         "tarlog": Target(_tarlog, (ArchiveError,), [_log(image(file(b"rootfs/a")))]),
         "image-manifest": _manifest(ImageManifest.parse, MANIFEST, _IMAGE),
@@ -116,6 +118,44 @@ def _aci(data: bytes) -> None:
         found = aci.read_aci(io.BytesIO(data), _Inside(), LIMITS)
     assert found.size == len(data)
     assert found.image_id == "sha512-" + hashlib.sha512(data).hexdigest()
+
+
+class _Contents:
+    """A sink that remembers what came by, the manifest aside."""
+
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    def entry(self, entry: Entry) -> None:
+        fields = (
+            entry.name,
+            entry.type,
+            entry.mode,
+            entry.uid,
+            entry.gid,
+            entry.mtime_ns,
+            entry.linkname,
+            entry.sparse,
+        )
+        self.seen.append((*fields, entry.xattrs, entry.pax, b"".join(entry.chunks())))
+
+
+def _patch(data: bytes) -> None:
+    """What can be read can be patched, and reads as before but for the manifest."""
+    new = b'{"another": "' + b"x" * 700 + b'"}'
+    with patch.object(aci, "ReadAhead", _NoThread):
+        before, after, out = _Contents(), _Contents(), io.BytesIO()
+        aci.read_aci(io.BytesIO(data), before, LIMITS)
+        made = acipatch.patch_aci(io.BytesIO(data), out, lambda _: new, compression="none", limits=LIMITS)
+        read = aci.read_aci(io.BytesIO(out.getvalue()), after, LIMITS)
+    assert read.manifest_bytes == new
+    assert (read.image_id, read.size) == (made.image_id, made.size)
+    assert after.seen == before.seen
+
+
+def _openpgp(data: bytes) -> None:
+    openpgp.is_message(data)
+    assert all(0 <= tag < 64 and 0 <= version < 256 for tag, version in openpgp.packets(data))
 
 
 def _compress(data: bytes) -> None:

@@ -84,3 +84,16 @@ def test_a_rendered_tree_is_compared_with_what_it_was_rendered_of(store: ImageSt
         return
     with pytest.raises(TamperedImage, match="rendered tree of listed: is not as it was imported: /etc"):
         verify(store, image)
+
+
+def test_records_that_were_changed_together_with_the_tree_are_found_by_check(
+    store: ImageStore, stack: tuple[StoredImage, StoredImage]
+) -> None:
+    """`verify` believes the records; `check` compares them with the archive that has the image's ID."""
+    top = stack[0]
+    os.chmod(f"{top.tree}/etc/conf", 0o4644)
+    entries = Path(top.path, "entries")
+    assert entries.read_bytes().count(b'"etc/conf",420,') == 1
+    entries.write_bytes(entries.read_bytes().replace(b'"etc/conf",420,', b'"etc/conf",2468,'))
+    assert store.verify(top) == []
+    assert store.check(top) == [("/etc/conf", "is not recorded as the archive has it")]
