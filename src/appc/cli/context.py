@@ -65,7 +65,7 @@ def message(log_format: str, level: str, what: str, where: str, hint: str) -> st
         from appc.schema.json import dumps
 
         records = [{"level": level, "where": where, "what": line, "hint": hint} for line in lines]
-        return "".join(dumps({k: v for k, v in record.items() if v}) + "\n" for record in records)
+        return "".join(printable_json(dumps({k: v for k, v in record.items() if v})) + "\n" for record in records)
     prefix = "appc: warning: " if level == "warn" else "appc: "
     if where:
         prefix += printable(where) + ": "
@@ -78,3 +78,15 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def printable_json(text: str) -> str:
+    """Return the JSON `text`, unchanged in meaning, with every character a terminal might obey escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else _json_escape(c) for c in text)
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))

@@ -6,6 +6,7 @@ import sys
 import time
 
 from appc.cli.options import Args, Operand, Option, Verb, duration
+from appc.cli.output import printable_json
 from appc.executor import control
 from appc.pods import layout, logs
 
@@ -59,7 +60,7 @@ def _write_json(line: logs.LogLine) -> None:
 
     text = line.text.decode("utf-8", "replace")
     document = {"time": _stamp(line.time_ns), "app": line.app, "stream": line.stream, "text": text}
-    sys.stdout.write(dumps(document) + "\n")
+    sys.stdout.write(printable_json(dumps(document)) + "\n")
     sys.stdout.flush()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from appc.cli.context import printable as printable  # verbs that print by themselves need it too
+from appc.cli.context import printable as printable  # verbs that print by themselves need them too
+from appc.cli.context import printable_json as printable_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def json_document(value: object) -> None:
     """Print one JSON document."""
     from appc.schema.json import dumps
 
-    out(dumps(value, indent=2) + "\n")
+    out(printable_json(dumps(value, indent=2)) + "\n")
 
 
 def listing(context: Context, records: Sequence[dict[str, Any]], columns: Sequence[Column]) -> None:
