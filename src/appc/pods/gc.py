@@ -6,6 +6,7 @@ finished by the next one. A pod is moved to `garbage` (one rename) before anythi
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -135,7 +136,9 @@ def delete_tree(path: str) -> None:
         _empty(top)
         os.rmdir(path)
     except OSError as error:
-        raise HostError(f"cannot be removed: {os.strerror(error.errno or 0)}", path) from None
+        # Even root removes no file that is marked immutable or append-only.
+        hint = f"chattr -R -ia {path}" if error.errno == errno.EPERM else ""
+        raise HostError(f"cannot be removed: {os.strerror(error.errno or 0)}", path, hint) from None
     finally:
         os.close(top)
 
