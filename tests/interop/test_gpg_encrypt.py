@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -238,6 +239,61 @@ def test_without_a_terminal_or_an_option_nothing_waits(place: Path) -> None:
         "appc: out.aci: needs a passphrase, and there is no terminal to ask for it\n"
         "hint: --passphrase-file FILE, --passphrase-fd N or --passphrase-agent gives it\n"
     )
+
+
+def test_gpgs_agent_is_left_to_ask(
+    place: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("gpg", "gpg-agent")
+    made(place)
+    home = tmp_path_factory.mktemp("agent")
+    pinentry = home / "pinentry"
+    pinentry.write_text(
+        f"#!/bin/sh\necho OK\nwhile read -r word rest; do\n"
+        f'case $word in GETPIN) echo "D {SECRET}" ;; BYE) echo OK; exit ;; esac; echo OK\ndone\n'
+    )
+    pinentry.chmod(0o755)
+    (home / "gpg-agent.conf").write_text(f"pinentry-program {pinentry}\n")
+    monkeypatch.setenv("GNUPGHOME", str(home))
+    try:
+        assert main(["image", "encrypt", "app.aci", "out.aci", "--passphrase-agent"]) == 0
+        assert main(["image", "decrypt", "out.aci", "dec.aci", "--passphrase-agent"]) == 0
+    finally:
+        subprocess.run(["gpgconf", "--kill", "all"], capture_output=True, check=False)
+    assert main(["image", "decrypt", "out.aci", "dec2.aci", "--passphrase-file", "pass"]) == 0
+    assert (place / "dec.aci").read_bytes() == (place / "dec2.aci").read_bytes() == (place / "app.aci").read_bytes()
+
+
+@pytest.mark.parametrize(("second", "status"), [(SECRET, 0), ("something else", 2)])
+def test_the_terminal_is_asked_twice_when_a_mistake_would_be_for_good(place: Path, second: str, status: int) -> None:
+    need("gpg")
+    made(place)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        words = ["image", "encrypt", "app.aci", "out.aci"]
+        os.execv(sys.executable, [sys.executable, "-m", "appc", *words])
+    said = ""
+    try:
+        for prompt, answer in (("Passphrase of app.aci: ", SECRET), ("The same again: ", second)):
+            while not said.endswith(prompt):
+                said += os.read(terminal, 1000).decode()
+            os.write(terminal, answer.encode() + b"\n")
+        while data := _read(terminal):
+            said += data
+    finally:
+        os.close(terminal)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status
+    assert "sekr3t" not in said
+    assert ("out.aci\r\n" in said, "the two passphrases differ" in said) == (status == 0, status != 0)
+    if status == 0:
+        assert main(["image", "decrypt", "out.aci", "dec.aci", "--passphrase-file", "pass"]) == 0
+
+
+def _read(terminal: int) -> str:
+    try:
+        return os.read(terminal, 1000).decode()
+    except OSError:  # nobody has it open any more
+        return ""
 
 
 # -- refusals -------------------------------------------------------------------------------------
