@@ -40,7 +40,11 @@ class _Blob:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError:
+            # What could not be written was said when it was to be, and a committed blob is all written.
+            pass
 
     def write(self, data: bytes) -> None:
         """Append to the blob."""
@@ -195,7 +199,9 @@ class DirectorySink:
                     raise UsageError("is no directory", path) from None
 
     def _is_layout(self) -> bool:
-        return not os.listdir(self.where) or os.path.exists(f"{self.where}/{LAYOUT_FILE}")
+        # Without the file that says so it may be a new layout whose writer was killed.
+        names = set(os.listdir(self.where))
+        return LAYOUT_FILE in names or names <= {"blobs"}
 
     def _existing(self) -> dict[str, Any]:
         path = f"{self.where}/{INDEX_FILE}"
