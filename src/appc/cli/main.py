@@ -53,6 +53,7 @@ VERBS = (
     "image build from-rootfs",
     "image build from-deb",
     "image build from-python",
+    "image build from-dockerfile",
     "image validate",
     "image manifest",
     "image patch",

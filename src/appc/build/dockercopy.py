@@ -1,0 +1,167 @@
+"""COPY and ADD: files from one directory into another that is a root file system, whose links lead nowhere else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+
+from appc.build.dockerignore import Ignore, expression
+from appc.build.rootfs import extract
+from appc.build.tree import Tree
+from appc.errors import AppcError, InvalidValue
+from appc.formats import compress
+from appc.images.view import TreeView
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_IGNORE = ".dockerignore"
+
+
+class Source:
+    """A directory to copy from: the context, another stage's root, or an image's. Links never lead out of it."""
+
+    def __init__(self, root: str, what: str, ignore: Ignore | None = None) -> None:
+        self._view = TreeView((root,))
+        self._root = root
+        self._what = what
+        self._ignore = ignore
+
+    def find(self, pattern: str) -> list[tuple[str, str]]:
+        """The (path, host path) of what `pattern` means, links followed for a path without wildcards."""
+        plain = os.path.normpath("/" + pattern).lstrip("/")
+        if not any(letter in plain for letter in "*?["):
+            try:
+                path, hosts = self._view.lookup("/" + plain)
+            except OSError:
+                raise InvalidValue(f"{pattern} is not in {self._what}") from None
+            if plain and self.leaves_out(plain):
+                raise InvalidValue(f"{pattern} is left out by {_IGNORE}")
+            return [(path.lstrip("/"), hosts[0])]
+        rule, found = expression(plain), []
+        for directory, directories, files in os.walk(self._root):
+            directories.sort()
+            for name in sorted((*directories, *files)):
+                path = os.path.relpath(f"{directory}/{name}", self._root)
+                if path.count("/") == plain.count("/") and rule.fullmatch(path) and not self.leaves_out(path):
+                    found.append((path, f"{directory}/{name}"))
+            if os.path.relpath(directory, self._root).count("/") >= plain.count("/"):
+                directories.clear()
+        if not found:
+            raise InvalidValue(f"nothing in {self._what} matches {pattern}")
+        return found
+
+    def leaves_out(self, path: str) -> bool:
+        """Whether the context leaves this path out."""
+        return self._ignore is not None and self._ignore.leaves_out(path)
+
+
+def context(directory: str, dockerfile: str) -> Source:
+    """The build context: a directory without what its `.dockerignore` leaves out."""
+    for path in (f"{dockerfile}{_IGNORE}", f"{directory}/{_IGNORE}"):
+        if os.path.isfile(path):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return Source(directory, "the context", Ignore(file.read()))
+    return Source(directory, "the context")
+
+
+class Copier:
+    """Copies into the root file system `root`: everything new belongs to `owner` and has the time 0."""
+
+    def __init__(self, root: str, owner: tuple[int, int] = (0, 0), mode: int | None = None) -> None:
+        self._tree = Tree(root)
+        self._root = root
+        self._owner = owner
+        self._mode = mode
+
+    def copy(self, source: Source, patterns: Sequence[str], target: str, *, unpack: bool = False) -> None:
+        """Copy what the patterns mean to `target`, an absolute path; archives are unpacked if so asked."""
+        found = [one for pattern in patterns for one in source.find(pattern)]
+        into = target.endswith("/") or len(found) > 1 or self._is_directory(target)
+        if len(found) > 1 and not target.endswith("/"):
+            raise InvalidValue(f"several sources need a target that ends with /, not {target}")
+        for path, host in found:
+            if os.path.isdir(host) and not os.path.islink(host):
+                self.make_directory(target)
+                self._directory(source, path, host, target.rstrip("/"))
+            elif unpack and _is_archive(host):
+                self.make_directory(target)
+                self._unpack(host, target)
+            else:
+                self._file(host, f"{target.rstrip('/')}/{os.path.basename(path)}" if into else target)
+
+    def make_directory(self, place: str) -> str:
+        """Make a directory and those above it; return its host path."""
+        done = ""
+        for part in place.strip("/").split("/"):
+            done = f"{done}/{part}"
+            if part and not self._is_directory(done):
+                # A link to nowhere, or a file, is in the way.
+                inside = self._tree.inside(done)
+                if os.path.lexists(inside):
+                    raise InvalidValue(f"{done} is not a directory")
+                os.mkdir(inside)
+                os.chmod(inside, 0o755)
+                os.chown(inside, *self._owner)
+        return self._tree.inside(f"{place.rstrip('/')}/x").rpartition("/")[0]
+
+    def _directory(self, source: Source, path: str, host: str, place: str) -> None:
+        for name in sorted(os.listdir(host)):
+            inner = f"{path}/{name}" if path else name
+            below = f"{host}/{name}"
+            is_directory = stat.S_ISDIR(os.lstat(below).st_mode)
+            if source.leaves_out(inner) and not is_directory:
+                continue
+            if not is_directory:
+                self._file(below, f"{place}/{name}")
+                continue
+            if not source.leaves_out(inner):
+                made = self.make_directory(f"{place}/{name}")
+                os.chmod(made, stat.S_IMODE(os.stat(below).st_mode) if self._mode is None else self._mode)
+                os.chown(made, *self._owner)
+            # A rule may take back something below what it leaves out.
+            self._directory(source, inner, below, f"{place}/{name}")
+
+    def _file(self, host: str, place: str) -> None:
+        status = os.lstat(host)
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+            raise InvalidValue(f"{place} would be neither a file nor a link")
+        directory, _, name = place.rpartition("/")
+        target = f"{self.make_directory(directory)}/{name}"
+        if os.path.isdir(target) and not os.path.islink(target):
+            raise InvalidValue(f"{place} is a directory")
+        if os.path.lexists(target):
+            os.unlink(target)
+        if stat.S_ISLNK(status.st_mode):
+            os.symlink(os.readlink(host), target)
+        else:
+            shutil.copyfile(host, target)
+            os.chmod(target, stat.S_IMODE(status.st_mode) if self._mode is None else self._mode)
+        os.chown(target, *self._owner, follow_symlinks=False)
+        os.utime(target, ns=(0, 0), follow_symlinks=False)
+
+    def _unpack(self, archive: str, target: str) -> None:
+        warnings: list[str] = []
+        try:
+            extract(archive, self.make_directory(target), warnings)
+        except AppcError as error:
+            raise InvalidValue(f"{os.path.basename(archive)} cannot be unpacked: {error.what}") from None
+
+    def _is_directory(self, place: str) -> bool:
+        try:
+            return stat.S_ISDIR(TreeView((self._root,)).stat(place).st_mode)
+        except OSError:
+            return False
+
+
+def _is_archive(path: str) -> bool:
+    if os.path.islink(path) or not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        try:
+            stream = compress.reader(file, where=path)
+            return stream.kind == "tar" or compress.detect(stream.read(512).ljust(512, b"\0")) == "tar"
+        except AppcError:
+            return False

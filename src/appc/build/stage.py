@@ -1,0 +1,191 @@
+"""A stage of a Dockerfile: its root, an overlay on what it began with, and the configuration its instructions make."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from appc.build.manifest import manifest
+from appc.build.times import settle
+from appc.errors import HostError, InvalidValue
+from appc.host import libc
+from appc.schema.image import App, EnvVar, ImageManifest
+from appc.schema.json import dumps, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from appc.images.view import TreeView
+
+_SHELL = ("/bin/sh", "-c")
+_MS_RDONLY = 1
+_MAX_OPTIONS = 4095
+
+
+class Stage:
+    """The root of one stage in `directory`: `lowers`, topmost first, below an `upper` of its own, seen at `root`."""
+
+    def __init__(self, directory: str, number: int, name: str, lowers: tuple[str, ...], config: Config) -> None:
+        self.number = number
+        self.name = name
+        self.lowers = lowers
+        self.config = config
+        self.arguments: dict[str, str] = {}
+        self.root = f"{directory}/root"
+        self.upper = f"{directory}/upper"
+        self._work = f"{directory}/work"
+        self._links = f"{directory}/l"
+        self._mounted = False
+        for path in (self.root, self.upper, self._work, self._links):
+            os.mkdir(path, 0o755)
+        # Short names, without the characters that mean something to the mount, for any number of trees.
+        for index, tree in enumerate((self.upper, *lowers)):
+            os.symlink(tree, f"{self._links}/{index}")
+        # The overlay shows the upper's own mode and owner as those of "/".
+        status = os.stat(lowers[0])
+        os.chmod(self.upper, status.st_mode & 0o7777)
+        os.chown(self.upper, status.st_uid, status.st_gid)
+        os.utime(self.upper, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    def mount(self) -> None:
+        """Show the stage's files at `root`, to be changed."""
+        lowers = ":".join(f"{self._links}/{index + 1}" for index in range(len(self.lowers)))
+        self._mount(f"lowerdir={lowers},upperdir={self._links}/0,workdir={self._work}", 0)
+
+    def finish(self, since: int) -> None:
+        """Show the stage's files at `root`, never to be changed again; what is newer than `since` loses its time."""
+        self.unmount()
+        settle(self.upper, since)
+        lowers = ":".join(f"{self._links}/{index}" for index in range(len(self.lowers) + 1))
+        self._mount(f"lowerdir={lowers}", _MS_RDONLY)
+
+    def unmount(self) -> None:
+        """Show nothing at `root`."""
+        if self._mounted:
+            libc.umount2(self.root, libc.MNT_DETACH)
+            self._mounted = False
+
+    def _mount(self, options: str, flags: int) -> None:
+        self.unmount()
+        if len(options) > _MAX_OPTIONS:
+            raise HostError(f"has too many layers, {len(self.lowers)}", f"stage {self.name or self.number}")
+        try:
+            libc.mount("overlay", self.root, "overlay", flags, options)
+        except OSError as error:
+            raise HostError(f"no overlay can be mounted: {error.strerror}", self.root) from None
+        self._mounted = True
+
+
+class Config:
+    """What a stage's image will say beside its files."""
+
+    def __init__(self) -> None:
+        self.environment: dict[str, str] = {}
+        self.labels: dict[str, str] = {}
+        self.entrypoint: tuple[str, ...] = ()
+        self.command: tuple[str, ...] = ()
+        self.shell: tuple[str, ...] = _SHELL
+        self.user = "0"
+        self.group = "0"
+        self.working_directory = ""
+        self.volumes: list[str] = []
+        self.ports: dict[str, dict[str, Any]] = {}
+        self.authors = ""
+        self._app: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, data: bytes) -> Config:
+        """What an image's manifest says; its exec is taken for the command, to be replaced by CMD and ENTRYPOINT."""
+        config = cls()
+        app = ImageManifest.parse(data).app
+        if app is None:
+            return config
+        config.command = app.exec
+        config.user, config.group = app.user, app.group
+        config.working_directory = app.working_directory
+        config.environment = {variable.name: variable.value for variable in app.environment}
+        config.labels = dict(app.user_labels)
+        config._app = loads(data)["app"]
+        config.ports = {port["name"]: port for port in config._app.get("ports", ())}
+        return config
+
+    def copy(self) -> Config:
+        """The same again, to be changed alone."""
+        other = Config()
+        for name, value in vars(self).items():
+            setattr(other, name, value.copy() if isinstance(value, dict | list) else value)
+        other.shell = _SHELL
+        return other
+
+    def set_user(self, text: str) -> None:
+        """USER NAME[:GROUP]; without a group it is the user's, as far as a manifest can say so: 0."""
+        user, _, group = text.partition(":")
+        if not user:
+            raise InvalidValue("names no user")
+        self.user, self.group = user, group or "0"
+
+    def expose(self, text: str) -> None:
+        """EXPOSE PORT[-PORT][/PROTOCOL]."""
+        match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", text.lower())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if match is None or not 1 <= first <= last <= 65535:
+            raise InvalidValue(f"{text!r} is no port")
+        protocol = match[3] or "tcp"
+        port: dict[str, Any] = {"name": f"{first}-{protocol}", "protocol": protocol, "port": first}
+        if last > first:
+            port["count"] = last - first + 1
+        self.ports[port["name"]] = port
+
+    def step(self, words: tuple[str, ...], arguments: Mapping[str, str]) -> App:
+        """The app that one RUN is."""
+        variables = {**arguments, **self.environment}
+        return App(
+            exec=words,
+            user=self.user,
+            group=self.group,
+            working_directory=self.working_directory,
+            environment=tuple(EnvVar(name=name, value=value) for name, value in variables.items()),
+        )
+
+    @staticmethod
+    def owner(view: TreeView, text: str) -> tuple[int, int]:
+        """What --chown=USER[:GROUP] means in a root file system; without a group it is the user's number."""
+        if not text:
+            return 0, 0
+        from appc.pods import users
+
+        user, _, group = text.partition(":")
+        found = users.resolve(view, user or "0", group or (user if user.isdigit() else "0"), (), "--chown")
+        return found.uid, found.gid
+
+    def manifest(self, name: str) -> bytes:
+        """The manifest of the finished image; whether it can be executed is for its user to know."""
+        command = (*self.entrypoint, *self.command)
+        app = {**self._app}
+        app.update({"exec": list(command), "user": self.user, "group": self.group})
+        lists: dict[str, Any] = {
+            "workingDirectory": self.working_directory,
+            "environment": [{"name": key, "value": value} for key, value in self.environment.items()],
+            "ports": list(self.ports.values()),
+            "userLabels": self.labels,
+        }
+        points = list(self._app.get("mountPoints", ()))
+        known = {point["path"] for point in points}
+        points += [{"name": _volume(path), "path": path} for path in self.volumes if path not in known]
+        lists["mountPoints"] = points
+        for key, value in lists.items():
+            app.pop(key, None)
+            if value:
+                app[key] = value
+        document = loads(manifest(name, annotations=(("authors", self.authors),) if self.authors else ()))
+        if command or self._app:
+            document["app"] = app
+        return dumps(document).encode()
+
+
+def _volume(path: str) -> str:
+    """The name of a mount point, as converters of Docker's images make it."""
+    name = re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-")
+    return f"volume-{name}" if name else "volume"

@@ -1,0 +1,116 @@
+"""One command of a build, run in a pod whose root is a directory that the build owns.
+
+The pod is like any other – cgroups, namespaces, default isolators, keeper – but its app's root is not made of images:
+it is a directory of this process's mount namespace, bound into the pod's. Nothing of the pod is left afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from appc.errors import HostError
+from appc.executor.launch import replace_process
+from appc.executor.prepare import SUBDIRECTORIES, Prepared
+from appc.host import libc, probe
+from appc.images.render import Rootfs
+from appc.pods import gc, layout
+from appc.pods.request import AppRequest, PodRequest
+from appc.schema.common import AC_VERSION
+from appc.schema.image import App, ImageManifest
+from appc.schema.pod import PodManifest, RuntimeApp, RuntimeImage
+from appc.values import ImageID
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.config import Directories
+
+APP = "step"
+_IMAGE = "build/step"
+# No image has this ID; a pod manifest must name one.
+_NO_IMAGE = ImageID.parse("sha512-" + "0" * 128)
+_MS_BIND = 4096
+# What an executor puts into an app's root, and an image does not want from it.
+_FILES = ("/etc/hosts", "/etc/resolv.conf")
+_DIRECTORIES = ("/etc", "/proc", "/sys", "/dev")
+
+
+def run_step(where: Directories, root: str, app: App, net: str) -> int:
+    """Run `app` with the directory `root` as its root and return its exit status (128+N for signal N).
+
+    The caller's mount namespace must be its own, and nothing in it shared. The app's output goes to stderr.
+    Raises AppcError, HostError, OSError.
+    """
+    lacking = [path for path in (*_FILES, *_DIRECTORIES) if not os.path.lexists(root + path)]
+    pod = layout.create(where.root)
+    try:
+        prepared = _prepare(where, pod, root, app, net)
+        status = _execute(prepared, where)
+    finally:
+        _remove(where, pod)
+        _take_back(root, lacking)
+    return status
+
+
+def _prepare(where: Directories, pod: layout.Pod, root: str, app: App, net: str) -> Prepared:
+    image = RuntimeImage(name=_IMAGE, id=_NO_IMAGE)
+    manifest = PodManifest(
+        ac_version=AC_VERSION,
+        ac_kind="PodManifest",
+        apps=(RuntimeApp(name=APP, image=image, app=app.replace(mount_points=(), ports=(), event_handlers=())),),
+    )
+    manifest.check_executable()
+    request = PodRequest((AppRequest(_IMAGE, name=APP),), net=net)
+    request.check()
+    pod.move("prepare")
+    for name in SUBDIRECTORIES:
+        os.mkdir(pod.file(name), 0o700)
+    pod.write("pod", manifest.to_json())
+    pod.write_json("request", request.to_json([]))
+    pod.write(f"images/{APP}", ImageManifest(ac_kind="ImageManifest", ac_version=AC_VERSION, name=_IMAGE).to_json())
+    os.makedirs(pod.file(f"apps/{APP}/rootfs"), 0o755)
+    os.makedirs(f"{pod.root}/pods/exited", 0o700, exist_ok=True)
+    libc.mount(root, pod.file(f"apps/{APP}/rootfs"), None, _MS_BIND)
+    pod.move("prepared")
+    return Prepared(pod, request, manifest, [Rootfs((root,), (), "", ())], probe.facts(), [])
+
+
+def _execute(prepared: Prepared, where: Directories) -> int:
+    """Become, in a child, the pod's keeper, and wait for it."""
+    sys.stderr.flush()
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(2, 1)
+        replace_process(prepared, where, lambda: None)
+    except BaseException as error:
+        os.write(2, f"appc: {error}\n".encode("utf-8", "backslashreplace"))
+    finally:
+        os._exit(125)
+
+
+def _remove(where: Directories, pod: layout.Pod) -> None:
+    """Remove the pod, but first take the root out of it: it is not the pod's to delete."""
+    pod.release()
+    found = [one for one in layout.every(where.root) if one.uuid == pod.uuid]
+    for one in found:
+        place = one.file(f"apps/{APP}/rootfs")
+        while os.path.ismount(place):
+            libc.umount2(place, libc.MNT_DETACH)
+        if not gc.remove(one):
+            raise HostError("something in it is still alive", f"pod {one.uuid}")
+
+
+def _take_back(root: str, lacking: list[str]) -> None:
+    """Remove what the executor put into the root, as far as nothing else was put there."""
+    # The command may have put links in their places, and they may lead anywhere.
+    for path in lacking:
+        if path in _FILES and not os.path.islink(root + os.path.dirname(path)) and os.path.isfile(root + path):
+            os.unlink(root + path)
+    for path in lacking:
+        place = root + path
+        if path in _DIRECTORIES and not os.path.islink(place) and os.path.isdir(place) and not os.listdir(place):
+            os.rmdir(place)
