@@ -4,6 +4,7 @@
 #include "init.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <string.h>
@@ -166,10 +167,18 @@ int op_caps(struct context *c, const struct wire_op *op)
 int op_chdir(struct context *c, const struct wire_op *op)
 {
 	char path[PATH_MAX];
+	/* Not by way of /proc/self/fd: our descriptors are not the app's to stand on. */
+	int fd = k_openat2(AT_FDCWD, op->args[0].p, O_PATH | O_DIRECTORY, K_RESOLVE_NO_MAGICLINKS);
+	int error = 0;
 
 	(void)c;
-	if (chdir(op->args[0].p) < 0)
+	if (fd < 0)
 		return errno;
+	if (fchdir(fd) < 0)
+		error = errno;
+	close(fd);
+	if (error != 0)
+		return error;
 	/* A directory outside the root is reported without a leading slash. */
 	if (syscall(SYS_getcwd, path, sizeof path) < 0)
 		return errno;
