@@ -17,6 +17,8 @@ from appc.pods.layout import Pod
 
 EXPIRE_PREPARED_SECONDS = 24 * 3600.0
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 class Verdict:
     """What `gc` does with one pod, and why: action is "keep", "end" or "remove"."""
@@ -129,18 +131,18 @@ def delete_tree(path: str) -> None:
     of open directories grows with the depth. No symbolic link is followed.
     """
     try:
-        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        top = os.open(path, _DIRECTORY)
+        try:
+            _empty(top)
+            os.rmdir(path)
+        finally:
+            os.close(top)
     except FileNotFoundError:
         return
-    try:
-        _empty(top)
-        os.rmdir(path)
     except OSError as error:
         # Even root removes no file that is marked immutable or append-only.
         hint = f"chattr -R -ia {path}" if error.errno == errno.EPERM else ""
         raise HostError(f"cannot be removed: {os.strerror(error.errno or 0)}", path, hint) from None
-    finally:
-        os.close(top)
 
 
 def _empty(top: int) -> None:
@@ -148,7 +150,7 @@ def _empty(top: int) -> None:
     number = 0
     while waiting:
         name = waiting.pop()
-        here = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
+        here = os.open(name, _DIRECTORY, dir_fd=top)
         try:
             for inner in _unlink_files(here):
                 number += 1

@@ -7,7 +7,7 @@ Precedence for the environment, lowest first: inherited from the caller, the ima
 
 from __future__ import annotations
 
-from appc.errors import AppcError, InvalidValue, UsageError
+from appc.errors import AppcError, UsageError
 from appc.pods.request import AppRequest, PodRequest
 from appc.schema.executable import normal_path
 from appc.schema.image import Annotation, App, EnvVar
@@ -72,20 +72,12 @@ def complete(manifest: PodManifest, images: list[StoredImage], request: PodReque
 
 
 def _app_name(wanted: AppRequest, image: StoredImage, apps: list[RuntimeApp]) -> str:
-    name = wanted.name or _name_of(str(image.name))
+    name = wanted.name or ACName.sanitized(str(image.name).rpartition("/")[2])
     if any(app.name == name for app in apps):
         raise UsageError(
             "two apps of the pod would have this name", f"app {name}", "give one of them another with --name"
         )
     return name
-
-
-def _name_of(image: str) -> str:
-    """Make an app's name of the last part of an image's."""
-    try:
-        return ACName.sanitized(image.rpartition("/")[2])
-    except InvalidValue:
-        raise UsageError("no app name can be made from this image's name", image, "give one with --name") from None
 
 
 def _image_app(manifest: ImageManifest, where: str) -> App:
