@@ -21,7 +21,7 @@ VERB = Verb(
     options=(*PASSPHRASE, *TARGET),
     operands=OPERANDS,
     exclusive=(*PASSPHRASE_EXCLUSIVE, ("--replace", "--overwrite")),
-    examples=(("appc image decrypt secret.aci app.aci --passphrase-file pass", ""),),
+    examples=(("appc image decrypt secret.aci app.aci --passphrase-file pass", "the plain image again"),),
 )
 
 

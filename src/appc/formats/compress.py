@@ -302,11 +302,11 @@ class _Gzip:
     def __init__(self, sink: Sink, level: int) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
-        threads = _threads()
+        count = threads()
         self._sink = sink
         self._level = level
-        self._pool = ThreadPoolExecutor(threads)
-        self._most = 2 * threads
+        self._pool = ThreadPoolExecutor(count)
+        self._most = 2 * count
         self._jobs: list[Future[bytes]] = []
         self._pending = bytearray()
         self._window = b""
@@ -343,7 +343,8 @@ class _Gzip:
         self._window = block[-_GZIP_WINDOW:]
 
 
-def _threads() -> int:
+def threads() -> int:
+    """How many threads to work with: one for each processor this process may use, up to 16."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(count, _MAX_THREADS)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
+from appc.formats.compress import threads
 from appc.formats.tar import BLOCK_DEVICE, CHAR, DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK
 
 TYPE_CHECKING = False
@@ -38,7 +39,6 @@ _HOST_XATTRS = (
 
 _BATCH_FILES = 128
 _BATCH_BYTES = 8 << 20
-_MOST_THREADS = 16
 
 
 def differences(tree: str, records: Iterable[Record], owners: bool, skipped: Collection[str]) -> list[tuple[str, str]]:
@@ -74,7 +74,7 @@ class _Contents:
     def __init__(self) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
-        self._pool = ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), _MOST_THREADS))
+        self._pool = ThreadPoolExecutor(threads())
         self._batch: list[tuple[bytes, Record]] = []
         self._bytes = 0
         self._jobs: list[Future[list[tuple[str, str]]]] = []

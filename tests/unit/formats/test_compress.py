@@ -53,7 +53,7 @@ def test_the_bytes_do_not_depend_on_how_they_were_handed_over(kind: str) -> None
 
 def test_the_gzip_bytes_do_not_depend_on_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     several = written(TEXT, "gzip")
-    monkeypatch.setattr(compress, "_threads", lambda: 1)
+    monkeypatch.setattr(compress, "threads", lambda: 1)
     assert written(TEXT, "gzip") == several
 
 
