@@ -5,6 +5,7 @@ PYTHON ?= /usr/bin/python3
 VENV := .venv
 FUZZ_SECONDS ?= 75
 # A checkout of the App Container specification, whose own tools the comparisons use.
+# A checkout of appc/spec: its validators are built from it. Without one, and without a network, they are skipped.
 SPEC := $(or $(APPC_SPEC_SOURCES),.cache/spec)
 STAMPS := .cache/stamps
 BIN := $(VENV)/bin
@@ -59,13 +60,11 @@ test: build vm-kernel ## everything but what is slow or needs other implementati
 	@tools/packages test
 	@$(PYTEST) -q -m "not slow and not interop" --durations 5
 
-test-all: build vm-kernel $(SPEC) fuzz ## also the whole suite in the virtual machine, comparisons with others, more faults
+test-all: build vm-kernel fuzz ## also the whole suite in the virtual machine, comparisons with others, more faults
 	@tools/packages test interop
-	@APPC_KILLS=200 APPC_SPEC_SOURCES="$(abspath $(SPEC))" $(PYTEST) -q --durations 10
-
-.cache/spec:
-	@tools/packages interop
-	git clone -q --depth 1 https://github.com/appc/spec $@
+	@test -d $(SPEC) || git clone -q --depth 1 https://github.com/appc/spec $(SPEC) || \
+	    echo "appc/spec is out of reach: its validators are skipped (APPC_SPEC_SOURCES can name a checkout)"
+	@APPC_KILLS=200 APPC_SPEC_SOURCES="$$(realpath -e $(SPEC) 2>/dev/null)" $(PYTEST) -q --durations 10
 
 fuzz: setup ## feed each reader of foreign bytes with nonsense for FUZZ_SECONDS; findings go to .cache/fuzz
 	@tools/packages fuzz
