@@ -59,7 +59,12 @@ def test_a_tampered_image_does_not_run_when_it_is_verified(appc: Appc, tmp_path:
 
 def test_what_an_app_wrote_is_what_differs_from_its_image(appc: Appc) -> None:
     done = appc.run(
-        PROBE, "--exec", "/bin/sh", "--", "-c", "echo new > /work/new; rm /masked/old; mkdir /one; echo x >> /work/file"
+        PROBE,
+        "--exec",
+        "/bin/sh",
+        "--",
+        "-c",
+        "echo new > /work/new; rm -r /masked; mkdir /masked /one; echo x >> /work/file",
     )
     assert done.status == 0, done
     pod = appc.the_pod()
