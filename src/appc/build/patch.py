@@ -78,6 +78,9 @@ def replace_stored(
             return image, ""
         file.seek(0)
         new = store.import_file(file, where=where, keep="never")
+    for other in store.list():
+        if other.meta["dependencies"] and any(one.image_id == image.id for one in other.manifest.dependencies):
+            return new, f"{other.name} depends on it by its ID"
     try:
         store.remove(image, in_use)
     except AppcError as error:

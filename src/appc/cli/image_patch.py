@@ -27,7 +27,8 @@ VERB = Verb(
         "Options that set something replace what has the same name; removing what is not there is an error. Nothing "
         "is made when the result would be invalid, and all its faults are named. Prints the new image ID.\n\n"
         "The words after `--` become the app's command, or its arguments when --exec names the program. An image in "
-        "the store that is replaced stays there when a pod needs it. No signature holds for the new image."
+        "the store that is replaced stays there when a pod or, by its ID, another image needs it. No "
+        "signature holds for the new image."
     ),
     options=(
         *EDITS,

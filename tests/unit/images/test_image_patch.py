@@ -385,3 +385,16 @@ def test_an_image_of_the_store_is_replaced_there(place: Path, capsys: pytest.Cap
     assert Path(image.tree, "bin/app").read_bytes() == b"app" * 1000
     assert main(["image", "patch", "example.com/app", "--replace", "--name", "Wrong"]) == 1
     assert [image.id for image in store.list()] == [new]
+
+
+def test_what_others_depend_on_by_its_id_stays_when_it_is_replaced(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(place)
+    assert main(["fetch", "--insecure", "image", "in.aci"]) == 0
+    old = capsys.readouterr().out.strip()
+    image_kit.aci(place / "top.aci", {}, "top", dependencies=[{"imageName": "example.com/app", "imageID": old}])
+    assert main(["fetch", "--insecure", "image", "top.aci"]) == 0
+    assert main(["image", "patch", old, "--replace", "--label", "version=2"]) == 0
+    assert "was not removed: top depends on it by its ID" in capsys.readouterr().err
+    assert old in [image.id for image in ImageStore(str(place / "data")).list()]
