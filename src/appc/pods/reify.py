@@ -27,6 +27,12 @@ EXCLUSIVE = (
     {"os/linux/seccomp-retain-set", "os/linux/seccomp-remove-set"},
 )
 
+RETAINED = "os/linux/capabilities-retain-set"
+# capabilities(7): with one of these, root in a pod becomes root of the host.
+OVER_THE_HOST = frozenset(
+    ("CAP_BPF", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_PTRACE", "CAP_SYS_RAWIO")
+)
+
 
 def reify(request: PodRequest, images: list[StoredImage], warnings: list[str]) -> PodManifest:
     """Return the reified manifest of `request`, whose apps rest on `images` (same order).
@@ -38,6 +44,8 @@ def reify(request: PodRequest, images: list[StoredImage], warnings: list[str]) -
     for wanted, image in zip(request.apps, images, strict=True):
         name = _app_name(wanted, image, apps)
         app = _overridden_app(wanted, request, image, name)
+        if not any(str(isolator.name) in EXCLUSIVE[0] for isolator in wanted.isolators):
+            _warn_of_privileges(app, name, warnings)
         mounts = _mounts(wanted, request, app, name, volumes, warnings)
         apps.append(
             RuntimeApp(
@@ -113,6 +121,17 @@ def _overridden_app(wanted: AppRequest, request: PodRequest, image: StoredImage,
     if wanted.working_directory:
         changes["working_directory"] = wanted.working_directory
     return app.replace(**changes)
+
+
+def _warn_of_privileges(app: App, name: str, warnings: list[str]) -> None:
+    """Say when an image, and not the user, has an app keep capabilities that reach beyond its pod."""
+    for isolator in app.isolators:
+        if str(isolator.name) != RETAINED:
+            continue
+        kept = OVER_THE_HOST.intersection(str(capability) for capability in isolator.value.set)
+        if kept:
+            what = f"its image has it keep {', '.join(sorted(kept))}, with which it can take over the host"
+            warnings.append(f"app {name}: {what}; --caps-retain says otherwise")
 
 
 def _pairs(app: App) -> tuple[tuple[str, str], ...]:
