@@ -82,6 +82,7 @@ _REASONS = {
     ("mount", EINVAL): "the file system does not take these options",
     ("chdir", ENOENT): "it does not exist in the app's root",
     ("chdir", ENOTDIR): "it is not a directory",
+    ("chdir", ELOOP): "a link in its path has no end, or leads through an open descriptor",
     ("mkdir", ENOTDIR): "a part of the path is not a directory",
     ("mkdir", EROFS): "the root is read-only there",
     ("sysctl", ENOENT): "this kernel has no such parameter, or not for namespaces",
