@@ -363,13 +363,13 @@ def test_other_verbs_say_that_an_image_is_encrypted(place: Path, capsys: pytest.
     made(place)
     assert main(["image", "encrypt", "app.aci", "out.aci", "--passphrase-file", "pass"]) == 0
     capsys.readouterr()
-    assert main(["image", "validate", "out.aci"]) == 1
+    assert main(["image", "validate", "out.aci", "--passphrase-file", "pass"]) == 0
     assert main(["image", "patch", "out.aci", "new.aci", "--name", "x"]) == 1
     assert main(["image", "encrypt", "out.aci", "new.aci", "--passphrase-file", "pass"]) == 1
     assert main(["image", "decrypt", "app.aci", "new.aci", "--passphrase-file", "pass"]) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("appc: ")]
     assert [line.partition(": is ")[2] for line in lines] == [
-        "encrypted", "encrypted", "encrypted already", "not encrypted",
+        "encrypted", "encrypted already", "not encrypted",
     ]  # fmt: skip
 
 

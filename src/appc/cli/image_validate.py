@@ -6,11 +6,13 @@ import os
 
 from appc.cli.image_file import open_image
 from appc.cli.options import Args, Operand, Option, Verb
+from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.errors import AppcError, ArchiveError, ManifestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from appc.cli.context import Context
+    from appc.trust.symmetric import Passphrase
 
 VERB = Verb(
     "image validate",
@@ -23,17 +25,20 @@ VERB = Verb(
     options=(
         Option("--type", choices=("appimage", "layout", "manifest"), help="what the files are, instead of looking"),
         Option("--strict", help="accept only what the specification's text allows, not all that other tools accept"),
+        *PASSPHRASE,
     ),
+    exclusive=PASSPHRASE_EXCLUSIVE,
     operands=(Operand("file", count="+", complete="file", help="what to check"),),
 )
 
 
 def run(args: Args, context: Context) -> int:
     """Check every file; 1 when one of them has a fault."""
+    secret = passphrase(args, context)
     status = 0
     for path in args.file:
         try:
-            what = _validate(path, args.type, args.strict, context)
+            what = _validate(path, args.type, args.strict, secret, context)
         except AppcError as error:
             context.error(error.what, error.where, error.hint)
             status = max(status, error.exit_status)
@@ -45,7 +50,7 @@ def run(args: Args, context: Context) -> int:
     return status
 
 
-def _validate(path: str, kind: str | None, strict: bool, context: Context) -> str:
+def _validate(path: str, kind: str | None, strict: bool, secret: Passphrase, context: Context) -> str:
     """What a valid file is, "" when faults were reported."""
     kind = kind or _detect(path)
     if kind == "layout":
@@ -55,7 +60,7 @@ def _validate(path: str, kind: str | None, strict: bool, context: Context) -> st
         return "image layout"
     if kind == "manifest":
         return _manifest(path, strict)
-    return "image" if _image(path, strict, context) else ""
+    return "image" if _image(path, strict, secret, context) else ""
 
 
 def _detect(path: str) -> str:
@@ -96,13 +101,13 @@ def _manifest(path: str, strict: bool) -> str:
     return "image manifest"
 
 
-def _image(path: str, strict: bool, context: Context) -> bool:
+def _image(path: str, strict: bool, secret: Passphrase, context: Context) -> bool:
     from appc.formats.aci import MANIFEST, read_aci
     from appc.schema.image import ImageManifest
 
     faults: list[ArchiveError] = []
     try:
-        with open_image(path, "checking") as source:
+        with open_image(path, "checking", secret) as source:
             found = read_aci(source, where=path, faults=faults)
     finally:
         # What was found before the archive could not be read any further counts too.
