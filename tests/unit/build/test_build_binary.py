@@ -223,3 +223,14 @@ def test_the_interpreter_of_this_test_has_one() -> None:
     assert elf is not None
     assert elf.interpreter.startswith("/")
     assert any(name.startswith("libc.") for name in elf.needed)
+
+
+def test_what_is_unpacked_goes_before_what_is_installed(
+    program: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unpacked = tmp_path / "unpacked"
+    (unpacked / "usr/bin").mkdir(parents=True)
+    program.rename(unpacked / "usr/bin/seven")
+    (tmp_path / "lib").rename(unpacked / "usr/bin/lib")
+    _build(capsys, "--unpacked", unpacked, "/usr/bin/seven", tmp_path / "out.aci")
+    assert {"usr/bin/seven", "usr/bin/lib/liba.so", "usr/bin/lib/libb.so.1"} <= set(_names(tmp_path / "out.aci"))
