@@ -27,6 +27,8 @@ RECORD = "io.appc.image"
 ANNOTATION_PREFIX = "io.appc."
 _VERSION = 1
 _MAX_PORTS = 100
+# Tools refuse configurations of more than 4 MiB, in which every quote of the label is escaped.
+_MAX_RECORD = 1 << 20
 _STANDARD = {
     "created": "org.opencontainers.image.created",
     "authors": "org.opencontainers.image.authors",
@@ -112,7 +114,13 @@ def config_of(record: Record, platform: tuple[str, str], warnings: list[str]) ->
     """
     manifest = ImageManifest.parse(record.origins[-1].manifest)
     process = process_of(manifest, warnings)
-    process["Labels"] = {**process.get("Labels", {}), RECORD: record.to_json()}
+    label = record.to_json()
+    if len(label) <= _MAX_RECORD:
+        process["Labels"] = {**process.get("Labels", {}), RECORD: label}
+    else:
+        warnings.append(
+            f"its manifests are longer than {_MAX_RECORD} bytes, so the same ACI cannot be had back from it"
+        )
     config: dict[str, Any] = {}
     if created := manifest.annotation("created"):
         config["created"] = created

@@ -147,7 +147,6 @@ def import_image(
     insecure: Collection[str] = (),
     trusted: Callable[[StoredImage], bool] = lambda image: False,
     progress: Callable[[int], None] | None = None,
-    warnings: list[str] | None = None,
 ) -> StoredImage:
     """Return the image that `reference` (`oci:DIR[:TAG]` …) means, converting and importing it if it is not there.
 
@@ -170,13 +169,10 @@ def import_image(
             imported.append(image)
             return image.id
 
-        found: list[str] = []
         try:
-            convert(source, "", False, emit, found)
+            convert(source, "", False, emit, [])
         except ChangedImage:
-            convert_fresh(source, "", False, emit, found)
-        if warnings is not None:
-            warnings.extend(found)
+            convert_fresh(source, "", False, emit, [])
         return imported[-1]
 
 
