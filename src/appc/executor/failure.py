@@ -6,6 +6,8 @@ failure can be explained at any time after, by whoever asks.
 
 from __future__ import annotations
 
+import os
+
 from appc.errors import AppcError, LaunchError, PodNotFound
 from appc.launch.diagnose import Program, RootView, explain_exec
 from appc.plan import wire
@@ -124,7 +126,9 @@ def _root(plan: Plan, app: str, pod: Pod) -> RootView:
         if op.name == "root-overlay":
             lowers = op.args[1]
             assert isinstance(lowers, tuple)
-            trees = (pod.file(f"apps/{app}/upper"), *lowers)
+            upper = pod.file(f"apps/{app}/upper")
+            # A pod that was run with --rm has lost it.
+            trees = (upper, *lowers) if os.path.isdir(upper) else lowers
         elif op.name == "root-bind":
             trees = (pod.file(f"apps/{app}/rootfs"),)
         elif op.name == "bind" and not str(op.args[0]).startswith("@"):

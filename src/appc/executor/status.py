@@ -31,9 +31,10 @@ def describe(pod: Pod) -> dict[str, Any]:
     PodNotFound when the pod is gone. A pod whose files cannot be read is described as far as possible.
     """
     while True:
+        phase = pod.phase
         document = _document(pod)
         # What was read piece by piece holds together only when the pod has not moved on meanwhile.
-        if os.path.isdir(pod.path):
+        if pod.phase == phase and os.path.isdir(pod.path):
             return document
         pod.refresh()
 
