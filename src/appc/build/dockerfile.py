@@ -37,6 +37,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
 _LISTS = ("ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MAX_SIZE = 1 << 20
+_MAX_BRACES = 100
 
 
 class Instruction:
@@ -212,6 +213,8 @@ def _variable(text: str, at: int, variables: Mapping[str, str], escape: str) -> 
     if text[at : at + 1] != "{":
         match = _NAME.match(text, at)
         return ("$", at) if match is None else (variables.get(match[0], ""), match.end())
+    if text.count("{", at) > _MAX_BRACES:
+        raise InvalidValue(f"has more than {_MAX_BRACES} braces")
     end, depth = at + 1, 1
     while end < len(text) and depth:
         depth += (text[end] == "{") - (text[end] == "}")

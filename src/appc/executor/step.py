@@ -30,6 +30,7 @@ _IMAGE = "build/step"
 # No image has this ID; a pod manifest must name one.
 _NO_IMAGE = ImageID.parse("sha512-" + "0" * 128)
 _MS_BIND = 4096
+_SIGTERM = 15
 # What an executor puts into an app's root, and an image does not want from it.
 _FILES = ("/etc/hosts", "/etc/resolv.conf")
 _DIRECTORIES = ("/etc", "/proc", "/sys", "/dev")
@@ -80,7 +81,7 @@ def _execute(prepared: Prepared, where: Directories) -> int:
     sys.stderr.flush()
     child = os.fork()
     if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return _status_of(child)
     try:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
@@ -90,6 +91,16 @@ def _execute(prepared: Prepared, where: Directories) -> int:
         os.write(2, f"appc: {error}\n".encode("utf-8", "backslashreplace"))
     finally:
         os._exit(125)
+
+
+def _status_of(child: int) -> int:
+    """Wait for the keeper; one that is not to be waited for is ended, so that its pod can be removed."""
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    except BaseException:
+        os.kill(child, _SIGTERM)
+        os.waitpid(child, 0)
+        raise
 
 
 def _remove(where: Directories, pod: layout.Pod) -> None:

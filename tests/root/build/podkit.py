@@ -9,10 +9,20 @@ from pathlib import Path
 
 def appc(sandbox: Path, *words: str | Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Run one command of appc on the test's own store."""
+    process = start(sandbox, *words)
+    out, err = process.communicate(timeout=timeout)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def start(sandbox: Path, *words: str | Path) -> subprocess.Popen[str]:
+    """Start one command of appc on the test's own store."""
     places = ("--root", f"{sandbox}/store", "--state", f"{sandbox}/state", "--config", str(_config(sandbox)))
-    command = [sys.executable, "-m", "appc", *places, *map(str, words)]
-    return subprocess.run(
-        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout, check=False
+    return subprocess.Popen(
+        [sys.executable, "-m", "appc", *places, *map(str, words)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

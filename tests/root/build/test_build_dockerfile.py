@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import tarfile
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from podkit import appc, build, run
+from podkit import appc, build, run, start
 
 from capabilities import need
 
@@ -172,3 +173,19 @@ def test_a_target_stage_ends_the_build(sandbox: Path, directory: Path) -> None:
     _build(sandbox, directory, text, "--target", "one")
     assert "one" in _members(sandbox / "out.aci")
     assert "no stage of that name" in _refused(sandbox, directory, "FROM scratch\n", "--target", "three")
+
+
+def test_an_interrupted_step_ends_and_leaves_nothing(sandbox: Path, directory: Path) -> None:
+    (directory / "Dockerfile").write_text(READY + "RUN echo begun; sleep 1000\n")
+    process = start(sandbox, "image", "build", "from-dockerfile", directory, sandbox / "out.aci")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line == "begun\n":
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not (sandbox / "out.aci").exists()
+    for place in ("staging", "pods/run", "pods/exited"):
+        found = sandbox / "store" / place
+        assert not found.exists() or not os.listdir(found), place
