@@ -77,7 +77,7 @@ def prepare(where: Directories, request: PodRequest, warnings: list[str]) -> Pre
         for image in images:
             intact.verify(store, image)
     if request.manifest is not None:
-        manifest = reify.complete(request.manifest, images, request)
+        manifest = reify.complete(request.manifest, images, request, warnings)
     else:
         manifest = reify.reify(request, images, warnings)
     manifest.check_executable()

@@ -68,11 +68,13 @@ def reify(request: PodRequest, images: list[StoredImage], warnings: list[str]) -
     )
 
 
-def complete(manifest: PodManifest, images: list[StoredImage], request: PodRequest) -> PodManifest:
+def complete(manifest: PodManifest, images: list[StoredImage], request: PodRequest, warnings: list[str]) -> PodManifest:
     """Fill the apps of a given pod manifest from their images where the manifest leaves them out."""
     apps = []
     for entry, image in zip(manifest.apps, images, strict=True):
         app = entry.app or _image_app(image.manifest, f"app {entry.name}")
+        if entry.app is None:
+            _warn_of_privileges(app, str(entry.name), warnings)
         if request.inherited:
             app = app.replace(environment=_merged(request.inherited, _pairs(app)))
         apps.append(entry.replace(app=app, image=entry.image.replace(name=entry.image.name or image.name)))
@@ -130,8 +132,8 @@ def _warn_of_privileges(app: App, name: str, warnings: list[str]) -> None:
             continue
         kept = OVER_THE_HOST.intersection(str(capability) for capability in isolator.value.set)
         if kept:
-            what = f"its image has it keep {', '.join(sorted(kept))}, with which it can take over the host"
-            warnings.append(f"app {name}: {what}; --caps-retain says otherwise")
+            names = ", ".join(sorted(kept))
+            warnings.append(f"app {name}: its image has it keep {names}, with which it can take over the host")
 
 
 def _pairs(app: App) -> tuple[tuple[str, str], ...]:

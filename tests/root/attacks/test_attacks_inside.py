@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pod_kit import PROBE, Appc, one_app, pod_manifest, wait_for
+from pod_kit import PACKAGE, PROBE, Appc, one_app, pod_manifest, wait_for
 
 REFUSED = {errno.EPERM, errno.EACCES, errno.EROFS, errno.ENOSYS, errno.EAFNOSUPPORT, errno.ENOTTY, errno.ENOENT}
 
@@ -104,13 +104,28 @@ def test_a_working_directory_by_way_of_a_descriptor_is_refused(appc: Appc) -> No
 def test_an_image_does_not_give_itself_power_over_the_host_in_silence(appc: Appc, sandbox: Path) -> None:
     asked = [{"name": "os/linux/capabilities-retain-set", "value": {"set": ["CAP_SYS_ADMIN", "CAP_KILL"]}}]
     files = {"bin/busybox": _busybox(), **_links("true")}
-    appc.add(sandbox / "greedy.aci", files, "example.com/greedy", app=one_app(["/bin/true"], isolators=asked))
-    assert (
-        "its image has it keep CAP_SYS_ADMIN, with which it can take over the host"
-        in appc.run("example.com/greedy").err
-    )
+    image = appc.add(sandbox / "greedy.aci", files, "example.com/greedy", app=one_app(["/bin/true"], isolators=asked))
+    manifest = pod_manifest(sandbox / "pod", [{"name": "greedy", "image": {"id": image}}])
+    for words in (("example.com/greedy",), ("--pod-manifest", manifest)):
+        assert "it keep CAP_SYS_ADMIN, with which it can take over the host" in appc.run(*words).err
     for words in (("--caps-retain", "CAP_KILL"), ("--caps-retain", "CAP_SYS_ADMIN")):
         assert appc.run("example.com/greedy", *words).err == ""
+
+
+def test_programs_that_lead_back_to_ours_change_nothing(appc: Appc) -> None:
+    """Who enters a pod runs what the pod says; were that our own program, it could be written to while it runs."""
+    ours = [*(PACKAGE / "_native").glob("appc-*"), Path("/usr/bin/python3")]
+    before = [path.read_bytes() for path in ours]
+    trap = """
+        ln -sf /proc/self/exe /bin/sh; echo set
+        while true; do for p in /proc/[0-9]*/exe; do echo x > $p; done; done 2> /dev/null
+    """.replace("ln -sf", "/bin/busybox ln -sf")
+    uuid = appc.detached(PROBE, "--exec", "/bin/busybox", "--", "sh", "-c", trap)
+    wait_for(lambda: "set" in appc("logs", uuid).out)
+    for _ in range(5):
+        assert appc("enter", uuid, "/bin/sh").status == 127
+        assert appc("enter", uuid).status == 127
+    assert [path.read_bytes() for path in ours] == before
 
 
 def test_a_line_cannot_pass_for_an_entry_of_the_log(appc: Appc) -> None:

@@ -219,7 +219,7 @@ def test_a_given_manifest_is_completed_from_its_images() -> None:
         }
     )
     request = PodRequest((), manifest=given, inherited=(("A", "caller"),))
-    done = reify.complete(given, [FakeImage(), FakeImage()], request).to_dict()  # type: ignore[list-item]
+    done = reify.complete(given, [FakeImage(), FakeImage()], request, []).to_dict()  # type: ignore[list-item]
     assert done["kept"] == {"x": 1}
     first, second = done["apps"]
     assert first["app"]["exec"] == ["/bin/web", "--on"]
@@ -233,4 +233,4 @@ def test_a_given_manifest_whose_image_has_no_app() -> None:
         {"acKind": "PodManifest", "acVersion": "0.8.11", "apps": [{"name": "a", "image": {"id": IMAGE_ID}}]}
     )
     with pytest.raises(AppcError, match="app a: image example.com/web has no app section"):
-        reify.complete(given, [FakeImage(none=True)], PodRequest((), manifest=given))  # type: ignore[list-item]
+        reify.complete(given, [FakeImage(none=True)], PodRequest((), manifest=given), [])  # type: ignore[list-item]
