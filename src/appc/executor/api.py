@@ -11,7 +11,7 @@ import os
 import threading
 
 from appc.config import Directories as Directories
-from appc.errors import HostError, PodStateError, UsageError
+from appc.errors import HostError, PodNotFound, PodStateError, UsageError
 from appc.executor import control
 from appc.executor.launch import launch
 from appc.executor.prepare import prepare
@@ -194,7 +194,11 @@ class RunningPod:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stop()
+        try:
+            self.stop()
+        except PodNotFound:
+            # Removed within the block.
+            pass
 
     @property
     def uuid(self) -> str:

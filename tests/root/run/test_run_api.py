@@ -50,6 +50,12 @@ def test_as_the_documentation_shows_it(where: api.Directories) -> None:
         _ = pod.status
 
 
+def test_a_pod_removed_within_its_block(where: api.Directories) -> None:
+    with api.run(PROBE, args=["wait"], directories=where) as pod:
+        pod.stop(force=True)
+        pod.remove()
+
+
 def test_one_image_and_what_to_change_about_it(where: api.Directories, sandbox: Path) -> None:
     pod = api.run(
         PROBE,
