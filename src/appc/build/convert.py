@@ -9,7 +9,7 @@ from appc.build import convert_oci
 from appc.build.newfile import NewFile
 from appc.errors import ArchiveError, UsageError
 from appc.formats import compress
-from appc.formats.layersquash import Hashed
+from appc.formats.layerhash import Hashed
 from appc.images.convert import ChangedImage, convert, convert_fresh
 from appc.images.convert_aci import Aci, closure_of, file_aci
 from appc.images.convert_source import DOCKER_ARCHIVE, OCI, SCHEMES, Source
@@ -145,10 +145,10 @@ def _copy_aci(aci: Aci, target: str, how: How) -> str:
 def _write(file: NewFile, write: Callable[[Sink], object], how: How) -> str:
     packed = compress.writer(file, how.compression or "gzip", how.level)
     try:
-        hashed = Hashed(packed)
+        hashed = Hashed(packed, "sha512")
         write(hashed)
         packed.close()
     except BaseException:
         packed.abort()
         raise
-    return f"sha512-{hashed.digest.hexdigest()}"
+    return f"sha512-{hashed.hexdigest()}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 
 from appc.build.convert_sink import ArchiveSink, DirectorySink
 from appc.formats import compress, layerwrite, ocilayout_write
 from appc.formats.convert_image_oci import Origin, Record, annotations_of, config_of, record_in
 from appc.formats.layer import LayerReader
+from appc.formats.layerhash import Hashed
 from appc.formats.layerzstd import ZstdWriter
 from appc.formats.oci_image import blob_path
 from appc.images.convert import name_of
@@ -102,14 +102,14 @@ def write(acis: list[Aci], adjust: Callable[[Sink], None] | None, target: str, h
             layers.append(layer)
         adjusted = ""
         if adjust is not None:
-            hashed: list[_Sha256] = []
+            hashed: list[Hashed] = []
 
             def write_adjusted(out: Sink) -> None:
-                hashed.append(_Sha256(out))
+                hashed.append(Hashed(out, "sha256"))
                 adjust(hashed[0])
 
             layers.append(opened.layer(write_adjusted))
-            adjusted = f"sha256:{hashed[0].digest.hexdigest()}"
+            adjusted = f"sha256:{hashed[0].hexdigest()}"
         record = Record(origins, adjusted)
         config = dumps(config_of(record, how.platform, warnings)).encode()
         return opened.finish(config, layers, record.diff_ids, annotations_of(record))
@@ -196,15 +196,3 @@ def _modern(image: SourceImage, diff_ids: list[str]) -> bytes:
 def _pour(source: Readable, blob: BlobWriter) -> None:
     while data := source.read(_CHUNK):
         blob.write(data)
-
-
-class _Sha256:
-    """Hashes what passes."""
-
-    def __init__(self, out: Sink) -> None:
-        self._out = out
-        self.digest = hashlib.sha256()
-
-    def write(self, data: bytes) -> None:
-        self.digest.update(data)
-        self._out.write(data)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import tempfile
 
 from appc.build.newfile import NewFile
 from appc.errors import ArchiveError, HostError, ManifestError, UsageError
 from appc.formats.extract import Record
+from appc.formats.layerhash import Hashed
 from appc.formats.ocilayout import INDEX_FILE, LAYOUT_FILE
 from appc.formats.ocilayout_write import layout_file
 from appc.formats.tar import DIRECTORY, FILE
@@ -33,8 +33,7 @@ class _Blob:
     def __init__(self, sink: DirectorySink | ArchiveSink, file: BinaryIO) -> None:
         self._sink = sink
         self._file = file
-        self._hash = hashlib.sha256()
-        self._size = 0
+        self._hashed = Hashed(file, "sha256")
 
     def __enter__(self) -> _Blob:
         return self
@@ -48,21 +47,20 @@ class _Blob:
 
     def write(self, data: bytes) -> None:
         """Append to the blob."""
-        self._hash.update(data)
-        self._size += len(data)
         try:
-            self._file.write(data)
+            self._hashed.write(data)
         except OSError as error:
             raise failure(self._sink.where, error) from error
 
     def commit(self) -> tuple[str, int]:
         """Give it its name; returns its digest and size."""
+        digest = self._hashed.hexdigest()
         try:
             self._file.flush()
-            self._sink.take(self._file, self._hash.hexdigest(), self._size)
+            self._sink.take(self._file, digest, self._hashed.size)
         except OSError as error:
             raise failure(self._sink.where, error) from error
-        return f"sha256:{self._hash.hexdigest()}", self._size
+        return f"sha256:{digest}", self._hashed.size
 
 
 class ArchiveSink:

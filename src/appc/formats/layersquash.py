@@ -6,8 +6,6 @@ writes, so that nothing is written of an image that turns out to be wrong, and e
 
 from __future__ import annotations
 
-import hashlib
-
 from appc.errors import ArchiveError
 from appc.formats.aci import MANIFEST, ROOTFS
 from appc.formats.extract import Record
@@ -16,7 +14,6 @@ from appc.formats.layertree import Tree, key_of, place_of, record_of
 from appc.formats.limits import DEFAULT, Limits
 from appc.formats.tar import DIRECTORY, FILE, HARDLINK, SYMLINK
 from appc.formats.tarwrite import Writer
-from appc.values import ImageID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,26 +164,13 @@ def _directory(path: str, like: Record | None) -> Record:
     )
 
 
-class Written:
-    """An ACI that was written: its ID and the length of its uncompressed archive."""
-
-    __slots__ = ("image_id", "size")
-
-    def __init__(self, image_id: ImageID, size: int) -> None:
-        self.image_id = image_id
-        self.size = size
-
-
-def write_aci(
-    image: SourceImage, selection: Selection, manifest: bytes, out: Sink, limits: Limits = DEFAULT
-) -> Written:
+def write_aci(image: SourceImage, selection: Selection, manifest: bytes, out: Sink, limits: Limits = DEFAULT) -> None:
     """Write the uncompressed ACI of a `selection` of the layers of `image` to `out`.
 
     The manifest comes first, then all directories, parents before what is in them, then files in the order of the
     layers. Raises ArchiveError when a layer is no longer what it was; what was written is then of no use.
     """
-    hashed = Hashed(out)
-    writer = Writer(hashed)
+    writer = Writer(out)
     record = Record(MANIFEST, FILE, mode=0o644, uid=0, gid=0, size=len(manifest))
     writer.add(MANIFEST, record, (manifest,))
     directories = {one.path: one for one in selection.directories}
@@ -198,7 +182,6 @@ def write_aci(
     for layer in sorted(selection.files):
         _write_files(image, layer, selection.files[layer], writer, limits)
     writer.close()
-    return Written(ImageID.parse(f"sha512-{hashed.digest.hexdigest()}"), hashed.size)
 
 
 def _write_files(image: SourceImage, layer: int, wanted: dict[int, list[str]], writer: Writer, limits: Limits) -> None:
@@ -217,21 +200,6 @@ def _write_files(image: SourceImage, layer: int, wanted: dict[int, list[str]], w
         reader.finish()
     if left:
         raise ArchiveError("changed while it was read", f"{image.blobs.where}: layer {layer + 1}")
-
-
-class Hashed:
-    """Counts and hashes what passes."""
-
-    def __init__(self, out: Sink) -> None:
-        self._out = out
-        self.digest = hashlib.sha512()
-        self.size = 0
-
-    def write(self, data: bytes) -> None:
-        """Pass `data` on."""
-        self.digest.update(data)
-        self.size += len(data)
-        self._out.write(data)
 
 
 def _inside(path: str) -> str:

@@ -8,13 +8,13 @@ image ID.
 
 from __future__ import annotations
 
-import hashlib
 import io
 from typing import cast
 
 from appc.errors import ArchiveError
 from appc.formats.aci import MANIFEST, ROOTFS, read_aci
 from appc.formats.extract import Record
+from appc.formats.layerhash import Hashed
 from appc.formats.layertree import WHITEOUT, record_of
 from appc.formats.limits import DEFAULT, Limits
 from appc.formats.tar import FILE, HARDLINK, Entry, printable, safe_name
@@ -41,14 +41,13 @@ class WrittenLayer:
     `plain` says that the ACI follows from the layer and the manifest, whose time was `manifest_time` (nanoseconds).
     """
 
-    __slots__ = ("diff_id", "image_id", "manifest", "manifest_time", "plain", "size", "warnings")
+    __slots__ = ("diff_id", "image_id", "manifest", "manifest_time", "plain", "warnings")
 
     def __init__(
         self,
         image_id: ImageID,
         manifest: bytes,
         diff_id: str,
-        size: int,
         plain: bool,
         manifest_time: int,
         warnings: list[str],
@@ -56,7 +55,6 @@ class WrittenLayer:
         self.image_id = image_id
         self.manifest = manifest
         self.diff_id = diff_id
-        self.size = size
         self.plain = plain
         self.manifest_time = manifest_time
         self.warnings = warnings
@@ -67,15 +65,14 @@ def write_layer(source: Source, out: Sink, log: BinaryIO, limits: Limits = DEFAU
 
     Raises ArchiveError for an ACI that is not sound, or has names that mean a whiteout in a layer.
     """
-    hashed = _Hashed(out)
+    hashed = Hashed(out, "sha256")
     sink = _LayerSink(hashed, _Comparing(log), where)
     found = read_aci(source, sink, limits, where=where, log=sink.log, on_manifest=sink.manifest)
     sink.close()
     return WrittenLayer(
         found.image_id,
         found.manifest_bytes,
-        f"sha256:{hashed.digest.hexdigest()}",
-        hashed.size,
+        f"sha256:{hashed.hexdigest()}",
         sink.log.plain,
         sink.manifest_time,
         found.warnings,
@@ -232,20 +229,6 @@ class _Forward:
         self._rest = self._rest[size:]
         self._at += len(data)
         return data
-
-
-class _Hashed:
-    """Counts and hashes what passes."""
-
-    def __init__(self, out: Sink) -> None:
-        self._out = out
-        self.digest = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: bytes) -> None:
-        self.digest.update(data)
-        self.size += len(data)
-        self._out.write(data)
 
 
 def _path(name: str) -> str:

@@ -1,0 +1,52 @@
+"""Hashing what is written, in a thread of its own, so that neither reading nor writing waits for it."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import Future, ThreadPoolExecutor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.formats.compress import Sink
+
+_BATCH = 1 << 20
+
+
+class Hashed:
+    """Passes what is written on to `out`, counts it in `size` and hashes it. `hexdigest` ends the hashing."""
+
+    def __init__(self, out: Sink, algorithm: str) -> None:
+        self._out = out
+        self._hash = hashlib.new(algorithm)
+        self._pool = ThreadPoolExecutor(1, "appc-hash")
+        self._job: Future[None] | None = None
+        self._pieces: list[bytes] = []
+        self._waiting = 0
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        """Pass `data` on."""
+        self._pieces.append(data)
+        self._waiting += len(data)
+        self.size += len(data)
+        if self._waiting >= _BATCH:
+            self._flush()
+        self._out.write(data)
+
+    def hexdigest(self) -> str:
+        """The digest of everything; nothing can be written any more."""
+        self._flush()
+        self._pool.shutdown()
+        return self._hash.hexdigest()
+
+    def _flush(self) -> None:
+        # One batch is hashed while the next one gathers.
+        if self._job is not None:
+            self._job.result()
+        self._job = self._pool.submit(self._update, self._pieces)
+        self._pieces = []
+        self._waiting = 0
+
+    def _update(self, pieces: list[bytes]) -> None:
+        for data in pieces:
+            self._hash.update(data)
