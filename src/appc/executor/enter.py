@@ -6,7 +6,7 @@ import os
 
 from appc.errors import AppcError, LaunchError, ProgramNotFound
 from appc.executor import control
-from appc.executor.launch import FAILURE, environment, finish_argv
+from appc.executor.keeper import FAILURE, environment, finish_argv
 from appc.formats import convert
 from appc.host import probe
 from appc.images.view import TreeView

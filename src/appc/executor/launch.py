@@ -1,4 +1,4 @@
-"""From a prepared pod to a running one: identities and volumes resolved, groups made, plan compiled, keeper started.
+"""From a prepared pod to a running one: control groups made, plan compiled, keeper started.
 
 Everything that can be refused is refused before the pod enters phase `run`; from then on the plan
 alone decides, and the keeper tears down whatever it set up.
@@ -7,46 +7,26 @@ alone decides, and the keeper tears down whatever it set up.
 from __future__ import annotations
 
 import os
-import sys
 
-import appc
 from appc.abi import CAPABILITY_BITS
-from appc.errors import HostError, LaunchError, PodNotFound, Unenforceable
-from appc.executor import outcome
-from appc.executor.prepare import Prepared, discard, stream_modes
-from appc.formats import convert
+from appc.errors import HostError, LaunchError, PodNotFound
+from appc.executor.compilation import Compilation
+from appc.executor.keeper import environment
+from appc.executor.prepare import DETACHED, FOREGROUND, Prepared, discard
 from appc.host import cgroups
-from appc.images.view import TreeView
 from appc.launch import spawn
-from appc.metadata import access
 from appc.plan import wire
-from appc.plan.compile_pod import PodApp, compile_pod, hosts_file, volume_hints
-from appc.plan.compile_root import RootFS
-from appc.plan.compile_seccomp import seccomp_for_launch
-from appc.plan.ops import Op, Track
-from appc.pods import users, volumes
 from appc.pods.layout import Pod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
     from appc.config import Directories
     from appc.host.cgroups import Cgroups
-    from appc.host.probe import HostFacts
-    from appc.images.render import Rootfs
     from appc.plan.ops import Plan
-    from appc.schema.image import App
-    from appc.schema.pod import RuntimeApp
 
-FOREGROUND, DETACHED = "foreground", "detached"
-RESOLVER = "/etc/resolv.conf"
-SMALL_FILE = 64 * 1024
-FAILURE = "failure"  # the track a keeper performs when the start failed, after the teardown
-# Of the caller's environment the keeper keeps nothing but what a terminal and a locale need.
-KEPT_VARIABLES = ("TERM", "LANG", "LC_ALL", "NO_COLOR", "COLUMNS", "LINES")
-POD_SCOPE = ""
 SIGTERM = 15
 
 
@@ -102,7 +82,7 @@ def compile_only(prepared: Prepared, where: Directories) -> Plan:
     """Return the plan that running `prepared` would perform, as if it were in phase `run`; nothing is made."""
     facts = prepared.facts
     pod = Pod(prepared.pod.root, "run", prepared.pod.uuid)
-    compilation = _Compilation(prepared, pod, where, FOREGROUND, facts)
+    compilation = Compilation(prepared, pod, where, FOREGROUND, facts)
     groups = cgroups.predict(prepared.pod.uuid, _names(prepared), compilation.resources(), facts)
     return compilation.plan(groups)
 
@@ -119,7 +99,7 @@ def _enter_run(prepared: Prepared, where: Directories, kind: str) -> tuple[Plan,
         if not facts.caps >> CAPABILITY_BITS["CAP_SYS_ADMIN"] & 1:
             raise HostError("this needs root", "running pods", "rootless pods are not part of this version")
         pod.move("run")
-        compilation = _Compilation(prepared, pod, where, kind, facts)
+        compilation = Compilation(prepared, pod, where, kind, facts)
         groups = cgroups.create(pod.uuid, _names(prepared), compilation.resources(), facts)
         compilation.settle(groups)
         plan = compilation.plan(groups)
@@ -166,196 +146,3 @@ def _moved(pod: Pod) -> Pod:
 
 def _names(prepared: Prepared) -> list[str]:
     return [str(app.name) for app in prepared.manifest.apps]
-
-
-class _Compilation:
-    """One pod on its way from manifest to plan, by way of OCI configurations (the middle level)."""
-
-    def __init__(self, prepared: Prepared, pod: Pod, where: Directories, kind: str, facts: HostFacts) -> None:
-        self.prepared = prepared
-        self.pod = pod
-        self.where = where
-        self.kind = kind
-        self.facts = facts
-        self.isolators: list[outcome.Row] = []
-        request = prepared.request
-        self.namespaces = tuple(
-            name for name in convert.NAMESPACES if not (name == "network" and request.net == "host")
-        )
-        self.hostname = request.hostname or f"appc-{self.pod.uuid}"
-        self.address = access.HOST_ADDRESS if request.net == "host" else access.POD_ADDRESS
-        declared = {
-            port.port + offset
-            for app in prepared.manifest.apps
-            for port in (app.app.ports if app.app else ())
-            for offset in range(port.count)
-        }
-        self.port = access.choose_port(
-            declared, access.ephemeral_range(), self.address if request.net == "host" else ""
-        )
-        self.token = access.new_token()
-        self.sandbox, rows = convert.pod_to_oci(
-            prepared.manifest.isolators, facts=facts, hostname=self.hostname, namespaces=self.namespaces
-        )
-        self.isolators += [outcome.Row(POD_SCOPE, *row) for row in rows]
-        self.mounts: dict[str, list[volumes.ResolvedMount]] = {}
-        self.configs = {
-            str(app.name): self._config(index, app, root)
-            for index, (app, root) in enumerate(zip(prepared.manifest.apps, prepared.roots, strict=True))
-        }
-
-    def _config(self, index: int, entry: RuntimeApp, root: Rootfs) -> dict[str, Any]:
-        name, app = str(entry.name), entry.app
-        assert app is not None, "check_executable was called before"
-        terminal = self.modes(index)[0] == "tty"
-        view = TreeView(root.lowers)
-        identity = users.resolve(view, app.user, app.group, tuple(app.supplementary_gids), f"app {name}")
-        self.mounts[name] = volumes.resolve(
-            self.prepared.manifest, entry, self.pod.file("volumes"), view, self.prepared.warnings
-        )
-        config, rows = convert.app_to_oci(
-            app,
-            name=name,
-            facts=self.facts,
-            uid=identity.uid,
-            gid=identity.gid,
-            groups=identity.groups,
-            home=identity.home,
-            environment=_terminal_type(app) if terminal else (),
-            metadata_url=access.url(self.address, self.port, self.token),
-            hostname=self.hostname,
-            volumes=self.mounts[name],
-            read_only_rootfs=entry.read_only_root_fs,
-            pod_isolators=self.prepared.manifest.isolators,
-            namespaces=self.namespaces,
-            rootfs=self.pod.file(f"apps/{name}/rootfs"),
-            shm=self.pod.file("shm"),
-            terminal=terminal,
-        )
-        self.isolators += [outcome.Row(name, *row) for row in rows]
-        return config
-
-    def modes(self, index: int) -> tuple[str, str, str]:
-        return stream_modes(self.prepared.request, index, self.kind)
-
-    def resources(self) -> dict[str, dict[str, Any]]:
-        """Return the OCI resources of the pod and of its apps, as host.cgroups takes them."""
-        found = {name: config["linux"]["resources"] for name, config in self.configs.items()}
-        found[POD_SCOPE] = self.sandbox["linux"]["resources"]
-        return found
-
-    def settle(self, groups: Cgroups) -> None:
-        """Combine what was asked with what the kernel took; write it all down for `status`; refuse if strict."""
-        self.isolators = outcome.combine(self.isolators, groups.outcome)
-        lacking = [row for row in self.isolators if row.state != outcome.ENFORCED]
-        if self.prepared.request.strict and lacking:
-            rows = "; ".join(f"{row.where}: {row.name} {row.state}: {row.reason}" for row in lacking)
-            raise Unenforceable(rows, f"pod {self.pod.uuid[:8]}", "without --strict it runs all the same")
-        for row in lacking:
-            self.prepared.warnings.append(f"{row.where}: isolator {row.name} is {row.state}: {row.reason}")
-        pod = self.pod
-        pod.write("token", self.token.encode())
-        pod.write("hmac-key", access.new_hmac_key())
-        for name, config in self.configs.items():
-            pod.write_json(f"config/{name}", config)
-        saved = pod.read_json("request")
-        saved["isolators"] = [row.to_dict() for row in self.isolators]
-        pod.write_json("request", saved)
-
-    def plan(self, groups: Cgroups) -> Plan:
-        """Compile the configurations to the plan."""
-        pod, request, settings = self.pod, self.prepared.request, self.where.settings
-        state = self.where.state
-        finish = finish_argv(pod, state)
-        plan = compile_pod(
-            [self._app_plan(index, entry, groups) for index, entry in enumerate(self.prepared.manifest.apps)],
-            sandbox=self.sandbox,
-            facts=self.facts,
-            pod_dir=pod.path,
-            init_cgroups=groups.init_paths,
-            shm=pod.file("shm"),
-            metadata=(
-                self.address,
-                self.port,
-                access.socket_path(pod.root, state),
-                access.service_argv(pod.root, state),
-            ),
-            grace=round(request.grace * 1000),
-            log_size=settings.logs_size,
-            log_files=settings.logs_files,
-            teardown=groups.teardown,
-            exited_dir=f"{pod.root}/pods/exited/{pod.uuid}",
-            finish=finish if request.remove else (),
-            warnings=self.prepared.warnings,
-        )
-        if self.kind == FOREGROUND and not request.remove:
-            # Nobody else is left to say why a start failed.
-            plan.tracks.append(Track(FAILURE, [Op("finish", finish, source="appc")]))
-        return plan
-
-    def _app_plan(self, index: int, entry: RuntimeApp, groups: Cgroups) -> PodApp:
-        name = str(entry.name)
-        config = self.configs[name]
-        app = entry.app
-        assert app is not None, "check_executable was called before"
-        handlers = {
-            event: convert.handler_config(config, app.handler(event)) if app.handler(event) else None
-            for event in ("pre-start", "post-stop")
-        }
-        return PodApp(
-            name,
-            config,
-            self._root(name, self.prepared.roots[index]),
-            cgroups=groups.app_paths[name],
-            seccomp=self._filter(config),
-            hints=volume_hints(self.mounts[name], self.pod.path),
-            files=self._files(),
-            pre_start=handlers["pre-start"],
-            post_stop=handlers["post-stop"],
-            streams=self.modes(index),
-        )
-
-    def _root(self, name: str, root: Rootfs) -> RootFS:
-        directory = self.pod.file(f"apps/{name}")
-        if not os.path.isdir(f"{self.prepared.pod.file('apps')}/{name}/upper"):
-            return RootFS(f"{directory}/rootfs")
-        return RootFS(f"{directory}/rootfs", root.lowers, f"{directory}/upper", f"{directory}/work")
-
-    def _filter(self, config: dict[str, Any]) -> bytes | None:
-        section = config["linux"].get("seccomp")
-        if not section:
-            return None
-        from appc.host.seccomp import filter_bytes
-
-        wanted = seccomp_for_launch(section, config["process"].get("noNewPrivileges", False))
-        return filter_bytes(wanted, f"{self.pod.root}/cache/seccomp", self.facts.machine)
-
-    def _files(self) -> tuple[tuple[str, int, bytes], ...]:
-        """Files an app gets where its image has none: hosts and, on the host's network, its resolver."""
-        files = [hosts_file(self.hostname if "network" in self.namespaces else "")]
-        if self.prepared.request.net == "host":
-            try:
-                with open(RESOLVER, "rb") as stream:
-                    files.append((RESOLVER, 0o644, stream.read(SMALL_FILE)))
-            except OSError:
-                pass
-        return tuple(files)
-
-
-def _terminal_type(app: App) -> tuple[tuple[str, str], ...]:
-    """What an app's terminal is, unless its manifest has it be another: the one we were started from."""
-    own = os.environ.get("TERM", "")
-    named = any(variable.name == "TERM" for variable in app.environment)
-    return (("TERM", own),) if own and not named else ()
-
-
-def finish_argv(pod: Pod, state: str, *words: str) -> tuple[str, ...]:
-    """Return the command a keeper starts for what only Python can do (`appc finish`); it adds what failed."""
-    entrance = os.path.join(os.path.dirname(os.path.abspath(appc.__file__)), "__main__.py")
-    return (sys.executable, "-I", "-S", entrance, "--root", pod.root, "--state", state, "finish", pod.uuid, *words)
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of a keeper: what its terminal needs, and nothing of the caller's."""
-    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
-    return {"PATH": convert.DEFAULT_PATH, **kept}

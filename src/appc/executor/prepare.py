@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from appc.store.images import StoredImage
 
 SUBDIRECTORIES = ("apps", "config", "images", "logs", "status", "volumes")
-# What an app's streams are when nobody says: by how the pod is run.
+# How a pod is run.
+FOREGROUND, DETACHED = "foreground", "detached"
+# What an app's streams are when nobody says.
 DEFAULT_STREAMS = {
-    "foreground": ("null", "both", "both"),
-    "detached": ("null", "log", "log"),
+    FOREGROUND: ("null", "both", "both"),
+    DETACHED: ("null", "log", "log"),
     "interactive": ("tty", "tty", "tty"),
 }
 
@@ -82,7 +84,7 @@ def prepare(where: Directories, request: PodRequest, warnings: list[str]) -> Pre
         manifest = reify.reify(request, images, warnings)
     manifest.check_executable()
     for index in range(len(manifest.apps)):
-        stream_modes(request, index, "foreground")
+        stream_modes(request, index, FOREGROUND)
     facts = probe.facts()
     for image in images:
         _check_platform(image, facts)
@@ -208,14 +210,14 @@ def stream_modes(request: PodRequest, index: int, kind: str) -> tuple[str, str, 
         others = [mode for mode in asked if mode not in ("", "tty")]
         if others:
             raise UsageError(f"{others[0]} cannot go together with a terminal", where)
-        if request.interactive and kind == "detached":
+        if request.interactive and kind == DETACHED:
             raise UsageError("is interactive, so it needs a terminal", where, "run it without --detach")
         return DEFAULT_STREAMS["interactive"]
-    if kind == "detached" and "stream" in asked:
+    if kind == DETACHED and "stream" in asked:
         raise UsageError("stream needs a pod in the foreground", where, "run it without --detach")
     modes = [mode or default for mode, default in zip(asked, DEFAULT_STREAMS[kind], strict=True)]
     modes = ["inherit" if mode == "stream" else mode for mode in modes]
-    if kind == "foreground":
+    if kind == FOREGROUND:
         # What goes to the log is shown as well.
         modes[1:] = ["both" if mode == "log" else mode for mode in modes[1:]]
     return modes[0], modes[1], modes[2]
