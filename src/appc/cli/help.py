@@ -149,7 +149,7 @@ def _option_rows(options: Iterable[Option]) -> list[tuple[str, str]]:
     return [(option_form(option), option_help(option)) for option in options if not option.hidden]
 
 
-def _columns(rows: list[tuple[str, str]], column: int = 30) -> list[str]:
+def _columns(rows: list[tuple[str, str]], column: int = 31) -> list[str]:
     width = min(max((len(left) for left, _ in rows), default=0), column - 4)
     lines = []
     for left, right in rows:
