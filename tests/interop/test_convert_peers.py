@@ -40,16 +40,16 @@ MANIFEST = {
 
 
 @pytest.fixture
-def place(sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     need("busybox")
-    monkeypatch.chdir(sandbox)
-    monkeypatch.setenv("APPC_ROOT", str(sandbox / "root"))
-    monkeypatch.setenv("APPC_STATE", str(sandbox / "state"))
-    yield sandbox
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("APPC_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("APPC_STATE", str(tmp_path / "state"))
+    yield tmp_path
     # What podman mounted below its own root.
     for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
         target = line.split(" ")[4]
-        if target.startswith((f"{sandbox}/", f"{tempfile.gettempdir()}/podman-{os.getpid()}/")):
+        if target.startswith((f"{tmp_path}/", f"{tempfile.gettempdir()}/podman-{os.getpid()}/")):
             subprocess.run(["umount", "-l", target], check=False)
     shutil.rmtree(f"{tempfile.gettempdir()}/podman-{os.getpid()}", ignore_errors=True)
 
@@ -199,7 +199,7 @@ def test_umoci_edits_and_repacks(built: dict[str, tuple[object, ...]], capsys: p
 
 
 def test_podman_loads_runs_and_saves_it(
-    built: dict[str, tuple[object, ...]], capsys: pytest.CaptureFixture[str]
+    sandbox: Path, built: dict[str, tuple[object, ...]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     need("podman", "runc", "cgroup")
     before = image_id("a.aci", capsys)
@@ -214,7 +214,7 @@ def test_podman_loads_runs_and_saves_it(
         assert image_id(f"{number}.aci", capsys) == before
 
 
-def test_images_of_buildah_become_acis_that_run(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_images_of_buildah_become_acis_that_run(sandbox: Path, place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     need("buildah", "umoci", "native", "overlay", "cgroup")
     first = buildah("from", "scratch")
     root = Path(buildah("mount", first))
@@ -277,7 +277,7 @@ def appc_words() -> list[str]:
     return [sys.executable, "-m", "appc"]
 
 
-def test_bundles_both_ways(built: dict[str, tuple[object, ...]], place: Path) -> None:
+def test_bundles_both_ways(sandbox: Path, built: dict[str, tuple[object, ...]], place: Path) -> None:
     need("runc", "cgroup")
     convert("--insecure", "image", "a.aci", "bundle:bundle")
     assert seen(place / "bundle" / "rootfs") == built

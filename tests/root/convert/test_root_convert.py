@@ -26,11 +26,11 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def place(sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(sandbox)
-    monkeypatch.setenv("APPC_ROOT", str(sandbox / "root"))
-    monkeypatch.setenv("APPC_STATE", str(sandbox / "state"))
-    return sandbox
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("APPC_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("APPC_STATE", str(tmp_path / "state"))
+    return tmp_path
 
 
 def appc(*words: str) -> None:
@@ -98,7 +98,7 @@ def test_nothing_is_lost_on_any_way(place: Path) -> None:
     assert seen(place / "b") == before
 
 
-def test_a_layout_runs_as_it_is(place: Path) -> None:
+def test_a_layout_runs_as_it_is(sandbox: Path, place: Path) -> None:
     need("native", "overlay", "cgroup", "busybox")
     busybox = Path("/bin/busybox").read_bytes()
     program = ("file", busybox, {"mode": 0o755})
