@@ -102,7 +102,12 @@ def build_generated(
     an error there is no trace of it, and an old one is as it was.
     """
     with NewFile(output.path, output.overwrite) as file, TemporaryTree() as directory:
-        rootfs, manifest = make(directory)
+        # What the builder's user lets others do with new files is no property of the image.
+        umask = os.umask(0o022)
+        try:
+            rootfs, manifest = make(directory)
+        finally:
+            os.umask(umask)
         ImageManifest.parse(manifest)
         root = _open(rootfs)
         try:

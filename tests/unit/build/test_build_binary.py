@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -92,7 +93,11 @@ def test_the_same_program_gives_the_same_image(
 ) -> None:
     first = _build(capsys, program, tmp_path / "one.aci")
     program.touch()
-    assert _build(capsys, program, tmp_path / "two.aci") == first
+    umask = os.umask(0o077)
+    try:
+        assert _build(capsys, program, tmp_path / "two.aci") == first
+    finally:
+        os.umask(umask)
     assert (tmp_path / "one.aci").read_bytes() == (tmp_path / "two.aci").read_bytes()
 
 
