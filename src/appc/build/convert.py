@@ -26,9 +26,12 @@ SUFFIX = ".aci"
 
 
 class How:
-    """What the user asked of a conversion. `platform` is (os, arch) in appc's words, the host's unless given."""
+    """What the user asked of a conversion. `platform` is (os, arch) in appc's words, the host's unless given.
 
-    __slots__ = ("compression", "layered", "level", "name", "overwrite", "platform", "platform_given")
+    `progress` is called with the number of bytes just written.
+    """
+
+    __slots__ = ("compression", "layered", "level", "name", "overwrite", "platform", "platform_given", "progress")
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class How:
         level: int | None = None,
         overwrite: bool = False,
         name: str = "",
+        progress: Callable[[int], None] | None = None,
     ) -> None:
         self.platform = platform
         self.platform_given = platform_given
@@ -48,6 +52,7 @@ class How:
         self.level = level
         self.overwrite = overwrite
         self.name = name
+        self.progress = progress
 
 
 def convert_image(store: ImageStore, source: str, target: str, how: How, warnings: list[str]) -> list[str]:
@@ -145,7 +150,7 @@ def _copy_aci(aci: Aci, target: str, how: How) -> str:
 def _write(file: NewFile, write: Callable[[Sink], object], how: How) -> str:
     packed = compress.writer(file, how.compression or "gzip", how.level)
     try:
-        hashed = Hashed(packed, "sha512")
+        hashed = Hashed(packed, "sha512", how.progress)
         write(hashed)
         packed.close()
     except BaseException:

@@ -50,7 +50,9 @@ class _Target:
             self.reference = ""
             self.tag = asked or ocilayout_write.docker_tag(version)
         self.sink: ArchiveSink | DirectorySink = (
-            DirectorySink(path, self.tag, how.overwrite) if scheme == OCI else ArchiveSink(path, how.overwrite)
+            DirectorySink(path, self.tag, how.overwrite, how.progress)
+            if scheme == OCI
+            else ArchiveSink(path, how.overwrite, how.progress)
         )
 
     def writer(self, out: Sink, usual: str = "gzip") -> tuple[Writer, str]:

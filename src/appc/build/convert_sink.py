@@ -20,9 +20,11 @@ from appc.schema.oci_image import MEDIA_INDEX, REF_NAME, Index
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, BinaryIO
 
 _CHUNK = 1 << 20
+_TMPFILE = getattr(os, "O_TMPFILE", 0)
 _BLOBS = "blobs/sha256"
 _MAX_INDEX = 4 << 20
 
@@ -33,7 +35,7 @@ class _Blob:
     def __init__(self, sink: DirectorySink | ArchiveSink, file: BinaryIO) -> None:
         self._sink = sink
         self._file = file
-        self._hashed = Hashed(file, "sha256")
+        self._hashed = Hashed(file, "sha256", sink.progress)
 
     def __enter__(self) -> _Blob:
         return self
@@ -66,8 +68,9 @@ class _Blob:
 class ArchiveSink:
     """A tar file with a layout, a docker archive, or both at once. Nothing is there before `finish`."""
 
-    def __init__(self, path: str, overwrite: bool) -> None:
+    def __init__(self, path: str, overwrite: bool, progress: Callable[[int], None] | None) -> None:
         self.where = path
+        self.progress = progress
         self._file = NewFile(path, overwrite)
         self._tar = Writer(self._file)
         self._there: set[str] = set()
@@ -113,8 +116,9 @@ class DirectorySink:
     Another writer is kept out as long as this exists. Unless `finish` is reached, what was added is removed again.
     """
 
-    def __init__(self, path: str, tag: str, overwrite: bool) -> None:
+    def __init__(self, path: str, tag: str, overwrite: bool, progress: Callable[[int], None] | None) -> None:
         self.where = path
+        self.progress = progress
         self._tag = tag
         self._overwrite = overwrite
         self._made: list[str] = []
@@ -243,7 +247,7 @@ class DirectorySink:
 def _unnamed(directory: str) -> BinaryIO:
     """A file in `directory` that can be given a name there later, where the file system can do that."""
     try:
-        fd = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+        fd = os.open(directory, os.O_RDWR | _TMPFILE | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
             raise

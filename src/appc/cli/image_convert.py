@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from appc.cli.options import Args, Operand, Option, Verb, integer
-from appc.cli.output import out
+from appc.cli.output import Progress, out
 from appc.cli.pod_options import INSECURE
 from appc.errors import InvalidValue, UsageError
 
@@ -56,17 +56,19 @@ def run(args: Args, context: Context) -> int:
     if args.target.startswith(BUNDLE):
         return _to_bundle(args, context)
     _check(args)
-    how = How(
-        _platform(args.platform),
-        platform_given=bool(args.platform),
-        layered=args.layers,
-        compression=args.compress or "",
-        level=args.level,
-        overwrite=args.overwrite,
-        name=args.name or "",
-    )
     warnings: list[str] = []
-    found = convert_image(ImageStore(context.root), args.source, args.target, how, warnings)
+    with Progress(f"converting {args.source}") as progress:
+        how = How(
+            _platform(args.platform),
+            platform_given=bool(args.platform),
+            layered=args.layers,
+            compression=args.compress or "",
+            level=args.level,
+            overwrite=args.overwrite,
+            name=args.name or "",
+            progress=progress.advance,
+        )
+        found = convert_image(ImageStore(context.root), args.source, args.target, how, warnings)
     for warning in warnings:
         context.warn(warning, args.source)
     out("".join(f"{one}\n" for one in found))

@@ -7,15 +7,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from appc.formats.compress import Sink
 
 _BATCH = 1 << 20
 
 
 class Hashed:
-    """Passes what is written on to `out`, counts it in `size` and hashes it. `hexdigest` ends the hashing."""
+    """Passes what is written on to `out`, counts it in `size` and hashes it. `hexdigest` ends the hashing.
 
-    def __init__(self, out: Sink, algorithm: str) -> None:
+    `progress` is called with the number of bytes that went by, every MiB or so.
+    """
+
+    def __init__(self, out: Sink, algorithm: str, progress: Callable[[int], None] | None = None) -> None:
+        self._progress = progress
         self._out = out
         self._hash = hashlib.new(algorithm)
         self._pool = ThreadPoolExecutor(1, "appc-hash")
@@ -43,6 +49,8 @@ class Hashed:
         # One batch is hashed while the next one gathers.
         if self._job is not None:
             self._job.result()
+        if self._progress is not None:
+            self._progress(self._waiting)
         self._job = self._pool.submit(self._update, self._pieces)
         self._pieces = []
         self._waiting = 0
