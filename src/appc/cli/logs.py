@@ -42,26 +42,33 @@ def run(args: Args, context: Context) -> int:
     """Write the lines as the apps wrote them: stdout's to stdout, stderr's to stderr."""
     pod = layout.find(context.root, args.uuid)
     wanted = control.chosen_apps(pod, args.app)
+    last = sys.stdout
     for line in logs.read(pod, wanted, follow=args.follow, since_ns=args.since, until_ns=args.until):
-        if context.format == "json":
-            _write_json(line)
+        stream = sys.stderr if line.stream == "stderr" and context.format != "json" else sys.stdout
+        if stream is None:
             continue
-        prefix = f"{_stamp(line.time_ns)} " if args.timestamps else ""
-        if len(wanted) > 1:
-            prefix += f"{line.app}: "
-        stream = sys.stderr.buffer if line.stream == "stderr" else sys.stdout.buffer
-        stream.write(prefix.encode() + line.text + b"\n")
-        stream.flush()
+        if stream is not last and last is not None:
+            # Both may lead to one terminal.
+            last.flush()
+        if context.format == "json":
+            stream.write(_json(line))
+        else:
+            prefix = f"{_stamp(line.time_ns)} " if args.timestamps else ""
+            if len(wanted) > 1:
+                prefix += f"{line.app}: "
+            stream.buffer.write(prefix.encode() + line.text + b"\n")
+        if args.follow:
+            stream.flush()
+        last = stream
     return 0
 
 
-def _write_json(line: logs.LogLine) -> None:
+def _json(line: logs.LogLine) -> str:
     from appc.schema.json import dumps
 
     text = line.text.decode("utf-8", "replace")
     document = {"time": _stamp(line.time_ns), "app": line.app, "stream": line.stream, "text": text}
-    sys.stdout.write(printable_json(dumps(document)) + "\n")
-    sys.stdout.flush()
+    return printable_json(dumps(document)) + "\n"
 
 
 def _stamp(nanoseconds: int) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from appc.cli.options import Args, Operand, Option, Verb
+from appc.cli.output import out
 from appc.cli.pod_options import APP_OPTIONS, EXCLUSIVE, POD_OPTIONS, Warnings, request
 from appc.executor import launch
 from appc.executor.prepare import discard, prepare
@@ -41,5 +40,5 @@ def run(args: Args, context: Context) -> int:
     finally:
         discard(pod)
     warnings.say()
-    sys.stdout.write(show(plan, short=args.short))
+    out(show(plan, short=args.short))
     return 0

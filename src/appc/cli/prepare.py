@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from appc.cli.options import Args, Operand, Verb
+from appc.cli.output import out
 from appc.cli.pod_options import APP_OPTIONS, EXCLUSIVE, POD_OPTIONS, Warnings, request, save_uuid
 from appc.executor.prepare import prepare
 
@@ -30,5 +29,5 @@ def run(args: Args, context: Context) -> int:
     warnings.say()
     save_uuid(args.uuid_file_save, prepared.pod)
     prepared.pod.release()
-    sys.stdout.write(f"{prepared.pod.uuid}\n")
+    out(f"{prepared.pod.uuid}\n")
     return 0

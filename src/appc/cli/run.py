@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from appc.cli.options import Args, Operand, Option, Verb
+from appc.cli.output import out
 from appc.cli.pod_options import APP_OPTIONS, EXCLUSIVE, POD_OPTIONS, Warnings, request, save_uuid
 from appc.executor import launch
 from appc.executor.prepare import prepare
@@ -44,5 +43,5 @@ def run(args: Args, context: Context) -> int:
         launch.launch(prepared, context)
     finally:
         warnings.say()
-    sys.stdout.write(f"{prepared.pod.uuid}\n")
+    out(f"{prepared.pod.uuid}\n")
     return 0

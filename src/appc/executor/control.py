@@ -108,7 +108,7 @@ def chosen_apps(pod: Pod, names: Sequence[str]) -> list[str]:
     for name in names:
         if name not in known:
             raise AppcError(f"has no app {name}", f"pod {pod.uuid}", f"its apps are {', '.join(known)}")
-    return list(names) or known
+    return list(dict.fromkeys(names)) or known
 
 
 def app_pid(pod: Pod, app: str) -> int:

@@ -388,6 +388,13 @@ def test_closed_streams(appc: Appc, closed: str) -> None:
     }
 
 
+def test_a_detached_pod_without_streams(appc: Appc) -> None:
+    words = appc.words("run", "--detach", PROBE, "--", "wait")
+    done = subprocess.run(["sh", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "sh", *words], capture_output=True)
+    assert done.returncode == 0
+    assert appc.status(appc.the_pod().uuid)["state"] == "running"
+
+
 def test_where_overlays_cannot_be_roots_are_copied(appc: Appc, sandbox: Path) -> None:
     for name in ("lower", "upper", "work", "merged"):
         (sandbox / name).mkdir()

@@ -42,7 +42,7 @@ def test_output_of_several_apps_is_told_apart(appc: Appc) -> None:
     uuid = appc.the_pod().uuid
     logged = appc("logs", uuid)
     assert (logged.out, logged.err) == ("a: x\n", "b: y\n")
-    assert appc("logs", "--app", "a", uuid).out == "x\n"
+    assert appc("logs", "--app", "a", "--app", "a", uuid).out == "x\n"
 
 
 def test_modes(appc: Appc) -> None:
