@@ -13,7 +13,6 @@ from appc.metadata import access
 from appc.plan.compile_pod import PodApp, compile_pod, hosts_file, volume_hints
 from appc.plan.compile_root import RootFS
 from appc.plan.compile_seccomp import seccomp_for_launch
-from appc.plan.ops import Op, Track
 from appc.pods import users, volumes
 
 TYPE_CHECKING = False
@@ -161,7 +160,7 @@ class Compilation:
         )
         if self.kind == FOREGROUND and not request.remove:
             # Nobody else is left to say why a start failed.
-            plan.tracks.append(Track(keeper.FAILURE, [Op("finish", finish, source="appc")]))
+            plan.tracks.append(keeper.failure_track(finish))
         return plan
 
     def _app_plan(self, index: int, entry: RuntimeApp, groups: Cgroups) -> PodApp:

@@ -6,21 +6,20 @@ import os
 
 from appc.errors import AppcError, LaunchError, ProgramNotFound
 from appc.executor import control
-from appc.executor.keeper import FAILURE, environment, finish_argv
+from appc.executor.keeper import environment, failure_track, finish_argv
 from appc.formats import convert
 from appc.host import probe
 from appc.images.view import TreeView
 from appc.launch import spawn
 from appc.plan import wire
 from appc.plan.compile_pod import compile_enter
-from appc.plan.ops import Op, Track
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from appc.executor.failure import Failure
-    from appc.plan.ops import Plan
+    from appc.plan.ops import Op, Plan
     from appc.pods.layout import Pod
 
 SHELLS = ("/bin/bash", "/bin/sh")
@@ -36,7 +35,7 @@ def enter(pod: Pod, app: str, command: tuple[str, ...], tty: bool, state: str) -
     plan = _plan(pod, app, pid, command, tty)
     # The keeper has nothing of the plan's sources; who explains a failure compiles the same plan again.
     words = (f"--enter={app}", f"--program={command[0]}", *(("--tty",) if tty else ()))
-    plan.tracks.append(Track(FAILURE, [Op("finish", finish_argv(pod, state, *words), source="appc")]))
+    plan.tracks.append(failure_track(finish_argv(pod, state, *words)))
     spawn.replace_process(wire.encode(plan), None, environment())
 
 

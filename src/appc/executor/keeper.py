@@ -7,12 +7,13 @@ import sys
 
 import appc
 from appc.formats.convert import DEFAULT_PATH
+from appc.plan.ops import Op, Track
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from appc.pods.layout import Pod
 
-FAILURE = "failure"  # the track a keeper performs when the start failed, after the teardown
+ECHILD = 10
 # Of the caller's environment the keeper keeps nothing but what a terminal and a locale need.
 KEPT_VARIABLES = ("TERM", "LANG", "LC_ALL", "NO_COLOR", "COLUMNS", "LINES")
 
@@ -21,6 +22,14 @@ def finish_argv(pod: Pod, state: str, *words: str) -> tuple[str, ...]:
     """Return the command a keeper starts for what only Python can do (`appc finish`); it adds what failed."""
     entrance = os.path.join(os.path.dirname(os.path.abspath(appc.__file__)), "__main__.py")
     return (sys.executable, "-I", "-S", entrance, "--root", pod.root, "--state", state, "finish", pod.uuid, *words)
+
+
+def failure_track(argv: tuple[str, ...]) -> Track:
+    """Return the track a keeper performs when the start failed, after the teardown: `argv` says why.
+
+    Its exit status becomes the keeper's, so it is never 0.
+    """
+    return Track("failure", [Op("finish", argv, tolerate=(ECHILD,), source="appc")])
 
 
 def environment() -> dict[str, str]:

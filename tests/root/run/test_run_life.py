@@ -46,6 +46,15 @@ def test_of_several_apps_the_first_that_fails_decides(appc: Appc) -> None:
     assert apps["first"]["exited"] <= apps["second"]["exited"]
 
 
+def test_a_pod_of_which_one_app_cannot_start_ends(appc: Appc) -> None:
+    done = appc.run(*app("a", "wait"), "---", PROBE, "--name", "b", "--exec", "/nope")
+    assert done.status == 127
+    assert done.err.startswith("appc: app b: /nope: no such file in the image\n")
+    document = appc.status(appc.the_pod().uuid)
+    assert (document["exit-status"], document["warnings"]) == (127, [])
+    assert [one["state"] for one in document["apps"]] == ["exited", "not started"]
+
+
 def test_an_app_that_ends_well_leaves_the_others_running(appc: Appc) -> None:
     done = appc.run(*app("short", "exit", "0"), "---", *app("long", "sleep", "0.3", "echo", "still here"))
     assert (done.status, done.out) == (0, "long: still here\n")
