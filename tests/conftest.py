@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ _NEEDED_BY_MARKER = {"root": ("root",), "vm": ("vm",)}
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts what it runs in the background with SIGINT ignored, and every child would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for marker in (
         "root: changes mounts, cgroups or namespaces as root",
         "vm: boots a virtual machine",
