@@ -17,9 +17,9 @@ VERB = Verb(
     "run images as a pod",
     description=(
         "Runs the images together in one pod: they share its network, processes, IPC and hostname, each in a root of "
-        "its own. Without --detach the pod's output comes here, Ctrl-C stops it, and the exit status is that of the "
-        "first app that failed (128+N when signal N ended it), else 0. Arguments after -- are appended to the image's "
-        "command; --- begins the next image."
+        "its own. Without --detach the pod's output comes here, Ctrl-C stops it (a second one kills it), and the exit "
+        "status is that of the first app that failed (128+N when signal N ended it), else 0. Arguments after -- are "
+        "appended to the image's command; --- begins the next image."
     ),
     options=(*POD_OPTIONS, Option("--detach", "-d", help="return when all apps run, and print the pod's UUID")),
     app_options=APP_OPTIONS,
