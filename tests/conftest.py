@@ -62,7 +62,7 @@ def sandbox(tmp_path: Path) -> Iterator[Path]:
 
     What is left fails the test, and is cleared away so that the next test starts clean.
     """
-    before = snapshot()
+    before = snapshot(tmp_path.parent)
     yield tmp_path
     left = before.leftovers()
     if left:

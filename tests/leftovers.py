@@ -18,8 +18,14 @@ class Snapshot:
     """The state of the machine at one moment."""
 
     def __init__(
-        self, mounts: set[tuple[str, str]], cgroups: set[str], namespaces: set[str], processes: set[tuple[int, str]]
+        self,
+        base: Path,
+        mounts: set[tuple[str, str]],
+        cgroups: set[str],
+        namespaces: set[str],
+        processes: set[tuple[int, str]],
     ):
+        self.base = base
         self.mounts = mounts
         self.cgroups = cgroups
         self.namespaces = namespaces
@@ -29,16 +35,25 @@ class Snapshot:
         """Return what is there now and was not then, after a short while for dying processes."""
         deadline = time.monotonic() + _SETTLE
         while True:
-            now = snapshot()
+            now = snapshot(self.base)
             left = Snapshot(
+                self.base,
                 now.mounts - self.mounts,
                 now.cgroups - self.cgroups,
                 now.namespaces - self.namespaces,
                 now.processes - self.processes,
             )
+            if left:
+                left._forgive_others()
             if not left or time.monotonic() > deadline:
                 return left
             time.sleep(0.02)
+
+    def _forgive_others(self) -> None:
+        """Leave out what belongs to pods that are none of our tests'."""
+        pids, uuids = _foreign_pods(self.base)
+        self.processes = {process for process in self.processes if process[0] not in pids}
+        self.cgroups = {path for path in self.cgroups if not uuids.intersection(path.split("/"))}
 
     def __bool__(self) -> bool:
         return bool(self.mounts or self.cgroups or self.namespaces or self.processes)
@@ -72,8 +87,8 @@ class Snapshot:
             time.sleep(0.01)
 
 
-def snapshot() -> Snapshot:
-    """Look at the machine as it is now.
+def snapshot(base: Path) -> Snapshot:
+    """Look at the machine as it is now; `base` is the directory below which all tests work.
 
     Only descendants of this process and orphans named appc-* count as processes: nothing else on a shared
     machine can be told apart from the work of others.
@@ -89,7 +104,21 @@ def snapshot() -> Snapshot:
             for name in ("appc", "appc-test"):
                 cgroups.update(_directories(os.path.join(path, name)))
     namespaces = {str(path) for place in ("/run/netns", "/run/appc/netns") for path in _entries(Path(place))}
-    return Snapshot(mounts, cgroups, namespaces, set(_processes()))
+    return Snapshot(base, mounts, cgroups, namespaces, set(_processes()))
+
+
+def _foreign_pods(base: Path) -> tuple[set[int], set[str]]:
+    """The processes that hold the lock of a pod that does not lie below `base`, and the UUIDs of these pods."""
+    pids, uuids = set(), set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            target = Path(os.readlink(link))
+        except OSError:
+            continue
+        if target.name == "lock" and "pods" in target.parts and not target.is_relative_to(base):
+            pids.add(int(link.parts[2]))
+            uuids.add(target.parent.name)
+    return pids, uuids
 
 
 def _directories(path: str) -> Iterator[str]:

@@ -114,7 +114,7 @@ def bench(sandbox: Path) -> Bench:
 def test_a_process_killed_anywhere_leaves_nothing_that_gc_does_not_clear(bench: Bench) -> None:
     rng = random.Random(SEED)
     print(f"seed {SEED}: APPC_SEED={SEED} repeats this run")
-    machine = snapshot()
+    machine = snapshot(bench.base.parent)
     for scenario in SCENARIOS:
         before, argv = scenario(bench)
         before()

@@ -203,6 +203,22 @@ def test_an_image_as_a_bundle_runs_elsewhere(appc: Appc, sandbox: Path) -> None:
     assert "uid=1000 1000 1000" in ran.stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "line"),
+    [
+        (("--user", "mallory", PROBE), 1, "app probe.user: 'mallory' is neither"),
+        (("--volume", "v,kind=empty", PROBE), 1, "app probe: a bundle has no empty volumes"),
+        (("example.com/absent",), 1, "image example.com/absent: is not in the store"),
+    ],
+)
+def test_bundles_that_cannot_be(appc: Appc, sandbox: Path, words: tuple[str, ...], status: int, line: str) -> None:
+    target = sandbox / "bundle"
+    done = appc("oci", "bundle", *words, str(target))
+    assert (done.status, done.out) == (status, "")
+    assert done.err.startswith(f"appc: {line}")
+    assert not target.exists()
+
+
 def test_interrupted_preparations_are_told_and_collected(appc: Appc) -> None:
     for phase in ("embryo", "prepare", "garbage"):
         uuid = f"00000000-0000-4000-8000-{phase:0<12.12}".replace("g", "6").replace("o", "0").replace("y", "7")
