@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from pod_kit import PATIENCE, PROBE, Appc, wait_for
@@ -102,10 +103,16 @@ def test_stop_with_force_and_with_a_timeout(appc: Appc) -> None:
     assert appc.status(uuid)["exit-status"] == 137
 
 
-def test_stopping_twice_does_not_cut_the_grace_time_short(appc: Appc) -> None:
-    uuid = appc.detached("--grace", "1h", PROBE, "--", "ignore", "15", "echo", "up", "sleep", "0.5", "exit", "6")
+def test_stopping_twice_does_not_cut_the_grace_time_short(appc: Appc, sandbox: Path) -> None:
+    script = "trap '' TERM; echo up; until [ -e /v/go ]; do sleep 0.01; done; exit 6"
+    uuid = appc.detached(
+        *("--grace", "1h", "--volume", f"v,kind=host,source={sandbox}"),
+        *(PROBE, "--mount", "volume=v,target=/v", "--exec", "/bin/sh", "--", "-c", script),
+    )
     wait_for(lambda: appc("logs", uuid).out == "up\n")
-    assert appc("stop", "--timeout", "10ms", uuid).status == 1
+    for _ in range(2):
+        assert appc("stop", "--timeout", "10ms", uuid).status == 1
+    (sandbox / "go").touch()
     assert appc("stop", uuid).status == 0
     assert appc.status(uuid)["exit-status"] == 6
 
@@ -176,9 +183,11 @@ def test_list_and_status(appc: Appc) -> None:
 
 
 def test_waiting(appc: Appc) -> None:
-    uuid = appc.detached(PROBE, "--", "sleep", "0.3", "exit", "9")
+    uuid = appc.detached(PROBE, "--", "trap", "10", "9", "echo", "up", "wait")
     assert appc("status", "--wait-ready", uuid).status == 0
     assert appc("status", "--wait=20ms", uuid).status == 1
+    wait_for(lambda: appc("logs", uuid).out == "up\n")
+    assert appc("kill", "-s", "USR1", uuid).status == 0
     done = appc("status", "--wait", "--format", "json", uuid)
     assert (done.status, json.loads(done.out)["exit-status"]) == (0, 9)
     assert appc("status", "--wait-ready", uuid).status == 1

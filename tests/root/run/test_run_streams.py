@@ -84,9 +84,13 @@ def test_logs_follow_until_the_end(appc: Appc) -> None:
 
 
 def test_logs_of_a_pod_that_removes_itself_are_followed_to_its_end(appc: Appc) -> None:
-    uuid = appc.detached("--rm", PROBE, "--", "echo", "first", "sleep", "0.3", "echo", "last")
-    done = appc("logs", "-f", uuid)
-    assert (done.status, done.out) == (0, "first\nlast\n"), done
+    uuid = appc.detached("--rm", PROBE, "--", "trap", "10", "0", "echo", "first", "wait")
+    following = appc.start("logs", "-f", uuid)
+    assert following.stdout is not None
+    assert following.stdout.readline() == b"first\n"
+    assert appc("kill", "-s", "USR1", uuid).status == 0
+    out, err = following.communicate(timeout=PATIENCE)
+    assert (following.returncode, out, err) == (0, b"caught 10\n", b"")
     wait_for(lambda: appc.pods() == [])
 
 
