@@ -11,6 +11,7 @@ from appc.executor.prepare import prepare
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from appc.cli.context import Context
+    from appc.executor.prepare import Prepared
 
 VERB = Verb(
     "run",
@@ -37,7 +38,12 @@ def run(args: Args, context: Context) -> int:
     warnings = Warnings(context)
     prepared = prepare(context, request(args, context), warnings.found)
     save_uuid(args.uuid_file_save, prepared.pod)
-    if not args.detach:
+    return start(prepared, args.detach, warnings, context)
+
+
+def start(prepared: Prepared, detach: bool, warnings: Warnings, context: Context) -> int:
+    """Become the keeper of a prepared pod, or start one beside this process and print the pod's UUID."""
+    if not detach:
         launch.replace_process(prepared, context, warnings.say)
     try:
         launch.launch(prepared, context)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from appc.cli.options import Args, Operand, Option, Verb
-from appc.cli.output import out
 from appc.cli.pod_options import Warnings
-from appc.executor import launch
+from appc.cli.run import start
 from appc.executor.prepare import load
 
 TYPE_CHECKING = False
@@ -24,12 +23,4 @@ VERB = Verb(
 def run(args: Args, context: Context) -> int:
     """In the foreground this process becomes the pod's keeper and never returns."""
     warnings = Warnings(context)
-    prepared = load(context, args.uuid, warnings.found)
-    if not args.detach:
-        launch.replace_process(prepared, context, warnings.say)
-    try:
-        launch.launch(prepared, context)
-    finally:
-        warnings.say()
-    out(f"{prepared.pod.uuid}\n")
-    return 0
+    return start(load(context, args.uuid, warnings.found), args.detach, warnings, context)
