@@ -51,6 +51,17 @@ static void copy_input(void)
 			return;
 }
 
+static void count_input(void)
+{
+	char buffer[4096];
+	long count = 0;
+	ssize_t n;
+
+	while ((n = read(0, buffer, sizeof buffer)) > 0)
+		count += n;
+	printf("counted %ld\n", count);
+}
+
 static void write_lines(long count, long size)
 {
 	for (long i = 0; i < count; i++) {
@@ -95,7 +106,7 @@ static int act(const char *action, char **args, int left)
 		const char *name;
 		int arguments;
 	} actions[] = {
-		{"report", 0}, {"mounts", 0}, {"cat", 0}, {"wait", 0}, {"window", 0}, {"close", 0},
+		{"report", 0}, {"mounts", 0}, {"cat", 0}, {"count", 0}, {"wait", 0}, {"window", 0}, {"close", 0},
 		{"echo", 1}, {"error", 1}, {"print", 1}, {"sleep", 1}, {"exit", 1}, {"kill", 1}, {"ignore", 1},
 		{"read", 1}, {"stat", 1}, {"link", 1}, {"list", 1}, {"memory", 1}, {"forks", 1}, {"orphan", 1},
 		{"spin", 1}, {"syscall", 1}, {"trap", 2}, {"write", 2}, {"lines", 2}, {"connect", 2},
@@ -112,6 +123,8 @@ static int act(const char *action, char **args, int left)
 		report_mounts();
 	else if (IS("cat"))
 		copy_input();
+	else if (IS("count"))
+		count_input();
 	else if (IS("wait"))
 		for (;;)
 			pause();

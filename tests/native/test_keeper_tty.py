@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import signal
 import struct
 import subprocess
@@ -145,12 +144,13 @@ def test_input_that_ends_is_an_end_of_file_on_the_console(binaries: Path, pod: P
 
 
 def test_much_input_is_not_lost(binaries: Path, pod: Path, tree: Path) -> None:
-    plan = tty_plan(pod, tty_app(tree, "sleep", "0.3", "cat"))
+    plan = tty_plan(pod, tty_app(tree, "sleep", "0.3", "count"))
     keeper = Keeper(binaries, plan, pod, detached=False, stdin=subprocess.PIPE)
     lines = "".join(f"{number:07}\n" for number in range(2000))
     out, _ = keeper.process.communicate(lines.encode(), timeout=20)
     assert keeper.process.returncode == 0
-    assert re.findall(r"\d{7}", out.decode()).count("0001999") == 2
+    # What the app got, and not what the console echoes: the kernel may drop an echo that nobody reads in time.
+    assert out.decode().endswith(f"counted {len(lines)}\r\n")
 
 
 def test_a_console_without_a_caller_goes_to_the_log(binaries: Path, pod: Path, tree: Path) -> None:
