@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from appc.cli.options import LISTING, Args, Operand, Option, Verb
-from appc.cli.output import ago, listing, size
+from appc.cli.output import ago, listing, size, titled
 from appc.errors import StoreError
 from appc.store.images import ImageStore
 
@@ -52,7 +52,7 @@ def run(args: Args, context: Context) -> int:
     now = time.time()
     columns = [
         ("ID", lambda image: image["id"] if context.full else image["id"][:19]),
-        ("NAME", _name),
+        ("NAME", lambda image: titled(image["name"], image["labels"])),
         ("SIZE", lambda image: image["treeSize"] if context.full else size(image["treeSize"])),
         ("IMPORTED", lambda image: image["imported"] if context.full else ago(now - image["importedNs"] / 1e9)),
         ("LAST USED", lambda image: image["used"] if context.full else ago(now - image["usedNs"] / 1e9)),
@@ -76,11 +76,6 @@ def _record(image: StoredImage) -> dict[str, Any]:
         "signer": image.signer,
         "source": image.meta["source"],
     }
-
-
-def _name(image: dict[str, Any]) -> str:
-    version = image["labels"].get("version")
-    return f"{image['name']}:{version}" if version else str(image["name"])
 
 
 def _time(nanoseconds: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from appc.cli.context import printable
 from appc.cli.options import FORMAT, Args, Operand, Option, Verb, integer
-from appc.cli.output import json_document, out, size
+from appc.cli.output import json_document, out, size, titled
 from appc.images.use import find_stored
 from appc.store.images import ImageStore
 
@@ -60,8 +60,7 @@ def run(args: Args, context: Context) -> int:
 def _lines(part: Part, first: str, rest: str, seen: set[str], full: bool) -> Iterator[str]:
     """One line for `part`, which begins with `first`, and those of its dependencies, which begin with `rest`."""
     image = part.image
-    version = image.labels.get("version")
-    name = f"{image.name}:{version}" if version else str(image.name)
+    name = titled(image.name, image.labels)
     again = image.id in seen
     note = f"  shared with {', '.join(part.others)}" if part.others else ""
     amount = str(part.size) if full else size(part.size)

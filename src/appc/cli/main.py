@@ -44,6 +44,7 @@ FAST = (
 # The others, in the order the help shows them.
 VERBS = (
     *FAST,
+    "df",
     "fetch",
     "trust add",
     "trust list",
@@ -67,6 +68,7 @@ VERBS = (
     "image encrypt",
     "image decrypt",
     "image list",
+    "image df",
     "image export",
     "image convert",
     "image rm",

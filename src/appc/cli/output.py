@@ -10,10 +10,11 @@ from appc.cli.context import printable_json as printable_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from appc.cli.context import Context
+    from appc.values import Labels
 
     # A heading, and the key of the record or the function of it that gives the cell.
     Column = tuple[str, str | Callable[[dict[str, Any]], object]]
@@ -88,6 +89,30 @@ def size(count: float) -> str:
         count /= 1024
         units.pop(0)
     return f"{count:.0f} {units[0]}" if units[0] == "B" or count >= 10 else f"{count:.1f} {units[0]}"
+
+
+def amounts(context: Context, *keys: str) -> list[Column]:
+    """Columns of bytes, each headed by the key of the record that holds it."""
+    shown: Callable[[int], str] = str if context.full else size
+
+    def column(key: str) -> Column:
+        return key.upper(), lambda record: shown(record[key])
+
+    return [column(key) for key in keys]
+
+
+def free_space(path: str) -> dict[str, int]:
+    """What is `free`, and `available` to this user, on the file system of `path` or of what is above it, in bytes."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path) or "."
+    found = os.statvfs(path)
+    return {"free": found.f_bfree * found.f_frsize, "available": found.f_bavail * found.f_frsize}
+
+
+def titled(name: str, labels: Mapping[str, str] | Labels) -> str:
+    """Return an image's name for people, with its version if it has one."""
+    version = labels.get("version")
+    return f"{name}:{version}" if version else str(name)
 
 
 def ago(seconds: float) -> str:
