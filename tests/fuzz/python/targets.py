@@ -9,15 +9,17 @@ from collections.abc import Callable
 from functools import cache
 from unittest.mock import patch
 
-from appc.errors import AppcError, ArchiveError, LaunchError
+from appc.errors import AppcError, ArchiveError, InvalidValue, LaunchError
 from appc.formats import aci, acipatch, compress, openpgp
 from appc.formats.limits import Limits
 from appc.formats.tar import HARDLINK, Entry, Reader, safe_name
 from appc.formats.tarlog import TarLog, replay
+from appc.net import challenges
 from appc.plan.ops import Op, Plan, Track
 from appc.plan.wire import decode, encode
 from appc.schema.image import ImageManifest
 from appc.schema.pod import PodManifest
+from appc.schema.registry import RegistryReference
 from fuzz.python.engine import Target
 from hostile.corpus import cases
 from hostile.tarbuild import MANIFEST, file, image
@@ -45,6 +47,8 @@ def targets() -> dict[str, Target]:
         "tarlog": Target(_tarlog, (ArchiveError,), [_log(image(file(b"rootfs/a")))]),
         "image-manifest": _manifest(ImageManifest.parse, MANIFEST, _IMAGE),
         "pod-manifest": _manifest(PodManifest.parse, _POD),
+        "challenges": Target(_challenges, (InvalidValue,), _CHALLENGES, words=(b'="', b'", ', b"\\", b"Basic ", b"==")),
+        "registry-reference": Target(_registry_reference, (InvalidValue,), [b"r.io:5000/a/b__c:1@sha256:" + b"0" * 64]),
         "plan": Target(_plan, (LaunchError,), [encode(_PLAN), encode(Plan([], {}))]),
     }
 
@@ -283,3 +287,24 @@ _POD = json.dumps(
         "userLabels": {"c": "d"},
     }
 ).encode()
+
+
+_CHALLENGES = [
+    b'Bearer realm="https://auth.example.com/token",service="registry",scope="repository:a/b:pull,push"',
+    b'Basic realm="a \\"b\\"", Negotiate dGVzdA==',
+]
+
+
+def _challenges(data: bytes) -> None:
+    """What is accepted has schemes that are tokens, and parameters within the limits."""
+    for one in challenges.parse([data.decode("latin-1")]):
+        assert one.scheme
+        assert one.scheme == one.scheme.lower()
+        assert len(one.parameters) <= challenges.MAX_PARAMETERS
+
+
+def _registry_reference(data: bytes) -> None:
+    """What is accepted is canonical, and nothing in it means anything in a URL."""
+    found = RegistryReference.parse(data.decode("latin-1"))
+    assert str(RegistryReference.parse(str(found))) == str(found)
+    assert not set(f"{found.repository}{found.tag}") & set(" ?#%@\n\\")

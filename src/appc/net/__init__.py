@@ -1,0 +1,1 @@
+"""Getting bytes from elsewhere: HTTP, registries and the credentials for them."""
