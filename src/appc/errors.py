@@ -114,3 +114,21 @@ class ProgramNotFound(AppcError):
     """The app's program does not exist in its image."""
 
     exit_status = EXIT_NOT_FOUND
+
+
+class NetworkError(AppcError):
+    """Another host could not be reached, or did not answer as it should."""
+
+    exit_status = EXIT_INTERNAL
+
+
+class HttpStatus(NetworkError):
+    """A server answered with a status that says no; `status` is its number."""
+
+    def __init__(self, status: int, what: str, where: str = "", hint: str = "") -> None:
+        super().__init__(what, where, hint)
+        self.args = (status, what, where, hint)
+        self.status = status
+        if status in (404, 410):
+            # There is no such thing, which is no failure of the network.
+            self.exit_status = EXIT_INVALID
