@@ -13,7 +13,7 @@
 
 #define RUN(module) \
 	"import sys;sys.path.append(sys.argv.pop(1));sys.argv[0]=sys.argv.pop(1);" \
-	"from " module " import main;sys.exit(main())"
+	"from appc.startup import hasten;hasten();from " module " import main;sys.exit(main())"
 
 struct place {
 	char prefix[PATH_MAX];   /* of the installation: holds bin and lib */

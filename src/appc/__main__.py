@@ -6,6 +6,10 @@ if not __package__:
     # Run by its path, as keepers do: the package is found where this file lies.
     sys.path.insert(0, __file__.rpartition("/")[0].rpartition("/")[0])
 
-from appc.cli.main import main
+from appc.startup import hasten
+
+hasten()
+
+from appc.cli.main import main  # noqa: E402 – everything after is imported the fast way
 
 sys.exit(main())

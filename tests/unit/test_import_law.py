@@ -20,7 +20,7 @@ ROWS = (
     ("values",),
     ("schema",),
     ("formats", "plan"),
-    ("host", "net", "trust", "store", "config"),
+    ("host", "net", "trust", "store", "config", "startup"),
     ("images",),
     ("pods",),
     ("launch",),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from appc.cli.main import FAST, VERBS
-from starter import BANNED, SOURCE
+from starter import BANNED, START
 
 # The service of the metadata serves for a while, and pays for its HTTP library.
 LAUNCH = tuple(verb for verb in FAST if verb != "metadata-service")
@@ -20,9 +20,7 @@ LAUNCH = tuple(verb for verb in FAST if verb != "metadata-service")
 
 def modules(action: str) -> set[str]:
     """Return the modules in a Python that was started as the starter starts it, after `action`."""
-    code = (
-        f"import sys; sys.path.append({SOURCE!r}); from appc.cli.main import load, main; {action}; print(*sys.modules)"
-    )
+    code = f"{START}; from appc.cli.main import load, main; {action}; print(*sys.modules)"
     command = [sys.executable, "-I", "-S", "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -65,6 +63,7 @@ def test_version_imports_a_handful_of_modules_of_ours() -> None:
         "appc.cli.version",
         "appc.config",
         "appc.errors",
+        "appc.startup",
         "appc.version",
     }
 

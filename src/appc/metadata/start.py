@@ -31,6 +31,9 @@ def main(root: str, state: str) -> None:
     os.close(log)
 
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    from appc.startup import hasten
+
+    hasten()
     from appc.metadata.service import serve
 
     serve(root, state, first_answer=calm_down)
