@@ -199,7 +199,8 @@ def _gzip_decoder() -> tuple[Decoder, tuple[type[Exception], ...]]:
         from zlib_ng import zlib_ng  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         return _Inflate(zlib.decompressobj(31)), (zlib.error,)
-    return _Inflate(zlib_ng.decompressobj(31)), (zlib_ng.error,)
+    other: Any = zlib_ng  # its stubs call the error an instance
+    return _Inflate(other.decompressobj(31)), (other.error,)
 
 
 def _zstd() -> Any:
