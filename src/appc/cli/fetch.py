@@ -21,7 +21,10 @@ VERB = Verb(
     description=(
         "A file is verified against the signature beside it, FILE.asc, which a key has to have made that is trusted "
         "for the image's name (`appc trust`). It is read once, and nothing becomes visible before it is verified. A "
-        "file that was imported before and has not changed is not read again. A name or an ID has to be in the store."
+        "file that was imported before and has not changed is not read again. A name or an ID has to be in the "
+        "store.\n\n"
+        "A bundle (`appc image export --bundle`) brings all its images, each verified by its own signature. OCI "
+        "layouts and docker archives are converted; they carry no signature, and so need --insecure image."
     ),
     options=(
         Option("--pull", choices=("new", "update", "never"), default="new", help="never: only what is in the store"),
@@ -29,11 +32,22 @@ VERB = Verb(
         Option("--insecure", metavar="WHAT", kind=LIST, choices=("image",), help="image: do not verify signatures"),
         *PASSPHRASE,
     ),
-    operands=(Operand("image", count="+", complete="image", help="an image file, a name or an ID"),),
+    operands=(
+        Operand(
+            "image",
+            count="+",
+            complete="image",
+            help=(
+                "an image file, a bundle, a name or an ID; oci:DIR[:TAG], oci-archive:FILE[:TAG] or "
+                "docker-archive:FILE[:NAME:TAG]"
+            ),
+        ),
+    ),
     exclusive=PASSPHRASE_EXCLUSIVE,
     examples=(
         ("appc fetch app-1.0.aci", "verified with app-1.0.aci.asc"),
         ("appc fetch --insecure image app.aci", "whoever made it"),
+        ("appc fetch --insecure image oci:layouts:1.0", "an image that skopeo or buildah wrote"),
     ),
 )
 
@@ -44,6 +58,7 @@ def run(args: Args, context: Context) -> int:
     secret = passphrase(args, context)
     status = 0
     for reference in args.image:
+        warnings: list[str] = []
         try:
             with Progress(f"importing {reference}", _size(reference)) as progress:
                 image = fetch.resolve(
@@ -56,6 +71,7 @@ def run(args: Args, context: Context) -> int:
                     keep=context.settings.images_keep_original,
                     progress=progress.advance,
                     passphrase=secret,
+                    warnings=warnings,
                 )
         except AppcError as error:
             if len(args.image) == 1:
@@ -63,7 +79,7 @@ def run(args: Args, context: Context) -> int:
             context.error(error.what, error.where, error.hint)
             status = max(status, error.exit_status)
             continue
-        for warning in image.meta["warnings"]:
+        for warning in (*warnings, *image.meta["warnings"]):
             context.warn(warning, "" if warning.startswith(reference) else reference)
         if "image" in args.insecure and not image.signer:
             context.warn("was not verified (--insecure image)", reference)

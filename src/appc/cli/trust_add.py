@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -21,14 +22,16 @@ VERB = Verb(
     description=(
         "The key becomes trusted for the image PREFIX and all images below it (example.com covers example.com/app, "
         "not example.community). On a terminal the fingerprint is shown and has to be confirmed: compare it with "
-        "what the owner of the key says. Revoked, expired and weak keys are refused."
+        "what the owner of the key says. Revoked, expired and weak keys are refused. Of the keys in an image bundle "
+        "(`appc image export --bundle`) the one to trust has to be named with --key, unless there is but one."
     ),
     options=(
         Option("--prefix", metavar="PREFIX", help="trust the key for these images"),
         Option("--root", help="trust the key for every image"),
+        Option("--key", metavar="FINGERPRINT", help="of several keys in the files only this one"),
         Option("--skip-fingerprint-review", help="do not ask"),
     ),
-    operands=(Operand("keyfile", count="+", complete="file", help="public keys, armored or not; - is standard input"),),
+    operands=(Operand("keyfile", count="+", complete="file", help="public keys, a bundle; - is standard input"),),
     exclusive=(("--prefix", "--root"),),
     examples=(("appc trust add --prefix example.com release.gpg", "images of example.com signed with that key"),),
 )
@@ -44,7 +47,7 @@ def run(args: Args, context: Context) -> int:
     keystore = Keystore(context.config)
     prefix = args.prefix or ""
     for path in args.keyfile:
-        data = _read(path)
+        data = _read(path, (args.key or "").lower())
         certificates = read_certificates(data, path)
         if not args.skip_fingerprint_review and not _confirmed(certificates, prefix):
             raise SignatureError("was not confirmed, and is not trusted", path)
@@ -54,18 +57,40 @@ def run(args: Args, context: Context) -> int:
     return 0
 
 
-def _read(path: str) -> bytes:
+def _read(path: str, wanted: str) -> bytes:
+    """The key file, or what of it is `wanted`: all of it ("") or the key of that fingerprint."""
     from appc.trust.keystore import read_file
-    from appc.trust.packets import MAX_KEYS
+    from appc.trust.packets import MAX_KEYS, read_certificates
 
     if path == "-":
-        return sys.stdin.buffer.read(MAX_KEYS + 1)
-    if path.startswith(("https://", "http://")):
+        data = sys.stdin.buffer.read(MAX_KEYS + 1)
+    elif path.startswith(("https://", "http://")):
         raise UsageError("keys cannot be fetched by this version", path, "download the key, and give the path")
+    elif (bundled := _bundled(path)) is not None:
+        if len(bundled) != 1 and not wanted:
+            raise UsageError(f"holds {len(bundled)} keys", path, f"--key says which: {', '.join(bundled)}")
+        data = b"".join(bundled.values())
+    else:
+        try:
+            data = read_file(path, MAX_KEYS)
+        except FileNotFoundError:
+            raise SignatureError("there is no such file", path) from None
+    if not wanted:
+        return data
+    for certificate in read_certificates(data, path):
+        if certificate.fingerprint == wanted:
+            return certificate.data
+    raise SignatureError("holds no key of that fingerprint", path)
+
+
+def _bundled(path: str) -> dict[str, bytes] | None:
+    """The keys in an image bundle by fingerprint, None when the file is none."""
+    from appc.images.bundle import keys_in
+
     try:
-        return read_file(path, MAX_KEYS)
-    except FileNotFoundError:
-        raise SignatureError("there is no such file", path) from None
+        return keys_in(path) if os.path.isfile(path) else None
+    except OSError as error:
+        raise SignatureError(f"cannot be read: {error.strerror}", path) from None
 
 
 def _confirmed(certificates: list[Certificate], prefix: str) -> bool:

@@ -40,6 +40,7 @@ def bundle(where: Directories, request: PodRequest, target: str, warnings: list[
         config=where.config,
         keep=where.settings.images_keep_original,
         passphrase=request.passphrase,
+        warnings=warnings,
     )
     manifest = reify.reify(request, [image], warnings)
     manifest.check_executable()

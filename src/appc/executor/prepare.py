@@ -145,6 +145,7 @@ def _images(store: ImageStore, where: Directories, request: PodRequest, warnings
             config=where.config,
             keep=where.settings.images_keep_original,
             passphrase=request.passphrase,
+            warnings=warnings,
         )
         for app in request.apps
     ]

@@ -61,6 +61,10 @@ class TarBlobs:
         """Whether there is a file or a link of that name."""
         return path in self._files or path in self._links
 
+    def names(self) -> set[str]:
+        """The names of all files and links."""
+        return {*self._files, *self._links}
+
     def open(self, path: str) -> TarBlob:
         """Open a file of the archive, through links inside it."""
         name = path

@@ -45,6 +45,7 @@ def resolve(
     keep: str = "signed",
     progress: Callable[[int], None] | None = None,
     passphrase: Passphrase | None = None,
+    warnings: list[str] | None = None,
 ) -> StoredImage:
     """Return the image in the store that `reference` means, importing it first when it is a file.
 
@@ -53,8 +54,10 @@ def resolve(
     when it is not FILE.asc; `keep` says which imported files stay as they are: signed, never or always.
     `progress` is called with the number of bytes just read, from another thread. `passphrase` is called with the
     file's path when that turns out to be encrypted; None as its answer leaves the passphrase to gpg-agent.
+    What a user should know although it worked is added to `warnings`.
     Raises ImageNotFound, SignatureError, ArchiveError, ManifestError, UsageError, StoreError.
     """
+    wish = Wish(config, pull, insecure, signature, keep, progress, passphrase, [] if warnings is None else warnings)
     kind = classify(reference)
     if signature and kind != "path":
         raise UsageError("only an image file can have a signature file", "--signature")
@@ -64,9 +67,9 @@ def resolve(
         image = _by_name(store, reference)
     elif kind == "path":
         path = reference.removeprefix("file://")
-        image = _from_file(store, path, config, pull, insecure, signature, keep, progress, passphrase)
+        image = _from_file(store, path, wish)
     elif kind in _CONVERTED:
-        image = _from_layout(store, reference, config, pull, insecure, progress)
+        image = _from_layout(store, reference, wish)
     else:
         raise UsageError(f"{kind} references are not supported yet by this version", reference, _REMOTE[kind])
     store.touch(image)
@@ -104,53 +107,78 @@ def _by_name(store: ImageStore, reference: str) -> StoredImage:
     return store.find(wanted.name, wanted.labels, host_labels())
 
 
-def _from_file(
-    store: ImageStore,
-    path: str,
-    config: Sequence[str],
-    pull: str,
-    insecure: Collection[str],
-    signature: str,
-    keep: str,
-    progress: Callable[[int], None] | None,
-    passphrase: Passphrase | None,
-) -> StoredImage:
-    verified = "image" not in insecure
+class Wish:
+    """How an image is to be had: what `resolve` was told."""
+
+    __slots__ = ("config", "insecure", "keep", "passphrase", "progress", "pull", "signature", "warnings")
+
+    def __init__(
+        self,
+        config: Sequence[str],
+        pull: str,
+        insecure: Collection[str],
+        signature: str,
+        keep: str,
+        progress: Callable[[int], None] | None,
+        passphrase: Passphrase | None,
+        warnings: list[str],
+    ) -> None:
+        self.config = config
+        self.pull = pull
+        self.insecure = insecure
+        self.signature = signature
+        self.keep = keep
+        self.progress = progress
+        self.passphrase = passphrase
+        self.warnings = warnings
+
+    def trusted(self, image: StoredImage) -> bool:
+        """Whether a key that is still trusted for its name has signed the image."""
+        return image.signer != "" and is_trusted(self.config, image.signer, image.name)
+
+    def unlocked(self, source: Source, where: str) -> Unlocked:
+        """The bytes of an image file, decrypted if they are encrypted."""
+        from appc.images.unlock import Unlocked
+
+        return Unlocked(source, self.passphrase, where)
+
+
+def _from_file(store: ImageStore, path: str, wish: Wish) -> StoredImage:
+    verified = "image" not in wish.insecure
 
     def accept(image: StoredImage) -> bool:
-        return not verified or (image.signer != "" and is_trusted(config, image.signer, image.name))
+        return not verified or wish.trusted(image)
 
     with open_file(path) as stream:
         known = store.recall(stream.fileno())
         if known is not None and accept(known):
             return known
-        if pull == "never":
+        if _is_bundle(stream):
+            from appc.images.bundle import import_bundle
+
+            if wish.signature:
+                raise UsageError("the images in a bundle have their signatures in it", "--signature")
+            return import_bundle(store, stream, path, accept, wish)
+        if wish.pull == "never":
             raise ImageNotFound("is not in the store, and --pull never is given", path)
         return store.import_file(
             stream,
             where=path,
-            verifier=(lambda: verifier_for(path, config, signature)) if verified else None,
+            verifier=(lambda: verifier_for(path, wish.config, wish.signature)) if verified else None,
             accept=accept,
-            keep=keep,
-            progress=progress,
-            unlock=lambda source: _unlocked(source, passphrase, path),
+            keep=wish.keep,
+            progress=wish.progress,
+            unlock=lambda source: wish.unlocked(source, path),
         )
 
 
-def _unlocked(source: Source, passphrase: Passphrase | None, path: str) -> Unlocked:
-    from appc.images.unlock import Unlocked
+def _is_bundle(stream: BinaryIO) -> bool:
+    from appc.formats.imagebundle import is_bundle
 
-    return Unlocked(source, passphrase, path)
+    return is_bundle(os.pread(stream.fileno(), 512, 0))
 
 
-def _from_layout(
-    store: ImageStore,
-    reference: str,
-    config: Sequence[str],
-    pull: str,
-    insecure: Collection[str],
-    progress: Callable[[int], None] | None,
-) -> StoredImage:
+def _from_layout(store: ImageStore, reference: str, wish: Wish) -> StoredImage:
     from appc.images.convert import import_image
 
     labels = host_labels()
@@ -158,10 +186,10 @@ def _from_layout(
         store,
         reference,
         platform=(labels.get("os") or "", labels.get("arch") or ""),
-        pull=pull,
-        insecure=insecure,
-        trusted=lambda image: image.signer != "" and is_trusted(config, image.signer, image.name),
-        progress=progress,
+        pull=wish.pull,
+        insecure=wish.insecure,
+        trusted=wish.trusted,
+        progress=wish.progress,
     )
 
 

@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
+    from appc.formats.compress import Sink
     from appc.store.image import StoredImage
 
 _CHUNK = 1 << 20
 
 
-def export(image: StoredImage, stream: BinaryIO, compress: str) -> bytes:
+def export(image: StoredImage, stream: Sink, compress: str) -> bytes:
     """See `ImageStore.export`."""
     if not compress and (original := _open(f"{image.path}/original")) is not None:
         with original:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import BinaryIO, Protocol
 
-    from appc.formats.compress import Source
+    from appc.formats.compress import Sink, Source
     from appc.formats.limits import Limits
     from appc.store.collect import Removed
     from appc.store.locks import Hold
@@ -177,7 +177,7 @@ class ImageStore:
         how = How(expected_id=expected_id, keep=keep, limits=limits, progress=progress, unlock=unlock)
         return import_file(self, stream, where, verifier, accept, how)
 
-    def export(self, image: StoredImage, stream: BinaryIO, compress: str = "") -> bytes:
+    def export(self, image: StoredImage, stream: Sink, compress: str = "") -> bytes:
         """Write the image's archive, which has the same ID again, to `stream`; return the signature that goes with it.
 
         Without `compress` that is the file as it was imported if it was kept, else the archive compressed as the file

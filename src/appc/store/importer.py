@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, BinaryIO
 
+    from appc.formats.compress import Source
     from appc.formats.limits import Limits
     from appc.store.images import ImageStore, Unlock, Verifier
 
@@ -69,7 +70,7 @@ def import_file(
     """See `ImageStore.import_file`."""
     fd = stream.fileno()
     status = os.fstat(fd)
-    work = _Import(store, where, how)
+    work = Import(store.root, where, how)
     try:
         if not stat.S_ISREG(status.st_mode):
             return work.run(stream, status, verifier)
@@ -92,46 +93,52 @@ def read_again(store: ImageStore, image: StoredImage, staging: Staging, unlock: 
     Raises ArchiveError when that is no longer the image.
     """
     path = f"{staging.path}/image"
-    os.mkdir(path, 0o700)
     with open(f"{image.path}/original", "rb") as stream:
-        work = _Import(store, "its original", How(image.id, "never", unlock=unlock))
-        space = Space(path, "its original")
-        work.read(stream, path, space, None)
+        work = Import(store.root, "its original", How(image.id, "never", unlock=unlock))
+        work.stage(stream, os.fstat(stream.fileno()).st_size, path, None)
     flush_tree(staging.path)
     return path
 
 
-class _Import:
-    """The import of one file."""
+class Import:
+    """The import of one file, called `where`, into the store below `root`."""
 
-    def __init__(self, store: ImageStore, where: str, how: How) -> None:
-        self._store = store
+    def __init__(self, root: str, where: str, how: How) -> None:
+        self._root = root
         self._where = where
         self._how = how
 
     def run(self, stream: BinaryIO, status: os.stat_result, verifier: Callable[[], Verifier] | None) -> StoredImage:
         """Read, check, flush and commit; whatever fails, nothing stays behind."""
+        with Staging(self._root) as staging:
+            path = f"{staging.path}/image"
+            meta = self.stage(stream, status.st_size if stat.S_ISREG(status.st_mode) else None, path, verifier)
+            now = os.fstat(stream.fileno())
+            if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+                raise ArchiveError(CHANGED, self._where)
+            flush_tree(staging.path)
+            return commit(self._root, path, meta)
+
+    def stage(
+        self, stream: Source, size: int | None, path: str, verifier: Callable[[], Verifier] | None
+    ) -> dict[str, Any]:
+        """Read and check the file of `size` bytes (None: not known before) into the new directory `path`.
+
+        Returns what is to be known of the image, for `commit`.
+        """
         check = verifier() if verifier is not None else None
         try:
-            with Staging(self._store.root) as staging:
-                path = f"{staging.path}/image"
-                os.mkdir(path, 0o700)
-                space = Space(path, self._where)
-                space.take(status.st_size)
-                meta = self.read(stream, path, space, check)
-                now = os.fstat(stream.fileno())
-                if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
-                    raise ArchiveError(CHANGED, self._where)
-                flush_tree(staging.path)
-                return _commit(self._store.root, path, ImageID.parse(meta["id"]), meta)
+            os.mkdir(path, 0o700)
+            space = Space(path, self._where)
+            space.take(size or 0)
+            return self._read(stream, size, path, space, check)
         finally:
             if check is not None:
                 check.close()
 
-    def read(self, stream: BinaryIO, path: str, space: Space, check: Verifier | None) -> dict[str, Any]:
-        """Read the whole file into the directory `path` and return what is to be known of the image."""
-        status = os.fstat(stream.fileno())
-        most = status.st_size if stat.S_ISREG(status.st_mode) else None
+    def _read(
+        self, stream: Source, most: int | None, path: str, space: Space, check: Verifier | None
+    ) -> dict[str, Any]:
         kept = f"{path}/original" if self._keeps(check) else ""
         owners = os.geteuid() == 0
         os.mkdir(f"{path}/rootfs", 0o755)
@@ -145,7 +152,7 @@ class _Import:
                 self._how.unlock(tee) if self._how.unlock else nullcontext(None) as plain,
             ):
                 records = RecordWriter(entries)
-                prefix = len(os.fsencode(store_path(self._store.root, "images", "x" * ID_LENGTH, "rootfs/")))
+                prefix = len(os.fsencode(store_path(self._root, "images", "x" * ID_LENGTH, "rootfs/")))
                 sink = Sink(extractor, records, space, prefix, self._where)
 
                 def look(data: bytes) -> None:
@@ -206,8 +213,9 @@ class _Import:
             raise ManifestError(list(error.faults), f"{self._where}: manifest", error.hint) from None
 
 
-def _commit(root: str, path: str, image_id: ImageID, meta: dict[str, Any]) -> StoredImage:
-    """Make the staged directory `path` the image `image_id`, or give what it adds to the image that is there."""
+def commit(root: str, path: str, meta: dict[str, Any]) -> StoredImage:
+    """Make the staged and flushed directory `path` an image, or give what it adds to the image that is there."""
+    image_id = ImageID.parse(meta["id"])
     images = make_directory(store_path(root, "images"))
     final = f"{images}/{image_id}"
     # The index first: an entry without image is passed over, an image without entry would not be found.

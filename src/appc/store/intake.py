@@ -10,8 +10,8 @@ from appc.formats.tar import CHAR
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import BinaryIO
 
+    from appc.formats.compress import Source
     from appc.formats.extract import Extractor, Record
     from appc.formats.tar import Entry
     from appc.store.images import Verifier
@@ -68,7 +68,7 @@ class Tee:
 
     def __init__(
         self,
-        stream: BinaryIO,
+        stream: Source,
         where: str,
         check: Verifier | None,
         copy: str,

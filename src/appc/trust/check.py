@@ -23,8 +23,9 @@ class SignatureCheck:
     """The check of one image file, called `where` in messages, against its detached signature.
 
     `name` is the image's name where it is known beforehand; where it is not, `claimed_name` is asked for it, but only
-    to word a refusal. Making one raises SignatureError when no trusted key can have made the signature. Bytes go to
-    `feed`; `finish` decides; `close` must be called in the end.
+    to word a refusal; so is `offered`, for the words by which `appc trust add` finds the key that made a signature, ""
+    where that did not come along. Making one raises SignatureError when no trusted key can have made the signature.
+    Bytes go to `feed`; `finish` decides; `close` must be called in the end.
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class SignatureCheck:
         where: str,
         name: str = "",
         claimed_name: Callable[[], str] = str,
+        offered: Callable[[Signature], str] = lambda claim: "",
     ) -> None:
         self.signature = signature
         self._claimed_name = claimed_name
+        self._offered = offered
         self._keystore = keystore
         self._where = where
         try:
@@ -110,7 +113,7 @@ class SignatureCheck:
         what = f"signed by key {signer}, which is not trusted{purpose}"
         if key:
             what += f", only for {key.prefix}"
-        return SignatureError(what, self._where, f"{self._accepted(name)}; {_command(claim, name, key)}")
+        return SignatureError(what, self._where, f"{self._accepted(name)}; {self._command(claim, name, key)}")
 
     def _accepted(self, name: str) -> str:
         keys = self._keystore.trusted(name)
@@ -123,12 +126,14 @@ class SignatureCheck:
         more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
         return f"accepted{purpose}: {', '.join(shown)}{more}"
 
-
-def _command(claim: Signature, name: str, key: TrustedKey | None) -> str:
-    prefix = name or "NAME"
-    if key:
-        return f"to accept this one too: appc trust add --prefix {prefix} {key.path}"
-    known = claim.issuer or claim.issuer_id
-    return f"to trust it, with its public key in KEYFILE: appc trust add --prefix {prefix} KEYFILE" + (
-        f" (from gpg: gpg --export --armor {known.upper()} > KEYFILE)" if known else ""
-    )
+    def _command(self, claim: Signature, name: str, key: TrustedKey | None) -> str:
+        prefix = name or "NAME"
+        if key:
+            return f"to accept this one too: appc trust add --prefix {prefix} {key.path}"
+        offered = self._offered(claim)
+        if offered:
+            return f"its key came along; if you know that it is theirs: appc trust add --prefix {prefix} {offered}"
+        known = claim.issuer or claim.issuer_id
+        return f"to trust it, with its public key in KEYFILE: appc trust add --prefix {prefix} KEYFILE" + (
+            f" (from gpg: gpg --export --armor {known.upper()} > KEYFILE)" if known else ""
+        )

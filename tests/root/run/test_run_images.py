@@ -73,3 +73,13 @@ def test_what_an_app_wrote_is_what_differs_from_its_image(appc: Appc) -> None:
     changed = [line for line in done.out.splitlines() if line.split()[1].startswith(("/work", "/masked", "/one"))]
     assert changed == ["D /masked/old", "A /one", "C /work/file: content 5 bytes → 7 bytes", "A /work/new"]
     assert appc("image", "diff", PROBE, f"pod:{pod.uuid}:nobody").status == 1
+
+
+def test_a_bundle_runs_where_nothing_of_it_was_before(appc: Appc, tmp_path: Path) -> None:
+    bundle = str(tmp_path / "probe.bundle")
+    assert appc("image", "export", "--bundle", PROBE, bundle).status == 0
+    (tmp_path / "other").mkdir()
+    other = Appc(tmp_path / "other")
+    done = other.run("--insecure", "image", "--rm", bundle, "--", "exit", "7")
+    assert done.status == 7, done
+    assert other.run("--rm", PROBE, "--", "exit", "3").status == 3
