@@ -65,6 +65,8 @@ class Descriptor(Record):
     digest: Digest = field("digest", digest)
     size: int = field("size", integer(0, _MOST))
     annotations: Mapping[str, str] = field("annotations", _TEXTS, default=_EMPTY)
+    artifact_type: str = field("artifactType", string, default="")
+    urls: tuple[str, ...] = field("urls", _STRINGS, default=())
     platform: Platform | None = field("platform", Platform.decode, default=None)
 
 
@@ -81,10 +83,12 @@ class Index(Record):
 
 
 class Manifest(Record):
-    """One image: its configuration and its layers, the lowest first."""
+    """One image: its configuration and its layers, the lowest first. `subject` is what an artifact is about."""
 
     schema_version: int = field("schemaVersion", integer(2, 2), default=2)
     media_type: str = field("mediaType", string, default="")
+    artifact_type: str = field("artifactType", string, default="")
+    subject: Descriptor | None = field("subject", Descriptor.decode, default=None)
     config: Descriptor = field("config", Descriptor.decode)
     layers: tuple[Descriptor, ...] = field("layers", list_of(Descriptor.decode))
     annotations: Mapping[str, str] = field("annotations", _TEXTS, default=_EMPTY)
