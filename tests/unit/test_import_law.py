@@ -25,7 +25,7 @@ ROWS = (
     ("pods",),
     ("launch",),
     ("oci", "build", "metadata", "network"),
-    ("executor",),
+    ("executor", "serve"),
     ("cli", "__init__"),
     ("__main__",),
 )

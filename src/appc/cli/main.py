@@ -74,6 +74,7 @@ VERBS = (
     "image rm",
     "image gc",
     "image check",
+    "serve",
     "oci bundle",
     "config",
     "doctor",

@@ -1,0 +1,1 @@
+"""Hosting: a directory of images as a discovery endpoint, a registry to pull from, and pages for people."""

@@ -1,0 +1,152 @@
+"""The directory that is served: walked and opened by descriptor, so that nothing outside of it can be meant."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from appc.errors import HostError, UsageError
+from appc.host import libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# linux/openat2.h
+_RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_BENEATH = 0x08
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_MAX_DEPTH = 16
+_MAX_FILES = 200_000
+
+SUFFIX = ".aci"
+SIGNATURE_SUFFIX = ".asc"
+KEYS_DIRECTORY = "keys"
+KEYS_FILE = "pubkeys.gpg"
+
+Identity = tuple[int, int, int, int, int]
+"""Device, inode, size in bytes, and the times of the last change of content and of status in nanoseconds."""
+
+
+def identity(status: os.stat_result) -> Identity:
+    """What changes when a file does."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+class Unservable(Exception):
+    """A file that is not served; the reason as text."""
+
+
+class Found:
+    """What a walk found: image files, their signatures and key files by path, and what could not be looked at."""
+
+    __slots__ = ("faults", "images", "keys", "signatures")
+
+    def __init__(self) -> None:
+        self.images: dict[str, Identity] = {}
+        self.signatures: dict[str, Identity] = {}
+        self.keys: dict[str, Identity] = {}
+        self.faults: dict[str, str] = {}
+
+
+class Directory:
+    """A directory of images. `path` names it in messages."""
+
+    def __init__(self, path: str) -> None:
+        """Raises UsageError for what is no directory, HostError for what cannot be opened."""
+        self.path = path
+        try:
+            self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            raise UsageError("is no directory", path) from None
+        except OSError as error:
+            raise HostError(f"cannot be opened: {error.strerror}", path) from error
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self.fd)
+
+    def open(self, path: str) -> int:
+        """Open the regular file `path`, relative to the directory. Links are followed as long as they stay inside.
+
+        Raises Unservable.
+        """
+        try:
+            fd = libc.openat2(self.fd, path, _READ, resolve=_RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                raise Unservable("is a link that leads out of the directory") from None
+            raise Unservable(f"cannot be opened: {os.strerror(error.errno or 0)}") from None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise Unservable("is no regular file")
+        return fd
+
+    def walk(self) -> Found:
+        """Look at every file below the directory; names that begin with a dot are nobody's business."""
+        found = Found()
+        count = 0
+        for path in _files(self.fd, found):
+            count += 1
+            if count > _MAX_FILES:
+                found.faults["."] = f"has more than {_MAX_FILES} files; the rest is not served"
+                break
+            kind = _kind(path)
+            if not kind:
+                continue
+            try:
+                fd = self.open(path)
+            except Unservable as error:
+                found.faults[path] = str(error)
+                continue
+            getattr(found, kind)[path] = identity(os.fstat(fd))
+            os.close(fd)
+        return found
+
+
+def _kind(path: str) -> str:
+    """What a file is for, by its name."""
+    top, _, name = path.partition("/")
+    if path == KEYS_FILE or (top == KEYS_DIRECTORY and name.endswith((SIGNATURE_SUFFIX, ".gpg", ".pub"))):
+        return "keys"
+    if path.endswith(SUFFIX):
+        return "images"
+    return "signatures" if path.endswith(SUFFIX + SIGNATURE_SUFFIX) else ""
+
+
+def _files(root: int, found: Found) -> Iterator[str]:
+    """Yield the paths of everything that is no directory, in the order of the names."""
+    waiting = [""]
+    while waiting:
+        directory = waiting.pop()
+        try:
+            names = _names(root, directory)
+        except OSError as error:
+            found.faults[directory or "."] = f"cannot be read: {os.strerror(error.errno or 0)}"
+            continue
+        below = []
+        for name, is_directory in names:
+            path = f"{directory}/{name}" if directory else name
+            try:
+                path.encode("utf-8")
+            except UnicodeEncodeError:
+                continue
+            if not is_directory:
+                yield path
+            elif path.count("/") < _MAX_DEPTH:
+                below.append(path)
+            else:
+                found.faults[path] = f"lies more than {_MAX_DEPTH} directories deep"
+        waiting += reversed(below)
+
+
+def _names(root: int, directory: str) -> list[tuple[str, bool]]:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    fd = libc.openat2(root, directory or ".", flags, resolve=_RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+    try:
+        with os.scandir(fd) as entries:
+            seen = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries if entry.name[0] != "."]
+    finally:
+        os.close(fd)
+    return sorted(seen)

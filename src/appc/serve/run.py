@@ -1,0 +1,114 @@
+"""Serving a directory from beginning to end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+from appc.errors import HostError
+from appc.serve.accesslog import AccessLog
+from appc.serve.files import Directory
+from appc.serve.index import Index
+from appc.serve.server import Server, listen, load_certificate, raise_descriptor_limit, tls
+from appc.serve.site import Site
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from appc.serve.connection import Exchange
+
+
+class How:
+    """What the user asked for. `url` is what clients know the host by, "" for the Host they send."""
+
+    __slots__ = ("access_log", "cache", "certificate", "host", "key", "port", "prefixes", "url")
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        cache: str,
+        certificate: str = "",
+        key: str = "",
+        prefixes: Sequence[str] = (),
+        url: str = "",
+        access_log: str = "",
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.cache = cache
+        self.certificate = certificate
+        self.key = key
+        self.prefixes = tuple(prefixes)
+        self.url = url
+        self.access_log = access_log
+
+
+def serve(path: str, how: How, ready: Callable[[str], None], fault: Callable[[Exception], None]) -> None:
+    """Serve the directory `path` until told to end.
+
+    `ready` is called with the URL when clients can connect, `fault` with what went wrong answering a request.
+    Raises UsageError, HostError.
+    """
+    directory = Directory(path)
+    log = AccessLog(how.access_log)
+    context = tls(how.certificate, how.key) if how.certificate else None
+    sock = listen(how.host, how.port)
+    host, port = sock.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+
+    def reload() -> None:
+        """What SIGHUP asks for: the log may have been moved away, the certificate renewed."""
+        try:
+            log.reopen()
+            if context is not None:
+                load_certificate(context, how.certificate, how.key)
+        except Exception as error:
+            fault(error)
+
+    def done(exchange: Exchange) -> None:
+        if exchange.error is not None:
+            fault(exchange.error)
+        log.write(exchange)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        loop.add_signal_handler(signal.SIGHUP, reload)
+        index = Index(directory, how.prefixes)
+        site = Site(index, directory, how.url)
+        try:
+            await index.fresh()
+            ready(how.url or f"{'https' if context else 'http'}://{shown}:{port}")
+            await Server(sock, site.respond, done, context=context).run(stopped)
+        finally:
+            index.close()
+
+    raise_descriptor_limit()
+    try:
+        asyncio.run(main())
+    finally:
+        directory.close()
+
+
+def cache_directory(given: str) -> str:
+    """The directory for what can be made again, which nobody else may write to. Raises HostError."""
+    path = given
+    if not path and os.geteuid() == 0:
+        path = "/var/cache/appc/serve"
+    elif not path:
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        path = (base if base.startswith("/") else os.path.expanduser("~/.cache")) + "/appc/serve"
+    try:
+        os.makedirs(path, 0o700, exist_ok=True)
+        status = os.stat(path)
+    except OSError as error:
+        raise HostError(f"cannot be made: {error.strerror}", path, "--cache DIR names another place") from error
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise HostError("can be written by others", path, f"chmod 700 {path}, or name another place with --cache DIR")
+    return path

@@ -1,0 +1,110 @@
+"""A running `appc serve` inside the test's process, and a client that sends exactly what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from appc.serve.connection import Exchange
+from appc.serve.files import Directory
+from appc.serve.index import Index
+from appc.serve.server import Server, listen, tls
+from appc.serve.site import Site
+
+PLATFORM = (("os", "linux"), ("arch", "amd64"))
+IMAGES = "/-/aci/"
+
+
+class Answer:
+    """What came back: `fields` by name in lower case."""
+
+    def __init__(self, status: int, fields: dict[str, str], body: bytes) -> None:
+        self.status = status
+        self.fields = fields
+        self.body = body
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+class Hosting:
+    """Serves a directory from another thread, as a context manager. `exchanges` are what was answered."""
+
+    def __init__(self, directory: Path, **how: Any) -> None:
+        self.exchanges: list[Exchange] = []
+        self._directory = Directory(str(directory))
+        self._tls: tuple[str, str] | None = how.pop("tls", None)
+        self._how = how
+        self._sock = listen("127.0.0.1", 0)
+        self.port: int = self._sock.getsockname()[1]
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
+
+    def __enter__(self) -> Hosting:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join(10)
+        self._directory.close()
+        assert not self._thread.is_alive()
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        index = Index(self._directory, self._how.pop("prefixes", ()))
+        site = Site(index, self._directory, **self._how)
+        self._ready.set()
+        try:
+            context = tls(*self._tls) if self._tls else None
+            await Server(self._sock, site.respond, self.exchanges.append, context=context).run(self._stopped)
+        finally:
+            index.close()
+
+    def get(
+        self, path: str, host: str = "", method: str = "GET", context: ssl.SSLContext | None = None, **fields: str
+    ) -> Answer:
+        """One request on a connection of its own; `if_range="…"` becomes the field If-Range."""
+        connection = (
+            http.client.HTTPSConnection("127.0.0.1", self.port, timeout=20, context=context)
+            if context
+            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        )
+        headers = {name.replace("_", "-"): value for name, value in fields.items()}
+        if host:
+            headers["Host"] = host
+        try:
+            connection.request(method, path, headers=headers)
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+    def raw(self, data: bytes, shut: bool = False) -> bytes:
+        """Send bytes as they are; return all that comes back until the server closes the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as sock:
+            sock.sendall(data)
+            if shut:
+                sock.shutdown(socket.SHUT_WR)
+            received = b""
+            while data := sock.recv(65536):
+                received += data
+            return received
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for an event another thread brings about."""
+    for _ in range(2000):
+        if condition():
+            return
+        threading.Event().wait(0.005)
+    raise AssertionError("it never happened")
