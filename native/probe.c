@@ -109,7 +109,7 @@ static int act(const char *action, char **args, int left)
 		{"report", 0}, {"mounts", 0}, {"cat", 0}, {"count", 0}, {"wait", 0}, {"window", 0}, {"close", 0},
 		{"echo", 1}, {"error", 1}, {"print", 1}, {"sleep", 1}, {"exit", 1}, {"kill", 1}, {"ignore", 1},
 		{"read", 1}, {"stat", 1}, {"link", 1}, {"list", 1}, {"memory", 1}, {"forks", 1}, {"orphan", 1},
-		{"spin", 1}, {"syscall", 1}, {"trap", 2}, {"write", 2}, {"lines", 2}, {"connect", 2},
+		{"spin", 1}, {"syscall", 1}, {"await", 1}, {"gone", 1}, {"trap", 2}, {"write", 2}, {"lines", 2}, {"connect", 2},
 	};
 	int arguments = -1;
 
@@ -170,6 +170,8 @@ static int act(const char *action, char **args, int left)
 		write_file(args[0], args[1]);
 	else if (IS("lines"))
 		write_lines(atol(args[0]), atol(args[1]));
+	else if (IS("await") || IS("gone"))
+		await_file(args[0], IS("await"));
 	else if (IS("connect"))
 		talk_to(args[0], args[1]);
 #undef IS

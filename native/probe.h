@@ -18,6 +18,7 @@ void show_status(const char *path);
 void show_link(const char *path);
 void list_directory(const char *path);
 void write_file(const char *path, const char *text);
+void await_file(const char *path, int there); /* until it is there, or is gone; prints nothing */
 void complain(const char *name);
 void talk_to(const char *host, const char *port);
 

@@ -84,6 +84,12 @@ void write_file(const char *path, const char *text)
 		close(fd);
 }
 
+void await_file(const char *path, int there)
+{
+	while ((access(path, F_OK) == 0) != (there != 0))
+		nap(0.005);
+}
+
 /* Connects, then copies what the other side says. */
 void talk_to(const char *host, const char *port)
 {

@@ -141,15 +141,37 @@ def wait_for(condition: Callable[[], bool], timeout: float = 10.0) -> None:
     raise TimeoutError("it did not come to pass")
 
 
-def wait_idle(pid: int) -> None:
-    """Wait until a process has had nothing to do for a while."""
+def wait_idle(pid: int, timeout: float = 20.0) -> None:
+    """Wait until a process sleeps, and has slept for a tenth of a second without being woken."""
     seen = ""
-    while True:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
         status = Path(f"/proc/{pid}/status").read_text()
-        if status == seen:
+        if status == seen and "\nState:\tS " in status:
             return
         seen = status
         time.sleep(0.1)
+    raise TimeoutError(f"process {pid} does not come to rest:\n{seen}")
+
+
+def ticks(pid: int) -> int:
+    """The processor time a process has used, in clock ticks."""
+    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+
+def _signals(pid: int, field: str) -> int:
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1], 16)
+
+
+def wait_listening(pid: int) -> None:
+    """Wait until a keeper takes signals as events: one that came earlier would just end it."""
+    wait_for(lambda: bool(_signals(pid, "SigBlk") >> (signal.SIGTERM - 1) & 1))
+
+
+def wait_taken(pid: int, number: int) -> None:
+    """Wait until a process has taken the signal it was sent: a second one would be merged with one that is pending."""
+    wait_for(lambda: not _signals(pid, "ShdPnd") >> (number - 1) & 1)
 
 
 def private_root(tree: Path) -> list[Op]:

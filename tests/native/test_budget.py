@@ -11,6 +11,8 @@ from planlib import (
     Keeper,
     app_ops,
     pod_plan,
+    wait_for,
+    wait_idle,
 )
 
 from capabilities import need
@@ -33,8 +35,11 @@ def test_a_resident_pod_is_small(release: Path, pod: Path, tree: Path, record_pr
     apps = {name: app_ops(tree, "lines", "1000", "80", "wait") for name in ("one", "two")}
     keeper = Keeper(release, pod_plan(pod, apps, log_size=1 << 20, log_files=2), pod)
     assert keeper.report() == ["ready"]
-    time.sleep(0.3)
-    sizes = {"keeper": pss(keeper.process.pid), "init": pss(int(keeper.status("_keeper")["init"]))}
+    pids = {"keeper": keeper.process.pid, "init": int(keeper.status("_keeper")["init"])}
+    wait_for(lambda: all(len(keeper.log(name)) == 1000 for name in apps))
+    for pid in pids.values():
+        wait_idle(pid)
+    sizes = {name: pss(pid) for name, pid in pids.items()}
     keeper.process.send_signal(signal.SIGTERM)
     keeper.wait()
     for name, size in sizes.items():
@@ -46,10 +51,11 @@ def test_a_resident_pod_is_small(release: Path, pod: Path, tree: Path, record_pr
 def test_a_resident_pod_sleeps(release: Path, pod: Path, tree: Path) -> None:
     keeper = Keeper(release, pod_plan(pod, {"web": app_ops(tree, "wait")}), pod)
     assert keeper.report() == ["ready"]
-    time.sleep(0.1)
+    pids = (keeper.process.pid, int(keeper.status("_keeper")["init"]))
+    for pid in pids:
+        wait_idle(pid)
 
     def switches() -> list[str]:
-        pids = (keeper.process.pid, keeper.status("_keeper")["init"])
         return [
             line
             for pid in pids

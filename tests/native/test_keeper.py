@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from planlib import CLONE_NEWUTS, Keeper, app_ops, pod_plan, private_root, run_probe, wait_for
+from planlib import CLONE_NEWUTS, Keeper, app_ops, pod_plan, private_root, run_probe, wait_for, wait_taken
 
 from appc.plan.ops import Op, Plan, Track
 
@@ -80,14 +80,14 @@ def test_the_app_sees_a_sealed_init_and_no_descriptors(binaries: Path, pod: Path
 
 def test_a_failing_app_stops_the_others(binaries: Path, pod: Path, tree: Path) -> None:
     apps = {
-        "main": app_ops(tree, "trap", "15", "0", "wait"),
-        "side": app_ops(tree, "sleep", "0.2", "exit", "3"),
+        "main": app_ops(tree, "trap", "15", "0", "write", "/tmp/up", "", "wait"),
+        "side": app_ops(tree, "await", "/tmp/up", "exit", "3"),
     }
     keeper = Keeper(binaries, pod_plan(pod, apps), pod)
     assert keeper.report() == ["ready"]
     assert keeper.wait()[0] == 3
     assert keeper.status("main")["status"] == "0"
-    assert keeper.log("main") == ["stdout F caught 15"]
+    assert keeper.log("main")[-1] == "stdout F caught 15"
 
 
 def test_an_app_that_ends_well_leaves_the_others_alone(binaries: Path, pod: Path, tree: Path) -> None:
@@ -114,7 +114,7 @@ def test_grace_ends_in_sigkill(binaries: Path, pod: Path, tree: Path) -> None:
     started = time.monotonic()
     keeper.process.send_signal(signal.SIGINT)
     assert keeper.wait()[0] == 137
-    assert 0.25 < time.monotonic() - started < 5
+    assert time.monotonic() - started >= 0.3
     assert keeper.status("web")["signal"] == "9"
 
 
@@ -124,24 +124,25 @@ def test_a_second_interrupt_kills_at_once(binaries: Path, pod: Path, tree: Path)
     assert keeper.report() == ["ready"]
     wait_for(lambda: keeper.log("web") == ["stdout F up"])
     keeper.process.send_signal(signal.SIGINT)
-    time.sleep(0.1)
+    wait_taken(keeper.process.pid, signal.SIGINT)
     keeper.process.send_signal(signal.SIGINT)
-    assert keeper.wait(timeout=5)[0] == 137
+    assert keeper.wait()[0] == 137
 
 
 def test_a_second_request_to_stop_is_no_hurry(binaries: Path, pod: Path, tree: Path) -> None:
-    plan = pod_plan(pod, {"web": app_ops(tree, "ignore", "15", "echo", "up", "sleep", "0.4")}, grace=60000)
+    plan = pod_plan(pod, {"web": app_ops(tree, "ignore", "15", "echo", "up", "await", "/tmp/go")}, grace=60000)
     keeper = Keeper(binaries, plan, pod)
     assert keeper.report() == ["ready"]
     wait_for(lambda: keeper.log("web") == ["stdout F up"])
     for _ in range(3):
         keeper.process.send_signal(signal.SIGTERM)
-        time.sleep(0.02)
-    assert keeper.wait(timeout=5)[0] == 0
+        wait_taken(keeper.process.pid, signal.SIGTERM)
+    (tree / "tmp/go").touch()
+    assert keeper.wait()[0] == 0
 
 
 def test_a_stop_during_the_launch(binaries: Path, pod: Path, tree: Path) -> None:
-    handler = [Op("join", 0x20000), run_probe("wait")]
+    handler = [Op("join", 0x20000), run_probe("echo", "up", "wait")]
     plan = pod_plan(
         pod,
         {"web": app_ops(tree)},
@@ -149,11 +150,10 @@ def test_a_stop_during_the_launch(binaries: Path, pod: Path, tree: Path) -> None
         tracks=[Track("pre", handler)],
     )
     keeper = Keeper(binaries, plan, pod)
-    time.sleep(0.3)
-    assert keeper.process.poll() is None
+    wait_for(lambda: keeper.log("web") == ["stdout F up"])
     keeper.process.send_signal(signal.SIGTERM)
     assert keeper.report() == []
-    assert keeper.wait(timeout=5)[0] == 128 + signal.SIGTERM
+    assert keeper.wait()[0] == 128 + signal.SIGTERM
     assert not (pod / "status/web").exists()
 
 
@@ -217,7 +217,7 @@ def test_names_that_are_no_file_names_are_refused(binaries: Path, pod: Path, tre
 
 def test_pid_1_reaps_orphans(binaries: Path, pod: Path, tree: Path) -> None:
     keeper = Keeper(
-        binaries, pod_plan(pod, {"web": app_ops(tree, "orphan", "0.1", "sleep", "0.4", "list", "/proc")}), pod
+        binaries, pod_plan(pod, {"web": app_ops(tree, "orphan", "0.1", "gone", "/proc/4", "list", "/proc")}), pod
     )
     assert keeper.wait()[0] == 0
     processes = [line for line in keeper.log("web") if line.partition(" F ")[2].isdigit()]
@@ -225,10 +225,8 @@ def test_pid_1_reaps_orphans(binaries: Path, pod: Path, tree: Path) -> None:
 
 
 def test_what_an_app_leaves_behind_ends_with_the_pod(binaries: Path, pod: Path, tree: Path) -> None:
-    started = time.monotonic()
     keeper = Keeper(binaries, pod_plan(pod, {"web": app_ops(tree, "orphan", "600")}), pod)
     assert keeper.wait()[0] == 0
-    assert time.monotonic() - started < 5
 
 
 def test_the_pods_tmpfs_is_the_apps_alone(binaries: Path, pod: Path, tree: Path) -> None:
@@ -301,15 +299,15 @@ def test_a_killed_keeper_takes_the_pod_along(binaries: Path, pod: Path, tree: Pa
 
 
 def test_a_killed_keeper_takes_a_starting_pod_along(binaries: Path, pod: Path, tree: Path) -> None:
-    handler = [Op("join", 0x20000), run_probe("wait")]
+    handler = [Op("join", 0x20000), run_probe("echo", "up", "wait")]
     plan = pod_plan(
         pod,
         {"web": app_ops(tree, "wait")},
-        before_start=[Op("handler", "web", "pre", "", 0, "")],
+        before_start=[Op("handler", "web", "pre", "logs/web.log", 0, "")],
         tracks=[Track("pre", handler)],
     )
     keeper = Keeper(binaries, plan, pod)
-    time.sleep(0.3)
+    wait_for(lambda: keeper.log("web") == ["stdout F up"])
     keeper.process.kill()
     keeper.wait()
 

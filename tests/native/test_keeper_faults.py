@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from planlib import NO_OP, Keeper, app_ops, pod_plan, wait_for
+from planlib import NO_OP, Keeper, app_ops, pod_plan, wait_for, wait_idle, wait_listening
 
 from appc.plan.ops import Op, Plan, Track
 from capabilities import need
@@ -49,7 +49,7 @@ def test_a_child_that_lies_is_ended(binaries: Path, liar: Path, pod: Path, lie: 
     plan = Plan([Track("keeper", keep), Track(lie, [Op("umask", 0), Op("sync", "start")])])
     keeper = Keeper(binaries, plan, pod, init=liar)
     assert keeper.report() == [f"fail {lie} {index} {error}"]
-    assert keeper.wait(timeout=5)[0] == 125
+    assert keeper.wait()[0] == 125
 
 
 @pytest.mark.parametrize("lie", ["close", "die"])
@@ -59,23 +59,25 @@ def test_a_child_that_goes_away_fails_the_launch(binaries: Path, liar: Path, pod
     keeper = Keeper(binaries, plan, pod, init=liar)
     if lie == "close":
         # Alive but silent: only its keeper's patience, or a signal, ends it.
-        time.sleep(0.3)
+        wait_listening(keeper.process.pid)
+        wait_idle(keeper.process.pid)
         keeper.process.send_signal(signal.SIGTERM)
         assert keeper.report() == []
-        assert keeper.wait(timeout=5)[0] == 143
+        assert keeper.wait()[0] == 143
     else:
         assert keeper.report() == [f"fail keeper 0 {errno.ECONNRESET}"]
-        assert keeper.wait(timeout=5)[0] == 125
+        assert keeper.wait()[0] == 125
 
 
 def test_a_flood_of_warnings_does_not_hold_up_the_keeper(binaries: Path, liar: Path, pod: Path) -> None:
     keep = [Op("app", "web", "flood", "null", "null", "null", "", "")]
     plan = Plan([Track("keeper", keep), Track("flood", [Op("umask", 0), Op("sync", "start")])])
     keeper = Keeper(binaries, plan, pod, init=liar)
+    wait_listening(keeper.process.pid)
     time.sleep(0.3)
     keeper.process.send_signal(signal.SIGTERM)
     # Nobody read the report meanwhile: it is given up, the pod is ended.
-    assert keeper.wait(timeout=10)[0] == 143
+    assert keeper.wait()[0] == 143
 
 
 def test_a_program_that_is_none(binaries: Path, pod: Path) -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from planlib import CLONE_NEWNS, Keeper, app_ops, pod_plan, run_probe, wait_for
+from planlib import CLONE_NEWNS, Keeper, app_ops, pod_plan, run_probe, wait_for, wait_taken
 
 from appc.plan.ops import Op, Track
 
@@ -54,7 +54,7 @@ def test_a_pre_start_that_hangs_runs_into_its_timeout(binaries: Path, pod: Path,
     keeper = Keeper(binaries, plan, pod)
     assert keeper.report() == ["handler web 137", f"fail keeper 3 {errno.ETIMEDOUT}"]
     assert keeper.wait()[0] == 125
-    assert 0.25 < time.monotonic() - started < 5
+    assert time.monotonic() - started >= 0.3
 
 
 def test_a_pre_start_that_cannot_be_executed_fails_as_itself(binaries: Path, pod: Path, tree: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_post_stop_that_hangs_is_ended_by_its_timeout(binaries: Path, pod: Pat
     handler = Track("post", [JOIN, run_probe("ignore", "15", "wait")])
     plan = pod_plan(pod, {"web": app_ops(tree)}, before_start=[post("web", timeout=200)], tracks=[handler])
     keeper = Keeper(binaries, plan, pod)
-    assert keeper.wait(timeout=10)[0] == 0
+    assert keeper.wait()[0] == 0
     assert keeper.status("web")["post-stop"] == "137"
 
 
@@ -129,7 +129,7 @@ def test_a_second_interrupt_skips_post_stop(binaries: Path, pod: Path, tree: Pat
     wait_for(lambda: keeper.log("web") == ["stdout F up"])
     for _ in range(2):
         keeper.process.send_signal(signal.SIGINT)
-        time.sleep(0.1)
+        wait_taken(keeper.process.pid, signal.SIGINT)
     assert keeper.wait()[0] == 137
     assert keeper.status("web")["post-stop"] == "skipped"
 

@@ -9,7 +9,6 @@ import signal
 import struct
 import subprocess
 import termios
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -259,9 +258,7 @@ def test_what_entered_ends_with_the_pod(binaries: Path, running: Running) -> Non
     assert enter.process.stdout is not None
     assert enter.process.stdout.readline() == b"ready\n"
     running.keeper.process.send_signal(signal.SIGTERM)
-    started = time.monotonic()
     assert enter.wait()[0] == 137
-    assert time.monotonic() - started < 5
 
 
 def test_what_entered_ends_with_its_keeper(binaries: Path, running: Running) -> None:
