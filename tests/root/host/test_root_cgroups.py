@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,12 +198,10 @@ time.sleep(60)
     assert child.stdout is not None
     for _ in range(4):
         assert child.stdout.readline() == b"up\n"
-    started = time.monotonic()
     assert cgroups.kill(result.pod_paths)
     assert child.wait() == -signal.SIGKILL
     child.stdout.close()
     assert cgroups.remove(result.teardown)
-    assert time.monotonic() - started < 2
 
 
 def test_groups_left_by_a_killed_launch_are_used_again_unless_alive(host: HostFacts) -> None:

@@ -220,6 +220,17 @@ def pod_manifest(path: Path, apps: list[dict[str, Any]], **fields: Any) -> str:
     return str(path)
 
 
+def until(condition: str) -> str:
+    """A piece of shell script that waits for a condition."""
+    return f"until {condition}; do sleep 0.01; done"
+
+
+def pending(pid: int, number: int) -> bool:
+    """Whether a process has not yet taken a signal it was sent: a second one would be merged with it."""
+    fields = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(fields["ShdPnd"], 16) >> (number - 1) & 1)
+
+
 def wait_for(condition: Callable[[], Any], what: str = "") -> Any:
     """Wait until `condition` gives something true, and return that."""
     end = time.monotonic() + PATIENCE

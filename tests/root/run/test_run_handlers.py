@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -183,8 +182,6 @@ def test_ctrl_c_while_a_detached_pod_starts_ends_it(appc: Appc, sandbox: Path) -
 def test_a_handler_sees_the_app_gone(appc: Appc, sandbox: Path) -> None:
     """What the app left behind in its process group is ended with the pod, not with the app."""
     image = with_handlers(appc, sandbox, post_stop=["/bin/sh", "-c", "ls -d /proc/[0-9]*; echo end"])
-    began = time.monotonic()
     done = appc.run(image, "--", "orphan", "600")
     assert done.out.endswith("end\n")
     assert "/proc/2\n" not in done.out
-    assert time.monotonic() - began < PATIENCE

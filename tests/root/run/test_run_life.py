@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pod_kit import PATIENCE, PROBE, Appc, wait_for
+from pod_kit import PATIENCE, PROBE, Appc, pending, wait_for
 
 SIGINT, SIGTERM, SIGHUP, SIGQUIT = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT
 
@@ -36,9 +36,9 @@ def test_of_several_apps_the_first_that_fails_decides(appc: Appc) -> None:
     done = appc.run(
         *app("calm", "exit", "0"),
         "---",
-        *app("first", "sleep", "0.1", "exit", "3"),
+        *app("first", "await", "/dev/shm/up", "exit", "3"),
         "---",
-        *app("second", "trap", "15", "4", "wait"),
+        *app("second", "trap", "15", "4", "write", "/dev/shm/up", "", "wait"),
     )
     assert done.status == 3
     apps = {one["name"]: one for one in appc.status(appc.the_pod().uuid)["apps"]}
@@ -147,7 +147,7 @@ def test_a_second_ctrl_c_kills_at_once(appc: Appc) -> None:
     assert running.stdout is not None
     running.stdout.readline()
     running.send_signal(SIGINT)
-    time.sleep(0.1)
+    wait_for(lambda: not pending(running.pid, SIGINT), "the keeper takes the first one")
     running.send_signal(SIGINT)
     assert running.wait(PATIENCE) == 137
     running.communicate()

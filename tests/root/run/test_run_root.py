@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from pod_kit import PROBE, Appc, Done, one_app, pod_manifest
+from pod_kit import PROBE, Appc, Done, one_app, pod_manifest, until
 
 from capabilities import need
 
@@ -122,7 +122,8 @@ def test_every_execution_starts_from_a_clean_root(appc: Appc) -> None:
 
 
 def test_apps_of_one_image_have_roots_of_their_own(appc: Appc) -> None:
-    script = "echo of $AC_APP_NAME > /mine; sleep 0.2; cat /mine"
+    both = until("[ -e /dev/shm/a ] && [ -e /dev/shm/b ]")
+    script = f"echo of $AC_APP_NAME > /mine; echo > /dev/shm/$AC_APP_NAME; {both}; cat /mine"
     flags = ("--exec", "/bin/sh", "--", "-c", script)
     done = appc.run(PROBE, "--name", "a", *flags, "---", PROBE, "--name", "b", *flags)
     assert sorted(done.out.splitlines()) == ["a: of a", "b: of b"]

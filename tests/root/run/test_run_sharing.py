@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pod_kit import PROBE, Appc, Done
+from pod_kit import PROBE, Appc, Done, until
 
 
 def pair(appc: Appc, first: str, second: str, *pod: str) -> Done:
@@ -16,18 +16,18 @@ def pair(appc: Appc, first: str, second: str, *pod: str) -> Done:
 
 def test_processes(appc: Appc) -> None:
     # Signals reach the other app; it would otherwise run for ever.
-    done = pair(appc, "sleep 600", "until kill -TERM -2; do sleep 0.01; done; ls -d /proc/1 /proc/2")
+    done = pair(appc, "sleep 600", f"{until('kill -TERM -2')}; ls -d /proc/1 /proc/2")
     assert done.status == 143
     assert "b: /proc/1" in done.out
 
 
 def test_network(appc: Appc) -> None:
-    done = pair(appc, "echo hello | nc -l -p 999", "until nc 127.0.0.1 999; do sleep 0.01; done")
+    done = pair(appc, "echo hello | nc -l -p 999", until("nc 127.0.0.1 999"))
     assert done.out == "b: hello\n"
 
 
 def test_ipc(appc: Appc) -> None:
-    done = pair(appc, "echo hello > /dev/shm/word; sleep 0.3", "until cat /dev/shm/word; do sleep 0.01; done")
+    done = pair(appc, "echo hello > /dev/shm/word", f"{until('[ -s /dev/shm/word ]')}; cat /dev/shm/word")
     assert done.out == "b: hello\n"
 
 
@@ -42,7 +42,7 @@ def test_the_hostname_when_nobody_gives_one(appc: Appc) -> None:
 
 
 def test_the_roots_are_not_shared(appc: Appc) -> None:
-    done = pair(appc, "echo > /only-mine; sleep 0.3", "sleep 0.1; ls /only-mine")
+    done = pair(appc, "echo > /only-mine; echo > /dev/shm/made", f"{until('[ -e /dev/shm/made ]')}; ls /only-mine")
     assert done.status == 1
     assert "b: ls: /only-mine: No such file or directory" in done.err
 

@@ -76,11 +76,9 @@ def test_stream_needs_the_foreground(appc: Appc) -> None:
 def test_logs_follow_until_the_end(appc: Appc) -> None:
     actions = [word for number in range(5) for word in ("echo", f"line {number}", "sleep", "0.05")]
     uuid = appc.detached(PROBE, "--", *actions)
-    began = time.monotonic()
     done = appc("logs", "-f", uuid)
     assert done.status == 0
     assert done.out == "".join(f"line {number}\n" for number in range(5))
-    assert time.monotonic() - began < PATIENCE
 
 
 def test_logs_of_a_pod_that_removes_itself_are_followed_to_its_end(appc: Appc) -> None:

@@ -55,7 +55,7 @@ class Keeper:
         except TimeoutError:
             return False
 
-    def client(self, timeout: float = 5) -> socket.socket:
+    def client(self, timeout: float = 20) -> socket.socket:
         """Connect as an app would."""
         return socket.create_connection(self.address, timeout=timeout)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -146,10 +147,10 @@ def test_idle_it_lets_go_and_a_late_client_finds_the_next_one(keeper: Keeper, ro
     with keeper.client() as idle:
         idle.sendall(get("pod/uuid"))
         receive(idle)
-        assert keeper.given_back(5)
-        assert 0.4 < time.monotonic() - begin < 5
+        assert keeper.given_back(20)
+        assert time.monotonic() - begin >= 0.4
         assert idle.recv(1) == b""
-    service.join(5)
+    service.join(20)
     assert service.served is True
     assert not os.path.exists(access.socket_path(str(root), str(state)))
     with keeper.client() as late:
@@ -157,7 +158,7 @@ def test_idle_it_lets_go_and_a_late_client_finds_the_next_one(keeper: Keeper, ro
         again = Service(root, state, 0.5)
         keeper.hand_over()
         assert receive(late)[1] == UUID.encode()
-    again.join(5)
+    again.join(20)
     assert again.served is True
 
 
@@ -175,7 +176,7 @@ def test_it_leaves_with_the_last_pod(root: Path, state: Path) -> None:
         client.sendall(get("pod/uuid"))
         assert receive(client)[1] == UUID.encode()
     keepers[0].close()
-    service.join(5)
+    service.join(20)
     assert service.served is True
 
 
@@ -201,11 +202,11 @@ def test_no_request_is_lost_when_services_come_and_go(keeper: Keeper, root: Path
     while client.is_alive():
         if select.select([keeper.listener], [], [], 0.05)[0]:
             keeper.hand_over(start)
-            keeper.given_back(5)
+            keeper.given_back(20)
             assert keeper.link is not None
             keeper.link.close()
     client.join()
-    services[-1].join(5)
+    services[-1].join(20)
     assert answers == [UUID.encode()] * 60
     assert len(services) > 3
 
@@ -213,22 +214,23 @@ def test_no_request_is_lost_when_services_come_and_go(keeper: Keeper, root: Path
 def test_a_second_one_leaves_quietly(keeper: Keeper, service: Service, root: Path, state: Path) -> None:
     keeper.hand_over()
     second = Service(root, state, 60)
-    second.join(5)
+    second.join(20)
     assert second.served is False
     with keeper.client() as client:
         client.sendall(get("pod/uuid"))
         assert receive(client)[1] == UUID.encode()
 
 
-def test_by_hand_it_serves_until_idle_and_says_when_another_does(root: Path, state: Path) -> None:
+def test_by_hand_it_serves_until_idle_and_says_when_another_does(keeper: Keeper, root: Path, state: Path) -> None:
     context = Context(root=str(root), state=str(state), log_level="error")
     assert metadata_service.run(parse(metadata_service.VERB, ["--idle", "50ms"]), context) == 0
-    service = Service(root, state, 1)
-    while not os.path.exists(access.socket_path(str(root), str(state))):
-        time.sleep(0.005)
+    service = Service(root, state, 60)
+    keeper.hand_over()
     with pytest.raises(HostError, match="another metadata service"):
         metadata_service.run(parse(metadata_service.VERB, []), context)
-    service.join(5)
+    keeper.close()
+    service.join(20)
+    assert service.served is True
 
 
 def test_of_many_that_start_at_once_one_serves(root: Path, state: Path, keeper: Keeper) -> None:
@@ -252,7 +254,7 @@ def test_a_killed_service_is_replaced(root: Path, state: Path, keeper: Keeper) -
         keeper.hand_over()
     finally:
         end(first)
-    assert keeper.given_back(5)
+    assert keeper.given_back(20)
     second = spawn(root, state)
     try:
         with keeper.client() as client:
@@ -274,7 +276,7 @@ def test_only_its_user_may_hand_over_sockets(service: Service, keeper: Keeper, r
 def test_the_state_directorys_path_may_be_long(root: Path, tmp_path: Path) -> None:
     state = tmp_path / ("x" * 150)
     service = Service(root, state, 0.05)
-    service.join(5)
+    service.join(20)
     assert service.served is True
 
 
@@ -293,6 +295,21 @@ def test_a_hand_over_that_makes_no_sense_is_dropped(
         assert receive(client)[1] == UUID.encode()
 
 
+def wait_until_closed(client: socket.socket) -> None:
+    """Wait until the other end of a connection of this machine has been closed, though there is more to receive."""
+
+    def hexadecimal(address: tuple[str, int]) -> str:
+        return f"{int.from_bytes(socket.inet_aton(address[0]), sys.byteorder):08X}:{address[1]:04X}"
+
+    ends = [hexadecimal(client.getpeername()), hexadecimal(client.getsockname())]
+    established = "01"
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(
+        line.split()[1:4] == [*ends, established] for line in Path("/proc/net/tcp").read_text().splitlines()
+    ):
+        time.sleep(0.01)
+
+
 class TestLimits:
     @pytest.fixture(autouse=True)
     def short(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,14 +319,15 @@ class TestLimits:
     def test_a_request_that_trickles_in_is_given_up(self, keeper: Keeper, service: Service) -> None:
         keeper.hand_over()
         with keeper.client() as client:
-            begin = time.monotonic()
+            sent = 0
             try:
                 for byte in get("pod/uuid"):
                     client.sendall(bytes([byte]))
+                    sent += 1
                     time.sleep(0.05)
             except ConnectionError:
                 pass
-            assert time.monotonic() - begin < 2
+            assert sent < len(get("pod/uuid"))
             try:
                 assert client.recv(4096).startswith(b"HTTP/1.1 408 ")
             except ConnectionResetError:
@@ -320,7 +338,7 @@ class TestLimits:
         keeper.hand_over()
         with keeper.client() as client:
             client.sendall(get("apps/worker/image/manifest"))
-            time.sleep(1.2)
+            wait_until_closed(client)
             received = 0
             while piece := client.recv(65536):
                 received += len(piece)
