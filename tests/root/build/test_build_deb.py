@@ -1,19 +1,16 @@
-"""Images of Debian packages: the closure, what is unpacked and what is not, and that servers of Debian run."""
+"""Images of Debian packages: the closure, what is unpacked and what is not."""
 
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
 import tarfile
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 from debkit import Repository
-from podkit import appc, build, run
+from podkit import appc, build
 
 from capabilities import need
 
@@ -125,57 +122,3 @@ def test_a_damaged_package_is_refused(sandbox: Path, repository: Repository) -> 
     assert done.returncode == 1
     assert "apt-get" in done.stderr
     assert not (sandbox / "out.aci").exists()
-
-
-def _has_lists() -> None:
-    need("apt-get", "dpkg-deb", "native", "overlay")
-    done = subprocess.run(["apt-cache", "policy", "nginx"], capture_output=True, text=True, check=False)
-    if "Candidate: " not in done.stdout or "Candidate: (none)" in done.stdout:
-        pytest.skip("apt knows no package nginx here")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-@pytest.mark.slow
-@pytest.mark.interop
-def test_redis_of_debian_runs(sandbox: Path) -> None:
-    _has_lists()
-    build(sandbox, "from-deb", "--no-docs", "--no-locales", "redis-server", sandbox / "redis.aci")
-    done = run(sandbox, sandbox / "redis.aci", "--", "--version")
-    assert done.stdout.startswith("Redis server v="), done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.interop
-def test_nginx_of_debian_serves(sandbox: Path) -> None:
-    _has_lists()
-    port = _free_port()
-    conf = sandbox / "conf"
-    conf.mkdir()
-    (conf / "nginx.conf").write_text(
-        "daemon off; error_log stderr; events {} "
-        f'http {{ access_log off; server {{ listen 127.0.0.1:{port}; return 200 "served"; }} }}'
-    )
-    command = ("--", "/usr/sbin/nginx", "-c", "/conf/nginx.conf")
-    mount = ("--mount", "conf,path=/conf,readOnly=true")
-    build(sandbox, "from-deb", "--no-docs", "--no-locales", *mount, "nginx", sandbox / "nginx.aci", *command)
-    options = ("--insecure", "image", "--net", "host", "--volume", f"conf,kind=host,source={conf}", "--detach")
-    started = appc(sandbox, "run", *options, sandbox / "nginx.aci")
-    assert started.returncode == 0, started.stderr
-    uuid = started.stdout.strip()
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
-                    assert answer.read() == b"served"
-                break
-            except OSError:
-                assert time.monotonic() < deadline, appc(sandbox, "logs", uuid).stdout
-                time.sleep(0.1)
-    finally:
-        appc(sandbox, "stop", uuid)
-        appc(sandbox, "rm", uuid)

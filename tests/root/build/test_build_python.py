@@ -1,13 +1,11 @@
-"""Python projects as images: dependencies, locks, and web applications that run on an interpreter of their own."""
+"""Python projects as images: dependencies, locks, and an interpreter of their own."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import socket
 import tarfile
 import time
-import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -115,38 +113,3 @@ def test_options_that_cannot_be_are_refused(words: tuple[str, ...], reason: str,
     assert done.returncode in (1, 2, 125)
     assert reason in done.stderr
     assert not (sandbox / "out.aci").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.interop
-def test_a_flask_application_serves(sandbox: Path) -> None:
-    need("native", "overlay")
-    project = sandbox / "shop"
-    project.mkdir()
-    (project / "requirements.txt").write_text("flask\n")
-    (project / "app.py").write_text(
-        'import os\nfrom flask import Flask\napp = Flask(__name__)\n@app.get("/")\ndef index():\n    return "open"\n'
-        'app.run("127.0.0.1", int(os.environ["PORT"]))\n'
-    )
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    done = appc(sandbox, "image", "build", "from-python", "--port", str(port), project, sandbox / "shop.aci")
-    if "No matching distribution" in done.stderr or "connection" in done.stderr:
-        pytest.skip("pip finds no flask here")
-    assert done.returncode == 0, done.stderr
-    started = appc(sandbox, "run", "--insecure", "image", "--net", "host", "--detach", sandbox / "shop.aci")
-    assert started.returncode == 0, started.stderr
-    uuid = started.stdout.strip()
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
-                    assert answer.read() == b"open"
-                break
-            except OSError:
-                assert time.monotonic() < deadline, appc(sandbox, "logs", uuid).stdout
-                time.sleep(0.1)
-    finally:
-        appc(sandbox, "stop", uuid)
-        appc(sandbox, "rm", uuid)

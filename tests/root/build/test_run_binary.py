@@ -24,19 +24,6 @@ def test_a_c_program_runs_with_just_its_libraries(sandbox: Path) -> None:
     assert done.stdout == "root 4\n"  # the cube root of 54
 
 
-def test_a_go_program_runs_alone(sandbox: Path) -> None:
-    need("native", "overlay", "go")
-    (sandbox / "main.go").write_text('package main\nfunc main() { println("hello") }\n')
-    subprocess.run(
-        ["go", "build", "-o", sandbox / "hello", sandbox / "main.go"],
-        check=True,
-        env={"HOME": str(sandbox), "PATH": "/usr/local/go/bin:/usr/bin:/bin"},
-    )
-    build(sandbox, "from-binary", sandbox / "hello", sandbox / "out.aci")
-    done = run(sandbox, sandbox / "out.aci")
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "hello")
-
-
 def test_an_installed_shell_runs_where_it_is_installed(sandbox: Path) -> None:
     need("native", "overlay")
     build(sandbox, "from-binary", "/bin/sh", sandbox / "out.aci", "--", "-c", "echo $0 $((6 * 7))")
