@@ -6,7 +6,7 @@ import os
 import time
 
 from appc.errors import AppcError, ImageNotFound, StoreError
-from appc.store import downloads, locks, names, origins, trees
+from appc.store import downloads, locks, names, trees
 from appc.store.layout import ID_LENGTH, store_path
 from appc.store.staging import Staging, abandoned, remove_tree
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from appc.store.images import ImageStore, StoredImage
 
+# Seconds after which nobody is expected to go on with a download.
+_DOWNLOADS_KEPT = 7 * 86400
+
 # Images are locked in batches while it is found out whether pods need them: descriptors are limited.
 _BATCH = 200
 
@@ -23,7 +26,7 @@ _BATCH = 200
 class Removed:
     """Something `gc` removed or would remove.
 
-    `kind` is "image", "tree", "staging" or "download"; `size` the bytes on disk that this frees.
+    `kind` is "image", "tree", "download" or "staging"; `size` the bytes on disk that this frees.
     """
 
     __slots__ = ("kind", "name", "reason", "size")
@@ -65,10 +68,13 @@ def collect(
         removed.append(Removed("staging", os.path.basename(path), _freed(path), "its process died"))
         if not dry_run:
             remove_tree(path)
-    for path, size in downloads.abandoned(store.root):
-        removed.append(Removed("download", os.path.basename(path), size, "nobody went on with it"))
-        if not dry_run:
-            os.unlink(path)
+    for path, changed, _ in downloads.unused(store.root):
+        if changed < time.time() - (_DOWNLOADS_KEPT if grace is None else min(grace, _DOWNLOADS_KEPT)):
+            removed.append(
+                Removed("download", os.path.basename(path), _freed(path), "broken off, and not gone on with")
+            )
+            if not dry_run:
+                remove_tree(path)
     before = time.time() - grace if grace is not None else 0.0
     removed += _collect_images(store, in_use, before, dry_run)
     gone = {entry.name for entry in removed if entry.kind == "image"}
@@ -76,8 +82,8 @@ def collect(
     removed += _collect_trees(store, present, in_use, before, dry_run)
     if not dry_run:
         names.sweep(store.root)
-        origins.sweep(store.root, present)
         _sweep_sources(store.root, present)
+        downloads.sweep(store.root, present)
     return removed
 
 

@@ -1,130 +1,141 @@
-"""Files on their way from elsewhere. What came of one is kept when its process dies, so that the next goes on there.
+"""Downloads that were broken off, and what is known of the images that came from somewhere.
 
-A file belongs to whoever holds a flock on it. It is not an image, and nothing of it is believed before it is complete
-and its digest was checked.
+A download is a directory named after what it is of: `data`, what has arrived, and `about`, how the sender can tell that
+it still has the same (validators). Whoever works at it holds a flock on the directory, so two that want the same wait
+for each other. A record of where an image came from is one small file; it saves fetching the same again.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import time
+import shutil
+from hashlib import sha256
 
-from appc.errors import StoreError
-from appc.store.intake import Space
-from appc.store.layout import make_directory, store_path
+from appc.errors import ManifestError
+from appc.schema.json import dumps, loads
+from appc.store.durable import write_file
+from appc.store.layout import ID_LENGTH, make_directory, store_path
+from appc.store.locks import Hold, hold_alone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import BinaryIO
 
-# Seconds after which what nobody went on with is thrown away.
-KEEP = 24 * 3600.0
-
-_CHUNK = 1 << 20
+_LIMIT = 1 << 16
 
 
 class Download:
-    """One file that is arriving, called `key` (a digest, say); whoever else wants it waits until this is closed.
+    """One download, held alone by this process until `close`.
 
-    Raises StoreError where it cannot be written.
+    `path` is the file of what has arrived, `about` what was noted of it (texts by names), {} for a new one.
     """
 
-    def __init__(self, root: str, key: str) -> None:
-        directory = make_directory(store_path(root, "downloads"))
-        self._path = f"{directory}/{key.replace(':', '-')}"
-        self._where = key
+    def __init__(self, directory: str, held: Hold) -> None:
+        self._directory = directory
+        self._held = held
+        self.path = f"{directory}/data"
+        self.about = _read(f"{directory}/about")
+
+    @property
+    def size(self) -> int:
+        """The bytes that have arrived."""
         try:
-            self._fd = _locked(self._path)
-            self.size = os.fstat(self._fd).st_size
-        except OSError as error:
-            raise self._failed(error) from error
-        self._space = Space(directory, key)
+            return os.stat(self.path).st_size
+        except FileNotFoundError:
+            return 0
 
-    def append(self, data: bytes) -> None:
-        """Write what arrived next."""
-        self._space.take(len(data))
-        try:
-            view = memoryview(data)
-            while view:
-                count = os.pwrite(self._fd, view, self.size)
-                self.size += count
-                view = view[count:]
-        except OSError as error:
-            raise self._failed(error) from error
+    def open(self) -> BinaryIO:
+        """Open the file for reading and writing, at its beginning."""
+        return os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b", buffering=0)
 
-    def read(self, size: int, offset: int) -> bytes:
-        """Up to `size` bytes of what is there, from `offset` on."""
-        try:
-            return os.pread(self._fd, size, offset)
-        except OSError as error:
-            raise self._failed(error) from error
+    def begin(self, about: Mapping[str, str]) -> None:
+        """Forget what has arrived, and note `about` of what will."""
+        with self.open() as stream:
+            stream.truncate(0)
+        self.about = dict(about)
+        write_file(f"{self._directory}/about", dumps(self.about).encode())
 
-    def chunks(self) -> Iterator[bytes]:
-        """All that is there, from the beginning."""
-        offset = 0
-        while data := self.read(_CHUNK, offset):
-            yield data
-            offset += len(data)
-
-    def truncate(self) -> None:
-        """Begin again: what is there turned out to be of no use."""
-        os.ftruncate(self._fd, 0)
-        self.size = 0
-
-    def reopened(self) -> int:
-        """A new descriptor of the file, for reading from its beginning; the caller's to close."""
-        return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-
-    def discard(self) -> None:
-        """Remove the file: it has been made use of, or never will be."""
-        if self._fd >= 0:
-            try:
-                os.unlink(self._path)
-            except FileNotFoundError:
-                pass
-            self.close()
+    def forget(self) -> None:
+        """Remove the download: it is complete, or of no use. `path` may have been linked to elsewhere."""
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     def close(self) -> None:
-        """Let others go on; what is there stays. More than once does no harm."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Let others work at it; one without data is removed."""
+        if not self.size:
+            self.forget()
+        self._held.close()
 
-    def _failed(self, error: OSError) -> StoreError:
-        return StoreError(f"cannot be stored: {error.strerror}", self._where)
+    def __enter__(self) -> Download:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def _locked(path: str) -> int:
+def download(root: str, source: str) -> Download:
+    """Return the download of `source` (a URL), begun before or new, when nobody else works at it any more."""
+    directory = store_path(root, "downloads", _key(source))
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        make_directory(directory)
         try:
-            # Whoever had it may have removed it before we got the lock.
-            if os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(fd)):
-                return fd
-        except FileNotFoundError:
-            pass
-        os.close(fd)
-
-
-def abandoned(root: str, before: float | None = None) -> Iterator[tuple[str, int]]:
-    """Yield (path, bytes on disk) of files that nobody works on and that have not grown since `before`, a day ago."""
-    directory = store_path(root, "downloads")
-    oldest = time.time() - KEEP if before is None else before
-    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
-        path = f"{directory}/{name}"
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             continue
+        held = Hold(fd)
+        fcntl.flock(fd, fcntl.LOCK_EX)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            status = os.fstat(fd)
-            if status.st_mtime < oldest:
-                # Removed by the caller while the lock is held.
-                yield path, status.st_blocks * 512
-        except BlockingIOError:
+            # Who had it before may have removed it.
+            if os.path.samestat(os.stat(directory), os.fstat(fd)):
+                return Download(directory, held)
+        except FileNotFoundError:
             pass
-        finally:
-            os.close(fd)
+        held.close()
+
+
+def unused(root: str) -> Iterator[tuple[str, float, Hold]]:
+    """Yield (path, time of the last change, hold) of each download that nobody works at."""
+    parent = store_path(root, "downloads")
+    for name in os.listdir(parent) if os.path.isdir(parent) else ():
+        held = hold_alone(f"{parent}/{name}")
+        if held is None:
+            continue
+        with held:
+            entries = [entry.stat().st_mtime for entry in os.scandir(f"{parent}/{name}")]
+            yield f"{parent}/{name}", max(entries, default=0.0), held
+
+
+def remember(root: str, source: str, image_id: str, about: Mapping[str, str]) -> None:
+    """Note that `source` was the image `image_id`, and what its sender said about that."""
+    make_directory(store_path(root, "remotes"))
+    record = {**about, "source": source, "image": image_id}
+    write_file(store_path(root, "remotes", _key(source)), dumps(record).encode())
+
+
+def recall(root: str, source: str) -> dict[str, str]:
+    """Return what was noted of `source`: its `image` and more; {} when nothing was."""
+    record = _read(store_path(root, "remotes", _key(source)))
+    known = record.get("source") == source and len(record.get("image", "")) == ID_LENGTH
+    return record if known else {}
+
+
+def sweep(root: str, present: set[str]) -> None:
+    """Forget where images came from that are not among those `present`."""
+    directory = store_path(root, "remotes")
+    for name in os.listdir(directory) if os.path.isdir(directory) else ():
+        if _read(f"{directory}/{name}").get("image") not in present:
+            os.unlink(f"{directory}/{name}")
+
+
+def _key(source: str) -> str:
+    return sha256(source.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _read(path: str) -> dict[str, str]:
+    try:
+        with open(path, "rb") as stream:
+            record = loads(stream.read(_LIMIT), _LIMIT)
+    except (OSError, ManifestError):
+        return {}
+    return {k: v for k, v in record.items() if isinstance(v, str)} if isinstance(record, dict) else {}

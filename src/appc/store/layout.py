@@ -11,10 +11,10 @@
         used                          empty; its mtime is when the image was last used
       names/<name, "/" as ",">/<image ID>   empty: an index, so that looking a name up does not scan all images
       sources/<dev>-<inode>           which image a file on this host was, when it was imported
-      origins/<digest>                which image a reference to a registry was, when it was fetched
-      downloads/<digest>              what came of blobs that are being fetched; whoever fetches one holds a flock on it
       trees/<key>/rootfs/             rendered trees, for images that overlay alone cannot give
       staging/<random>/               work in progress; the worker holds a flock on the directory
+      downloads/<hash of URL>/        what has arrived of a download (data), and what resuming it needs (about)
+      remotes/<hash of URL>           which image came from a URL, and its validators
       locks/                          flock files of importers, one per source file
 
 The file system is the index: a lookup is one or two system calls, and there is nothing to repair after a crash
