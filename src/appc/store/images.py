@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from appc.formats.compress import Sink, Source
     from appc.formats.limits import Limits
+    from appc.schema.image import ImageManifest
     from appc.store.collect import Removed
     from appc.store.locks import Hold
     from appc.values import Labels
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
         def __enter__(self) -> Plain: ...
         def __exit__(self, *_: object) -> None: ...
         def read(self, size: int, /) -> bytes: ...
+
+    # Refuses an image by what its manifest says, and by its sizes once they are known.
+    Admit = Callable[[ImageManifest, tuple[int, ...]], None]
 
     # From the bytes of an image file to those of the image.
     Unlock = Callable[[Source], Plain]
@@ -176,6 +180,30 @@ class ImageStore:
 
         how = How(expected_id=expected_id, keep=keep, limits=limits, progress=progress, unlock=unlock)
         return import_file(self, stream, where, verifier, accept, how)
+
+    def import_stream(
+        self,
+        stream: Source,
+        *,
+        where: str,
+        verifier: Callable[[], Verifier] | None = None,
+        admit: Admit | None = None,
+        expected_id: str = "",
+        keep: str = "signed",
+        copy: str = "",
+        progress: Callable[[int], None] | None = None,
+        unlock: Unlock | None = None,
+    ) -> StoredImage:
+        """Read an image from a stream that is no file of this host, as `import_file` does with one.
+
+        `admit` is called with the manifest and the sizes of the archive and of the file (none of them before all is
+        read), and refuses the image by raising. `copy` is the path of a file on the store's own file system that holds
+        what was read once it was read; if the file is to be kept, that one becomes a part of the image.
+        """
+        from appc.store.importer import How, import_stream
+
+        how = How(expected_id=expected_id, keep=keep, progress=progress, unlock=unlock, admit=admit, copy=copy)
+        return import_stream(self, stream, where, verifier, how)
 
     def export(self, image: StoredImage, stream: Sink, compress: str = "") -> bytes:
         """Write the image's archive, which has the same ID again, to `stream`; return the signature that goes with it.

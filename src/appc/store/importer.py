@@ -36,13 +36,18 @@ if TYPE_CHECKING:
 
     from appc.formats.compress import Source
     from appc.formats.limits import Limits
-    from appc.store.images import ImageStore, Unlock, Verifier
+    from appc.store.images import Admit, ImageStore, Unlock, Verifier
 
 
 class How:
-    """What `ImageStore.import_file` was told about the way."""
+    """What `ImageStore.import_file` and `import_stream` were told about the way.
 
-    __slots__ = ("expected_id", "keep", "limits", "progress", "unlock")
+    `admit` is called with the manifest as soon as it was read, and again, with the sizes of the archive and of the
+    file, when all was read; what it raises refuses the image. `copy` is the path of a file on the store's own file
+    system that will hold what was read: then the import need not write another.
+    """
+
+    __slots__ = ("admit", "copy", "expected_id", "keep", "limits", "progress", "unlock")
 
     def __init__(
         self,
@@ -51,7 +56,11 @@ class How:
         limits: Limits | None = None,
         progress: Callable[[int], None] | None = None,
         unlock: Unlock | None = None,
+        admit: Admit | None = None,
+        copy: str = "",
     ) -> None:
+        self.admit = admit
+        self.copy = copy
         self.expected_id = expected_id
         self.unlock = unlock
         self.keep = keep
@@ -82,6 +91,21 @@ def import_file(
             image = work.run(stream, status, verifier)
             sources.remember(store.root, fd, status, image.id)
             return image
+    except OSError as error:
+        hint = f"the store is {store_path(store.root)}"
+        raise StoreError(f"cannot be stored: {error.strerror}", where, hint) from error
+
+
+def import_stream(
+    store: ImageStore, stream: Source, where: str, verifier: Callable[[], Verifier] | None, how: How
+) -> StoredImage:
+    """See `ImageStore.import_stream`."""
+    try:
+        with Staging(store.root) as staging:
+            path = f"{staging.path}/image"
+            meta = Import(store.root, where, how).stage(stream, None, path, verifier)
+            flush_tree(staging.path)
+            return commit(store.root, path, meta)
     except OSError as error:
         hint = f"the store is {store_path(store.root)}"
         raise StoreError(f"cannot be stored: {error.strerror}", where, hint) from error
@@ -140,6 +164,7 @@ class Import:
         self, stream: Source, most: int | None, path: str, space: Space, check: Verifier | None
     ) -> dict[str, Any]:
         kept = f"{path}/original" if self._keeps(check) else ""
+        copied = "" if self._how.copy else kept
         owners = os.geteuid() == 0
         os.mkdir(f"{path}/rootfs", 0o755)
         root = os.open(f"{path}/rootfs", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -148,7 +173,7 @@ class Import:
                 Extractor(root, prefix="rootfs", owners=owners, where=self._where) as extractor,
                 open(f"{path}/entries", "xb") as entries,
                 open(f"{path}/tar", "xb") as log,
-                Tee(stream, self._where, check, kept, space, self._how.progress, most) as tee,
+                Tee(stream, self._where, check, copied, space, self._how.progress, most) as tee,
                 self._how.unlock(tee) if self._how.unlock else nullcontext(None) as plain,
             ):
                 records = RecordWriter(entries)
@@ -160,6 +185,8 @@ class Import:
                     manifest = self._manifest(data)
                     if check is not None:
                         check.admit(manifest.name)
+                    if self._how.admit is not None:
+                        self._how.admit(manifest, ())
 
                 read = aci.read_aci(
                     plain or tee, sink, self._how.limits, where=self._where, log=TarLog(log), on_manifest=look
@@ -172,6 +199,8 @@ class Import:
         if self._how.expected_id not in ("", read.image_id):
             raise ArchiveError(f"is {read.image_id}, not {self._how.expected_id}", self._where)
         manifest = self._manifest(read.manifest_bytes)
+        if self._how.admit is not None:
+            self._how.admit(manifest, (read.size, tee.count))
         signer = check.finish(manifest.name) if check is not None else ""
         meta = {
             "version": META_VERSION,
@@ -196,6 +225,8 @@ class Import:
             "warnings": [*read.warnings, *extractor.notes()],
         }
         files = {"manifest": read.manifest_bytes, "used": b"", "meta": _encoded(meta)}
+        if kept and self._how.copy:
+            os.link(self._how.copy, kept)
         if kept and check is not None:
             files["original.asc"] = check.signature
         for name, data in files.items():
