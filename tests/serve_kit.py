@@ -14,6 +14,8 @@ from typing import Any
 from appc.serve.connection import Exchange
 from appc.serve.files import Directory
 from appc.serve.index import Index
+from appc.serve.layers import Conversions
+from appc.serve.registry import Registry
 from appc.serve.server import Server, listen, tls
 from appc.serve.site import Site
 
@@ -35,7 +37,10 @@ class Answer:
 
 
 class Hosting:
-    """Serves a directory from another thread, as a context manager. `exchanges` are what was answered."""
+    """Serves a directory from another thread, as a context manager. `exchanges` are what was answered.
+
+    With a `cache` directory it is a registry too; `prefixes`, `tls` (certificate, key) and `url` are as for the verb.
+    """
 
     def __init__(self, directory: Path, **how: Any) -> None:
         self.exchanges: list[Exchange] = []
@@ -62,6 +67,10 @@ class Hosting:
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         index = Index(self._directory, self._how.pop("prefixes", ()))
+        cache = self._how.pop("cache", "")
+        conversions = Conversions(self._directory, str(cache)) if cache else None
+        if conversions is not None:
+            self._how["registry"] = Registry(index, self._directory, conversions).respond
         site = Site(index, self._directory, **self._how)
         self._ready.set()
         try:
@@ -69,6 +78,8 @@ class Hosting:
             await Server(self._sock, site.respond, self.exchanges.append, context=context).run(self._stopped)
         finally:
             index.close()
+            if conversions is not None:
+                conversions.close()
 
     def get(
         self, path: str, host: str = "", method: str = "GET", context: ssl.SSLContext | None = None, **fields: str

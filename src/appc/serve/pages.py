@@ -173,6 +173,10 @@ def _how_to_get(view: View, image: ServedImage, labels: Labels) -> Markup:
         element("p", "Without discovery, as files:"),
         block("Commands to download it", "\n".join(_downloads(view, image))),
     ]
+    if view.registry and not image.manifest.path_whitelist:
+        insecure = "" if view.base.startswith("https:") else "--tls-verify=false "
+        pull = f"podman pull {insecure}{quoted(view.oci_reference(image))}"
+        steps += [element("p", "With other tools, as an OCI image:"), block("Command to pull it with podman", pull)]
     return section("How to get it", *steps)
 
 

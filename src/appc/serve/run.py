@@ -10,6 +10,8 @@ from appc.errors import HostError
 from appc.serve.accesslog import AccessLog
 from appc.serve.files import Directory
 from appc.serve.index import Index
+from appc.serve.layers import Conversions
+from appc.serve.registry import Registry
 from appc.serve.server import Server, listen, load_certificate, raise_descriptor_limit, tls
 from appc.serve.site import Site
 
@@ -81,19 +83,30 @@ def serve(path: str, how: How, ready: Callable[[str], None], fault: Callable[[Ex
             loop.add_signal_handler(number, stopped.set)
         loop.add_signal_handler(signal.SIGHUP, reload)
         index = Index(directory, how.prefixes)
-        site = Site(index, directory, how.url)
+        conversions = Conversions(directory, how.cache)
+        registry = Registry(index, directory, conversions)
+        site = Site(index, directory, how.url, registry.respond)
+        sweeping = asyncio.create_task(_sweep(index, conversions))
         try:
             await index.fresh()
             ready(how.url or f"{'https' if context else 'http'}://{shown}:{port}")
             await Server(sock, site.respond, done, context=context).run(stopped)
         finally:
+            sweeping.cancel()
             index.close()
+            conversions.close()
 
     raise_descriptor_limit()
     try:
         asyncio.run(main())
     finally:
         directory.close()
+
+
+async def _sweep(index: Index, conversions: Conversions) -> None:
+    """Once everything has been read, drop from the cache what was there for other images."""
+    catalog = await index.complete()
+    await asyncio.to_thread(conversions.sweep, catalog)
 
 
 def cache_directory(given: str) -> str:

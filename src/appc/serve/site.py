@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from appc.serve.catalog import Catalog
+    from appc.serve.connection import Handler
     from appc.serve.files import Directory
     from appc.serve.image import ServedImage
     from appc.serve.index import Index
@@ -30,20 +31,29 @@ KEYS_TYPE = "application/pgp-keys"
 
 _ALWAYS_ASK = ("Cache-Control", "no-cache")
 _NEVER_CHANGES = ("Cache-Control", "public, max-age=31536000, immutable")
+API = "/v2/"
+"""Where the OCI distribution API is, whatever the host."""
+
 _RETRY = (("Retry-After", "2"),)
 
 
 class Site:
-    """Answers requests for what is in `index`. `url` is what absolute URLs begin with, "" for the host asked."""
+    """Answers requests for what is in `index`. `url` is what absolute URLs begin with, "" for the host asked.
 
-    def __init__(self, index: Index, directory: Directory, url: str = "") -> None:
+    `registry` answers what is asked below /v2/, if there is one.
+    """
+
+    def __init__(self, index: Index, directory: Directory, url: str = "", registry: Handler | None = None) -> None:
         self._index = index
+        self._registry = registry
         self._directory = directory
         self._url = url.rstrip("/")
 
     async def respond(self, request: Request) -> Response:
         """Answer one request. Raises Refusal."""
         path = request.path
+        if self._registry is not None and f"{path}/".startswith(API) and "ac-discovery" not in request.query:
+            return await self._registry(request)
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("GET", "HEAD")
         if path.startswith(IMAGES):
@@ -58,7 +68,7 @@ class Site:
 
     def view(self, request: Request, catalog: Catalog) -> View:
         """The catalog as the host that was asked shows it."""
-        return View(catalog, self._url or request.origin, request.domain)
+        return View(catalog, self._url or request.origin, request.domain, registry=self._registry is not None)
 
     async def _page(self, request: Request) -> Response:
         view = self.view(request, await self._index.fresh())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from appc.formats.ocilayout_write import docker_reference
 from appc.serve.catalog import covers
 from appc.serve.files import SIGNATURE_SUFFIX, SUFFIX
 from appc.serve.templates import LATEST, shape_of, stem, template
@@ -27,11 +28,15 @@ _SAFE = "/~+=,"
 
 
 class View:
-    """The catalog as one host shows it. `base` is what absolute URLs begin with; `domain` is "" for a foreign host."""
+    """The catalog as one host shows it. `base` is what absolute URLs begin with; `domain` is "" for a foreign host.
 
-    def __init__(self, catalog: Catalog, base: str, domain: str) -> None:
+    `registry` tells whether the host speaks the OCI distribution API too.
+    """
+
+    def __init__(self, catalog: Catalog, base: str, domain: str, registry: bool = False) -> None:
         self.catalog = catalog
         self.base = base
+        self.registry = registry
         self.domain = domain if domain in catalog.domains else ""
 
     @property
@@ -66,6 +71,14 @@ class View:
     def signature(self, image: ServedImage) -> str:
         """The path of an image's signature."""
         return self.file(image) + SIGNATURE_SUFFIX
+
+    def oci_reference(self, image: ServedImage) -> str:
+        """What other tools call the image when they pull it from here."""
+        host = self.base.partition("://")[2].partition("/")[0]
+        name = image.name
+        if self.domain and name.startswith(f"{self.domain}/"):
+            name = name[len(self.domain) + 1 :]
+        return f"{host}/{docker_reference(name, image.version)}"
 
     def discovery(self, name: str) -> list[tuple[str, str]]:
         """What discovery is told at the page of `name`: (kind, "PREFIX TEMPLATE") pairs for meta tags."""

@@ -1,0 +1,342 @@
+"""The reading half of the OCI distribution specification 1.1, over the same images.
+
+A repository is called as its image: the whole name, or what follows the domain when the domain is the host that was
+asked. A tag is a version. An image that there is for several platforms is an index. The ACI itself goes along as an
+artifact that refers to the OCI image made of it, with its signature: so it can be had from registries this one is
+copied to as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+
+from appc.errors import AppcError, InvalidValue
+from appc.formats.ocilayout_write import docker_reference, docker_tag
+from appc.schema.json import dumps
+from appc.schema.oci_image import MEDIA_INDEX, MEDIA_MANIFEST
+from appc.serve.files import SIGNATURE_SUFFIX, Unservable, identity
+from appc.serve.image import read_small
+from appc.serve.messages import JSON, Refusal, Response
+from appc.serve.site import API, IMAGE_TYPE, SIGNATURE_TYPE, file_response
+from appc.serve.templates import LATEST
+from appc.trust.packets import MAX_SIGNATURE
+from appc.values import Digest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from appc.serve.catalog import Catalog
+    from appc.serve.files import Directory
+    from appc.serve.image import ServedImage
+    from appc.serve.index import Index
+    from appc.serve.layers import Conversions, Converted
+    from appc.serve.messages import Fields, Request
+
+ARTIFACT = "application/vnd.appc.image.v1"
+"""The type of artifact that an ACI and its signature make."""
+
+_EMPTY = b"{}"
+_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+_TITLE = "org.opencontainers.image.title"
+_ENDPOINT = re.compile(r"/v2/(?P<name>.+)/(?P<what>manifests|blobs|referrers|tags)/(?P<which>[^/]+)")
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_VERSION: Fields = (("Docker-Distribution-Api-Version", "registry/2.0"),)
+_RETRY: Fields = (("Retry-After", "2"),)
+_MOST_TAGS = 10_000
+
+
+class Fault(Refusal):
+    """An error of the API, answered in its form of JSON; `code` is one of the specification's."""
+
+    def __init__(self, status: int, code: str, reason: str, fields: Fields = ()) -> None:
+        super().__init__(status, reason, fields)
+        self.code = code
+
+    def response(self) -> Response:
+        body = dumps({"errors": [{"code": self.code, "message": self.reason}]}).encode()
+        return Response(self.status, body, (("Content-Type", JSON), *_VERSION, *self.fields))
+
+
+class Registry:
+    """Answers what is asked below /v2/ for the images in `index`."""
+
+    def __init__(self, index: Index, directory: Directory, conversions: Conversions) -> None:
+        self._index = index
+        self._directory = directory
+        self._conversions = conversions
+
+    async def respond(self, request: Request) -> Response:
+        """Answer one request. Raises Refusal."""
+        if request.method not in ("GET", "HEAD"):
+            raise Fault(405, "UNSUPPORTED", "images can only be read here", (("Allow", "GET, HEAD"),))
+        if request.path in (API, API.rstrip("/")):
+            return _json({})
+        asked = _ENDPOINT.fullmatch(request.path)
+        if asked is None:
+            raise Fault(404, "NAME_INVALID", "there is no such endpoint")
+        name, what, which = asked.group("name", "what", "which")
+        repository = await self._repository(request, name)
+        try:
+            if what == "tags" and which == "list":
+                return repository.tags(request)
+            if what == "manifests":
+                return await repository.manifest(request, which)
+            if what == "blobs":
+                return await repository.blob(request, which)
+            if what == "referrers":
+                return repository.referrers(request, which)
+        except Unservable as error:
+            raise Fault(404, "MANIFEST_UNKNOWN", str(error)) from None
+        except AppcError as error:
+            raise Fault(500, "MANIFEST_UNKNOWN", f"it cannot be converted: {error.what}") from None
+        raise Fault(404, "NAME_INVALID", "there is no such endpoint")
+
+    async def _repository(self, request: Request, name: str) -> _Repository:
+        for look in (self._index.fresh, self._index.settled):
+            catalog = await look()
+            known = repositories(catalog)
+            images = known.get(f"{request.domain}/{name}") or known.get(name)
+            if images:
+                return _Repository(name, images, catalog, self._directory, self._conversions)
+        if catalog.pending:
+            raise Fault(503, "TOOMANYREQUESTS", "images are still being read", _RETRY)
+        raise Fault(404, "NAME_UNKNOWN", "no image is called that")
+
+
+def repositories(catalog: Catalog) -> dict[str, list[ServedImage]]:
+    """The images by what a repository may be called, the highest version first."""
+    found: dict[str, list[ServedImage]] = {}
+    for name, images in catalog.by_name.items():
+        found.setdefault(repository_name(name), []).extend(images)
+    return found
+
+
+def repository_name(name: str) -> str:
+    """What the repository of the images called `name` is called."""
+    return docker_reference(name, "").removesuffix(f":{LATEST}")
+
+
+class _Repository:
+    """The images of one name, for one request."""
+
+    def __init__(
+        self,
+        name: str,
+        images: Sequence[ServedImage],
+        catalog: Catalog,
+        directory: Directory,
+        conversions: Conversions,
+    ) -> None:
+        self._name = name
+        self._images = images
+        self._catalog = catalog
+        self._directory = directory
+        self._conversions = conversions
+
+    def tags(self, request: Request) -> Response:
+        """The list of tags, in order, or the part of it that was asked for."""
+        tags = sorted({docker_tag(image.version) for image in self._images} | {LATEST})
+        last, asked = request.query.get("last", ""), request.query.get("n", "")
+        if asked and not (asked.isascii() and asked.isdigit() and len(asked) < 10):
+            raise Fault(400, "UNSUPPORTED", "n is no number")
+        rest = [tag for tag in tags if tag > last] if last else tags
+        listed = rest[: min(int(asked or _MOST_TAGS), _MOST_TAGS)]
+        fields: Fields = ()
+        if listed and len(listed) < len(rest):
+            fields = (("Link", f'</v2/{self._name}/tags/list?n={len(listed)}&last={listed[-1]}>; rel="next"'),)
+        return _json({"name": self._name, "tags": listed}, fields)
+
+    async def manifest(self, request: Request, reference: str) -> Response:
+        """A manifest, by tag or digest."""
+        digest = _digest(reference) if ":" in reference else ""
+        if digest:
+            data, media_type = await self._by_digest(digest)
+        else:
+            data, media_type = await self._by_tag(reference)
+        actual = _sha256(data)
+        fields: Fields = (("Docker-Content-Digest", actual), *_VERSION)
+        if f'"{actual}"' in request.get("if-none-match"):
+            raise Refusal(304, "you have it", (("ETag", f'"{actual}"'), *fields))
+        return Response(200, data, (("Content-Type", media_type), ("ETag", f'"{actual}"'), *fields))
+
+    async def _by_tag(self, tag: str) -> tuple[bytes, str]:
+        if not _TAG.fullmatch(tag):
+            raise Fault(404, "MANIFEST_UNKNOWN", "that is neither a tag nor a digest")
+        images = self._tagged(tag)
+        if not images:
+            raise Fault(404, "MANIFEST_UNKNOWN", "no image has that version")
+        converted = [await self._conversions.get(self._catalog, image) for image in images]
+        if len(converted) == 1:
+            return converted[0].manifest, MEDIA_MANIFEST
+        return _index(converted), MEDIA_INDEX
+
+    def _tagged(self, tag: str) -> list[ServedImage]:
+        """The images of a version, one for each platform: of several the one with the fewest further labels."""
+        images = [image for image in self._images if docker_tag(image.version) == tag]
+        if not images and tag == LATEST and self._images:
+            # They are ordered, the highest version first.
+            images = [image for image in self._images if image.version == self._images[0].version]
+        by_platform: dict[tuple[str | None, str | None], ServedImage] = {}
+        for image in sorted(images, key=lambda image: (len(image.labels), -image.modified, image.image_id)):
+            by_platform.setdefault((image.labels.get("os"), image.labels.get("arch")), image)
+        return sorted(by_platform.values(), key=lambda image: (str(image.labels), image.image_id))
+
+    async def _by_digest(self, digest: str) -> tuple[bytes, str]:
+        for complete in (False, True):
+            for data, media_type in self._manifests(await self._converted(complete)):
+                if _sha256(data) == digest:
+                    return data, media_type
+        raise Fault(404, "MANIFEST_UNKNOWN", "no manifest has that digest")
+
+    def _manifests(self, converted: dict[ServedImage, Converted]) -> list[tuple[bytes, str]]:
+        """Every manifest of the repository, as far as it was made."""
+        found = [(one.manifest, MEDIA_MANIFEST) for one in converted.values()]
+        found += [(self._artifact(image, one), MEDIA_MANIFEST) for image, one in converted.items()]
+        for tag in {docker_tag(image.version) for image in self._images} | {LATEST}:
+            images = self._tagged(tag)
+            if len(images) > 1 and all(image in converted for image in images):
+                found.append((_index([converted[image] for image in images]), MEDIA_INDEX))
+        return found
+
+    async def _converted(self, complete: bool) -> dict[ServedImage, Converted]:
+        """The OCI forms that there are already or, `complete`, of every image that has one.
+
+        The latter for digests that another server of the same images gave out, or this one with another cache.
+        """
+        found = {}
+        for image in self._images:
+            one = self._conversions.known(self._catalog, image)
+            if one is None and complete:
+                try:
+                    one = await self._conversions.get(self._catalog, image)
+                except Unservable:
+                    pass
+            if one is not None:
+                found[image] = one
+        return found
+
+    async def blob(self, request: Request, reference: str) -> Response:
+        """A blob: from the cache, or the file of an image itself."""
+        digest = _digest(reference)
+        fields: Fields = (
+            ("Content-Type", IMAGE_TYPE),
+            ("Docker-Content-Digest", digest),
+            ("Cache-Control", "public, max-age=31536000, immutable"),
+            *_VERSION,
+        )
+        tag = f'"{digest}"'
+        if digest == _sha256(_EMPTY):
+            return Response(200, _EMPTY, (*fields, ("ETag", tag)))
+        for image in self._images:
+            if digest == f"sha256:{image.sha256}":
+                return self._file(request, image, tag, fields)
+            if image.signature is not None:
+                data = self._signature(image)
+                if digest == _sha256(data):
+                    return Response(200, data, (*fields, ("ETag", tag)))
+        for complete in (False, True):
+            for one in (await self._converted(complete)).values():
+                if digest in one.blobs:
+                    return _cached(request, one.blobs[digest], tag, fields)
+        raise Fault(404, "BLOB_UNKNOWN", "no blob has that digest")
+
+    def _file(self, request: Request, image: ServedImage, tag: str, fields: Fields) -> Response:
+        fd = self._directory.open(image.path)
+        if identity(os.fstat(fd)) != image.identity:
+            os.close(fd)
+            raise Fault(404, "BLOB_UNKNOWN", "it has just been changed")
+        return _owned(request, fd, tag, fields)
+
+    def _signature(self, image: ServedImage) -> bytes:
+        try:
+            return read_small(self._directory, image.path + SIGNATURE_SUFFIX, MAX_SIGNATURE)
+        except Unservable:
+            return b""
+
+    def referrers(self, request: Request, reference: str) -> Response:
+        """The artifacts that refer to a manifest: the ACI it was made of."""
+        digest = _digest(reference)
+        wanted = request.query.get("artifactType", "")
+        found = []
+        for image in self._images:
+            one = self._conversions.known(self._catalog, image)
+            if one is not None and one.digest == digest and wanted in ("", ARTIFACT):
+                data = self._artifact(image, one)
+                described = _descriptor(MEDIA_MANIFEST, data)
+                found.append({**described, "artifactType": ARTIFACT, "annotations": _annotations(image)})
+        fields: Fields = (("OCI-Filters-Applied", "artifactType"),) if wanted else ()
+        return _json({"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": found}, fields, MEDIA_INDEX)
+
+    def _artifact(self, image: ServedImage, converted: Converted) -> bytes:
+        """The manifest of the artifact that carries an ACI and its signature."""
+        name = image.path.rpartition("/")[2]
+        layers: list[dict[str, Any]] = [
+            {
+                "mediaType": IMAGE_TYPE,
+                "digest": f"sha256:{image.sha256}",
+                "size": image.size,
+                "annotations": {_TITLE: name},
+            }
+        ]
+        if image.signature is not None:
+            signature = _descriptor(SIGNATURE_TYPE, self._signature(image))
+            layers.append({**signature, "annotations": {_TITLE: name + SIGNATURE_SUFFIX}})
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MEDIA_MANIFEST,
+            "artifactType": ARTIFACT,
+            "config": _descriptor(_EMPTY_TYPE, _EMPTY),
+            "layers": layers,
+            "subject": _descriptor(MEDIA_MANIFEST, converted.manifest),
+            "annotations": _annotations(image),
+        }
+        return dumps(manifest).encode()
+
+
+def _annotations(image: ServedImage) -> dict[str, str]:
+    return {"io.appc.image-id": str(image.image_id), "io.appc.name": image.name}
+
+
+def _index(converted: Sequence[Converted]) -> bytes:
+    entries = [{**_descriptor(MEDIA_MANIFEST, one.manifest), "platform": one.platform} for one in converted]
+    return dumps({"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": entries}).encode()
+
+
+def _descriptor(media_type: str, data: bytes) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": _sha256(data), "size": len(data)}
+
+
+def _sha256(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _digest(text: str) -> str:
+    try:
+        return Digest.parse(text)
+    except InvalidValue as error:
+        raise Fault(400, "DIGEST_INVALID", error.what) from None
+
+
+def _cached(request: Request, path: str, tag: str, fields: Fields) -> Response:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        raise Fault(404, "BLOB_UNKNOWN", "it has just been removed from the cache") from None
+    return _owned(request, fd, tag, fields)
+
+
+def _owned(request: Request, fd: int, tag: str, fields: Fields) -> Response:
+    status = os.fstat(fd)
+    try:
+        return file_response(request, fd, status.st_size, tag, status.st_mtime, fields)
+    except Refusal:
+        os.close(fd)
+        raise
+
+
+def _json(document: dict[str, Any], fields: Fields = (), media_type: str = JSON) -> Response:
+    return Response(200, dumps(document).encode(), (("Content-Type", media_type), *_VERSION, *fields))
