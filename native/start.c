@@ -11,9 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
+/* startup.py is run by its path, through Python's cache of compiled files, before anything is
+ * searched for. */
 #define RUN(module) \
-	"import sys;sys.path.append(sys.argv.pop(1));sys.argv[0]=sys.argv.pop(1);" \
-	"from appc.startup import hasten;hasten();from " module " import main;sys.exit(main())"
+	"import sys;from _frozen_importlib_external import SourceFileLoader as F;" \
+	"p=sys.argv.pop(1);sys.path.append(p);sys.argv[0]=sys.argv.pop(1);" \
+	"n='appc.startup';g={'__name__':n};exec(F(n,p+'/appc/startup.py').get_code(n),g);g['hasten'](p);" \
+	"from " module " import main;sys.exit(main())"
 
 struct place {
 	char prefix[PATH_MAX];   /* of the installation: holds bin and lib */

@@ -10,7 +10,7 @@ from pathlib import Path
 import appc
 
 SOURCE = str(Path(appc.__file__).parent.parent)
-START = f"import sys; sys.path.append({SOURCE!r}); from appc.startup import hasten; hasten()"
+START = f"import sys; sys.path.append({SOURCE!r}); from appc.startup import hasten; hasten({SOURCE!r})"
 CODE = f"{START}; from appc.cli.main import main; sys.exit(main())"
 
 # What the way of a launch does not import: each costs milliseconds, most of them by what they import in turn.

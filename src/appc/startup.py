@@ -5,7 +5,8 @@ calls and as many functions written in Python; here it is a few of both. What is
 where Python and pip put them, as long as they are those of the present sources, by Python's own rule. Everything else
 – a compiled file that is missing, stale, damaged or of another kind – is left to Python's own importer.
 
-Programs that import appc as a library keep their own ways: nothing here happens unless `hasten` is called.
+Programs that import appc as a library keep their own ways: nothing here happens unless `hasten` is called. The starter
+runs this file by its path, so that not even the package has to be searched for.
 """
 
 from __future__ import annotations
@@ -33,17 +34,21 @@ _HEADER = 16
 _TIMESTAMPED = MAGIC_NUMBER + bytes(4)
 
 
-def hasten() -> None:
-    """Import the modules of appc faster from now on, and let the search for cycles wait. Changes the whole process."""
+def hasten(packages: str) -> None:
+    """Import the modules of appc faster from now on, and let the search for cycles wait. Changes the whole process.
+
+    `packages` is the directory that holds the package, as it is, or will be, on sys.path.
+    """
     gc.set_threshold(GC_THRESHOLD)
     if sys.pycache_prefix is None and not sys.flags.optimize and sys.implementation.cache_tag:
-        sys.meta_path.insert(0, Finder(sys.implementation.cache_tag))
+        sys.meta_path.insert(0, Finder(packages, sys.implementation.cache_tag))
 
 
 class Finder:
-    """A meta path finder (PEP 451) for the modules inside PACKAGE that have a compiled file which holds."""
+    """A meta path finder (PEP 451) for the modules of PACKAGE that have a compiled file which holds."""
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self, packages: str, tag: str) -> None:
+        self._packages = packages
         self._suffix = f".{tag}.pyc"
 
     def find_spec(
@@ -51,9 +56,12 @@ class Finder:
     ) -> ModuleSpec | None:
         """Return the spec of a module, with its code, or None for a module that is left to the next finder."""
         package, _, name = fullname.rpartition(".")
-        if not path or package.partition(".")[0] != PACKAGE:
+        if fullname == PACKAGE:
+            directory = self._packages
+        elif path and package.partition(".")[0] == PACKAGE:
+            directory = path[0]
+        else:
             return None
-        directory = path[0]
         spec = self._spec(fullname, directory, name)
         if spec is None:
             spec = self._spec(fullname, f"{directory}/{name}", "__init__")

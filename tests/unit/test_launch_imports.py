@@ -18,6 +18,11 @@ from starter import BANNED, START
 LAUNCH = tuple(verb for verb in FAST if verb != "metadata-service")
 
 
+# How many modules of ours a verb may import when it is called. Each costs a tenth of a millisecond, every time: what is
+# needed only sometimes is imported where it is needed.
+MOST = {"run": 76, "list": 20, "status": 27, "enter": 25, "logs": 27, "stop": 25, "version": 11}
+
+
 def modules(action: str) -> set[str]:
     """Return the modules in a Python that was started as the starter starts it, after `action`."""
     code = f"{START}; from appc.cli.main import load, main; {action}; print(*sys.modules)"
@@ -30,6 +35,12 @@ def modules(action: str) -> set[str]:
 @pytest.mark.parametrize("verb", LAUNCH)
 def test_a_fast_verb_imports_nothing_dear(verb: str) -> None:
     assert not modules(f"load({verb!r})") & BANNED
+
+
+@pytest.mark.parametrize("verb", MOST)
+def test_a_verb_a_user_waits_for_imports_few_modules(verb: str) -> None:
+    ours = sorted(name for name in modules(f"load({verb!r})") if name.split(".")[0] == "appc")
+    assert len(ours) <= MOST[verb], ours
 
 
 @pytest.mark.parametrize(

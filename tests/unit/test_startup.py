@@ -16,11 +16,16 @@ import appc.startup
 REPORT = """
 import sys
 sys.path.append(sys.argv[1])
-if sys.argv[2] == "fast":
+if sys.argv[2] == "import":
     from appc.startup import hasten
-    hasten()
+    hasten(sys.argv[1])
+if sys.argv[2] == "path":
+    from _frozen_importlib_external import SourceFileLoader
+    names = {"__name__": "appc.startup"}
+    exec(SourceFileLoader("appc.startup", sys.argv[1] + "/appc/startup.py").get_code("appc.startup"), names)
+    names["hasten"](sys.argv[1])
 import appc.one, appc.room, appc.room.two
-for name in ("appc.one", "appc.room", "appc.room.two"):
+for name in ("appc", "appc.one", "appc.room", "appc.room.two"):
     module = sys.modules[name]
     spec = module.__spec__
     print(name, module.VALUE, type(module.__loader__).__name__)
@@ -35,7 +40,7 @@ def package(tmp_path: Path) -> Path:
     """A small package `appc` with the real module under test, compiled as pip compiles."""
     root = tmp_path / "appc"
     (root / "room").mkdir(parents=True)
-    (root / "__init__.py").touch()
+    (root / "__init__.py").write_text("VALUE = 0\n")
     (root / "startup.py").write_text(Path(appc.startup.__file__).read_text())
     (root / "one.py").write_text("VALUE = 1\n")
     (root / "room/__init__.py").write_text("VALUE = 10\n")
@@ -50,8 +55,8 @@ def compiled(source: Path) -> Path:
     return source.parent / "__pycache__" / f"{source.stem}.{sys.implementation.cache_tag}.pyc"
 
 
-def report(package: Path, how: str = "fast", *flags: str) -> list[str]:
-    """Import the package in a Python of its own; return the lines of REPORT."""
+def report(package: Path, how: str = "path", *flags: str) -> list[str]:
+    """Import the package in a Python of its own, after startup.py was run by path (as by the starter) or imported."""
     command = [sys.executable, "-I", "-S", *flags, "-c", REPORT, str(package.parent), how]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -60,14 +65,17 @@ def report(package: Path, how: str = "fast", *flags: str) -> list[str]:
 
 def loaded(package: Path, *flags: str) -> dict[str, tuple[str, str]]:
     """Module -> (its VALUE, the loader's class)."""
-    lines = report(package, "fast", *flags)[:9:3]
+    lines = report(package, "path", *flags)[:12:3]
     return {name: (value, loader) for name, value, loader in (line.split() for line in lines)}
 
 
 def test_modules_are_what_pythons_own_importer_makes_of_them(package: Path) -> None:
-    fast, slow = report(package, "fast"), report(package, "slow")
+    fast, slow = report(package, "path"), report(package, "no")
     assert [line.replace("SourceFileLoader", "Loader") for line in slow] == fast
-    assert [line.split()[-1] for line in fast[:9:3]] == ["Loader"] * 3, "all three came the fast way"
+    assert [line.split()[-1] for line in fast[:12:3]] == ["Loader"] * 4, "all came the fast way"
+    imported = report(package, "import")
+    assert imported[0] != fast[0], "the package itself was there before"
+    assert imported[1:] == fast[1:]
 
 
 def test_a_changed_source_is_run(package: Path) -> None:
@@ -89,11 +97,11 @@ def test_a_source_that_was_removed_is_not_run(package: Path) -> None:
 
 @pytest.mark.parametrize("length", [0, 5, 16, 17, 60])
 def test_a_damaged_compiled_file_costs_time_only(package: Path, length: int) -> None:
-    for name in ("one.py", "room/__init__.py"):
+    for name in ("__init__.py", "one.py", "room/__init__.py"):
         file = compiled(package / name)
         file.write_bytes(file.read_bytes()[:length])
     values = {name: value for name, (value, _) in loaded(package).items()}
-    assert values == {"appc.one": "1", "appc.room": "10", "appc.room.two": "100"}
+    assert values == {"appc": "0", "appc.one": "1", "appc.room": "10", "appc.room.two": "100"}
 
 
 def test_a_compiled_file_of_another_python_is_not_run(package: Path) -> None:
@@ -114,5 +122,5 @@ def test_where_python_looks_elsewhere_so_does_it(package: Path, flags: tuple[str
 
 
 def test_importing_appc_changes_nothing_in_a_program(package: Path) -> None:
-    lines = report(package, "slow")
-    assert [line.split()[-1] for line in lines[:9:3]] == ["SourceFileLoader"] * 3
+    lines = report(package, "no")
+    assert [line.split()[-1] for line in lines[:12:3]] == ["SourceFileLoader"] * 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from appc.cli.options import Args, Operand, Option, Verb
-from appc.cli.output import out
 from appc.cli.pod_options import APP_OPTIONS, EXCLUSIVE, POD_OPTIONS, Warnings, request, save_uuid
 from appc.executor import launch
 from appc.executor.prepare import prepare
@@ -49,5 +48,7 @@ def start(prepared: Prepared, detach: bool, warnings: Warnings, context: Context
         launch.launch(prepared, context)
     finally:
         warnings.say()
+    from appc.cli.output import out
+
     out(f"{prepared.pod.uuid}\n")
     return 0

@@ -13,7 +13,7 @@ from appc.host import probe
 from appc.host.mounts import overlay_obstacle
 from appc.images import fetch
 from appc.images.render import copy_rootfs, rootfs_for
-from appc.pods import gc, layout, reify, volumes
+from appc.pods import layout, reify, volumes
 from appc.pods.layout import Pod
 from appc.pods.request import AppRequest, PodRequest
 from appc.schema.pod import PodManifest
@@ -119,6 +119,8 @@ def load(where: Directories, prefix: str, warnings: list[str]) -> Prepared:
 
 def discard(pod: Pod) -> None:
     """Remove a pod this process holds the lock of, whatever its phase, and let go of it."""
+    from appc.pods import gc
+
     try:
         gc.discard(pod)
     finally:

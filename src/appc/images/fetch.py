@@ -7,7 +7,6 @@ import os
 import stat
 
 from appc.errors import AppcError, ImageNotFound, SignatureError, UsageError
-from appc.trust.lookup import is_trusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,7 +133,11 @@ class Wish:
 
     def trusted(self, image: StoredImage) -> bool:
         """Whether a key that is still trusted for its name has signed the image."""
-        return image.signer != "" and is_trusted(self.config, image.signer, image.name)
+        if image.signer == "":
+            return False
+        from appc.trust.lookup import is_trusted
+
+        return is_trusted(self.config, image.signer, image.name)
 
     def unlocked(self, source: Source, where: str) -> Unlocked:
         """The bytes of an image file, decrypted if they are encrypted."""

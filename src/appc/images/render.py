@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 
 from appc.errors import UsageError
-from appc.store import locks, trees
+from appc.store import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def rootfs_for(store: ImageStore, image: StoredImage) -> Rootfs:
     reason = next((one.meta["special"] for one in images if one.meta["special"]), "")
     if not reason and _stackable(passes):
         return Rootfs(tuple(one.image.tree for one in passes), ids, "", holds)
+    from appc.store import trees
+
     key = _key(passes)
     while True:
         tree = trees.find(store.root, key) or trees.make(store.root, key, ids, lambda path: _render(passes, path))

@@ -6,7 +6,6 @@ is `appc.metadata.service`; it is started by the keeper, with `service_argv`, at
 
 from __future__ import annotations
 
-import _socket
 import os
 import sys
 from binascii import crc32
@@ -94,6 +93,8 @@ def choose_port(
 def _is_free(address: str, port: int) -> bool:
     if not address:
         return True
+    import _socket
+
     probe = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
     try:
         probe.bind((address, port))

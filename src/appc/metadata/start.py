@@ -30,10 +30,11 @@ def main(root: str, state: str) -> None:
     os.dup2(log, 2)
     os.close(log)
 
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    packages = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    sys.path.insert(0, packages)
     from appc.startup import hasten
 
-    hasten()
+    hasten(packages)
     from appc.metadata.service import serve
 
     serve(root, state, first_answer=calm_down)

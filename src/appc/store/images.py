@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from appc.errors import ImageNotFound, InvalidValue
-from appc.store import locks, names, sources
+from appc.store import locks, names
 from appc.store.image import StoredImage
 from appc.store.layout import ID_LENGTH, ID_PREFIX, store_path
 from appc.values import ImageID
@@ -130,6 +130,8 @@ class ImageStore:
 
     def recall(self, fd: int) -> StoredImage | None:
         """Return the image that the file open as `fd` was imported as, if the file has not changed since."""
+        from appc.store import sources
+
         image_id = sources.recall(self.root, os.fstat(fd))
         return None if image_id is None else self.lookup(ImageID.parse(image_id))
 

@@ -15,6 +15,8 @@ from capabilities import need
 from starter import BANNED, CODE, run
 
 NAME = "example.com/true"
+# Of ours; see tests/unit/test_launch_imports.py.
+MOST = 78
 
 
 @pytest.fixture
@@ -53,3 +55,6 @@ def test_running_a_cached_image_imports_nothing_dear(appc: Callable[..., subproc
     assert "appc.cli.run" in modules
     assert not modules & BANNED
     assert not {name for name in modules if name.split(".")[0] in ("h11", "isal", "pysequoia", "rich")}
+    assert "_socket" not in modules
+    ours = sorted(name for name in modules if name.split(".")[0] == "appc")
+    assert len(ours) <= MOST, ours
