@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import gzip
 import hashlib
 import os
 import pty
@@ -366,13 +367,40 @@ def test_other_verbs_say_that_an_image_is_encrypted(place: Path, capsys: pytest.
     assert main(["image", "encrypt", "app.aci", "out.aci", "--passphrase-file", "pass"]) == 0
     capsys.readouterr()
     assert main(["image", "validate", "out.aci", "--passphrase-file", "pass"]) == 0
-    assert main(["image", "patch", "out.aci", "new.aci", "--name", "x"]) == 1
     assert main(["image", "encrypt", "out.aci", "new.aci", "--passphrase-file", "pass"]) == 1
     assert main(["image", "decrypt", "app.aci", "new.aci", "--passphrase-file", "pass"]) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("appc: ")]
     assert [line.partition(": is ")[2] for line in lines] == [
-        "encrypted", "encrypted already", "not encrypted",
+        "encrypted already", "not encrypted",
     ]  # fmt: skip
+
+
+def test_a_patched_image_is_encrypted_again_with_its_passphrase(
+    place: Path, gpg: Gpg, engine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(place)
+    secret = ("--passphrase-file", "pass")
+    assert main(["image", "encrypt", "app.aci", "out.aci", *secret]) == 0
+    for words in (("out.aci", "new.aci"), ("out.aci", "--replace")):
+        assert main(["image", "patch", *words, "--name", "example.com/renamed", *secret]) == 0
+        image_id = capsys.readouterr().out.splitlines()[-1]
+        name = words[1] if words[1].endswith(".aci") else words[0]
+        decrypted = gpg("--passphrase", SECRET, "--decrypt", name)
+        assert decrypted[:2] == b"\x1f\x8b"
+        assert f"sha512-{hashlib.sha512(gzip.decompress(decrypted)).hexdigest()}" == image_id
+        assert main(["image", "manifest", name, *secret]) == 0
+        assert '"name":"example.com/renamed"' in capsys.readouterr().out
+    before = sorted(os.listdir(place))
+    # A wrong passphrase, none, and a file that was changed: nothing is made.
+    assert main(["image", "patch", "new.aci", "x.aci", "--name", "x", "--passphrase-file", "wrong"]) == 1
+    assert main(["image", "patch", "new.aci", "x.aci", "--name", "x"]) == 1
+    data = bytearray((place / "new.aci").read_bytes())
+    data[-1] ^= 1
+    (place / "new.aci").write_bytes(data)
+    assert main(["image", "patch", "new.aci", "x.aci", "--name", "x", *secret]) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("hint: ")]
+    assert [line.startswith("appc: new.aci: ") for line in lines] == [True] * 3
+    assert sorted(os.listdir(place)) == before
 
 
 @pytest.mark.slow

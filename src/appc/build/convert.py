@@ -10,7 +10,7 @@ from appc.build.newfile import NewFile
 from appc.errors import ArchiveError, UsageError
 from appc.formats import compress
 from appc.formats.layerhash import Hashed
-from appc.images.convert import ChangedImage, convert, convert_fresh
+from appc.images.convert import ChangedImage, changed, convert, convert_fresh
 from appc.images.convert_aci import Aci, closure_of, file_aci
 from appc.images.convert_source import DOCKER_ARCHIVE, OCI, SCHEMES, Source
 
@@ -107,7 +107,7 @@ def _to_files(source: Source, target: str, how: How, warnings: list[str]) -> lis
     try:
         return _attempt(source, target, how, warnings, convert)
     except ChangedImage as error:
-        warnings.append(f"is not the ACI any more that it was made of ({error}); a new one was made")
+        warnings.append(changed(error))
         return _attempt(source, target, how, warnings, convert_fresh)
 
 

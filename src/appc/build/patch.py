@@ -9,16 +9,21 @@ from appc.build.image import SUFFIX
 from appc.build.newfile import NewFile
 from appc.errors import AppcError, UsageError
 from appc.formats.acipatch import patch_aci
+from appc.images.piped import Piped
 from appc.store.exporter import archive, writable_kind
 from appc.store.staging import Staging
+from appc.trust import symmetric
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from appc.formats.acipatch import Patched
-    from appc.formats.compress import Source
+    from appc.formats.compress import Sink, Source
     from appc.store.images import ImageStore, StoredImage
+    from appc.trust.symmetric import Passphrase
+
+_CHUNK = 1 << 20
 
 
 def patch_file(
@@ -31,18 +36,34 @@ def patch_file(
     overwrite: bool = False,
     mode: int = 0o666,
     where: str = "",
+    encrypt: Callable[[], Passphrase | None] = lambda: None,
 ) -> Patched:
     """Write the image `source` with the manifest that `edit` makes of its own to the file `out`, which has `mode`.
 
-    `compression` "" keeps the kind it has; `where` names the source in errors. After an error there is no trace of the
+    `compression` "" keeps the kind it has; `where` names the source in errors. `encrypt` is asked for the passphrase
+    to encrypt the new file with, None for not at all. After an error there is no trace of the
     new file, and an old one is as it was. Raises UsageError, ArchiveError, ManifestError, HostError.
     """
     if not out.endswith(SUFFIX) and not os.path.lexists(out):
         raise UsageError(f"an image's name must end with {SUFFIX}", out)
+    passphrase = encrypt()
+    done: list[Patched] = []
+
+    def patch(sink: Sink) -> None:
+        done.append(patch_aci(source, sink, edit, compression=compression, level=level, where=where))
+        # An encrypted source is authentic only once it has been read to its end.
+        while source.read(_CHUNK):
+            pass
+
     with NewFile(out, overwrite, mode) as file:
-        patched = patch_aci(source, file, edit, compression=compression, level=level, where=where)
+        if passphrase is None:
+            patch(file)
+        else:
+            with Piped(patch) as plain, symmetric.encrypt(plain, passphrase, where) as encrypted:
+                while data := encrypted.read(_CHUNK):
+                    file.write(data)
         file.commit()
-    return patched
+    return done[0]
 
 
 def patch_stored(

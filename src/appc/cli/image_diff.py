@@ -23,8 +23,9 @@ VERB = Verb(
     "image diff",
     "show what is different between two images",
     description=(
-        "A and B are images, in files or in the store, directories (layouts or root file systems), or pod:UUID[:APP], "
-        "the root of a pod's app as it is now. Every line is a path: A added, D removed, C changed, and what of it: "
+        "A and B are images in any form (files, in the store, oci:DIR and so on), directories (layouts or root file "
+        "systems), or pod:UUID[:APP], the root of a pod's app as it is now. "
+        "Every line is a path: A added, D removed, C changed, and what of it: "
         "type, content, mode, owner, link target, device, hard links, modification time, extended attributes. Fields "
         "of the manifest come first, with M. Contents are compared by their SHA-256.\n\n"
         "Images are compared without their dependencies, unless --rendered is given or one of the two is a pod."
@@ -94,6 +95,7 @@ def _document(fields: list[tuple[str, str, str]], changes: list[Change]) -> None
 
 def _snapshot(text: str, rendered: bool, args: Args, context: Context) -> Snapshot:
     from appc.images import snapshot
+    from appc.images.borrow import borrowed, must_be_borrowed
     from appc.store.images import ImageStore
 
     store = ImageStore(context.root)
@@ -101,6 +103,12 @@ def _snapshot(text: str, rendered: bool, args: Args, context: Context) -> Snapsh
         return _of_pod(text.removeprefix(_POD), store)
     if os.path.isdir(text):
         return snapshot.of_directory(text)
+    if must_be_borrowed(text):
+        warnings: list[str] = []
+        with borrowed(store, text, warnings, passphrase(args, context)) as (own, image):
+            for warning in warnings:
+                context.warn(warning, text)
+            return _rendered(own, image) if rendered else snapshot.of_image(image)
     path = file_path(text)
     if path and rendered:
         raise UsageError("only images of the store can be rendered", text, f"`appc fetch {text}` brings it there")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 
 from appc.cli.image_file import file_path, open_image
 from appc.cli.options import Args, Operand, Option, Verb
@@ -13,8 +12,6 @@ from appc.errors import HostError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import BinaryIO
-
     from appc.cli.context import Context
     from appc.formats.compress import Source
 
@@ -59,32 +56,13 @@ def run(args: Args, context: Context) -> int:
 
 def _from_store(args: Args, context: Context) -> None:
     from appc.images.fetch import resolve
+    from appc.images.piped import Piped
     from appc.store.images import ImageStore
 
     store = ImageStore(context.root)
     image = resolve(store, args.image, config=context.config, pull="never")
-    reader, writer = os.pipe()
-    failure: list[BaseException] = []
-
-    def export(stream: BinaryIO) -> None:
-        try:
-            with stream:
-                store.export(image, stream)
-        except BrokenPipeError:
-            pass
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=export, args=(os.fdopen(writer, "wb"),), daemon=True)
-    thread.start()
-    try:
-        with os.fdopen(reader, "rb", buffering=0) as source:
-            _extract(source, args, context)
-    finally:
-        thread.join()
-        if failure:
-            # The cause of the truncated archive that was met here.
-            raise failure[0]
+    with Piped(lambda stream: store.export(image, stream)) as source:
+        _extract(source, args, context)
 
 
 def _extract(source: Source, args: Args, context: Context) -> None:

@@ -57,6 +57,11 @@ def open_image(path: str, doing: str, passphrase: Passphrase | None = None) -> I
                     pass
 
 
+def is_encrypted(source: Source) -> bool:
+    """Whether the file that `open_image` opened with a passphrase turned out to be encrypted."""
+    return isinstance(source, Unlocked) and source.encrypted
+
+
 def file_path(reference: str) -> str:
     """The path an IMAGE operand means, "" when it means an image in the store."""
     from appc.images.fetch import classify

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 
 from appc.cli.image_build import LEVEL
-from appc.cli.image_file import file_path, open_image
+from appc.cli.image_file import file_path, is_encrypted, open_image
 from appc.cli.manifest_edits import EDITS, EXCLUSIVE, asked, editor
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.output import out
+from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.errors import UsageError
+from appc.images.borrow import must_be_borrowed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from appc.cli.context import Context
     from appc.formats.acipatch import Patched
+    from appc.store.images import StoredImage
 
 VERB = Verb(
     "image patch",
@@ -27,8 +30,9 @@ VERB = Verb(
         "Options that set something replace what has the same name; removing what is not there is an error. Nothing "
         "is made when the result would be invalid, and all its faults are named. Prints the new image ID.\n\n"
         "The words after `--` become the app's command, or its arguments when --exec names the program. An image in "
-        "the store that is replaced stays there when a pod or, by its ID, another image needs it. No "
-        "signature holds for the new image."
+        "the store that is replaced stays there when a pod or, by its ID, another image needs it. OCI layouts and "
+        "docker archives are converted on the way, and a file that was encrypted is encrypted again with the same "
+        "passphrase. No signature holds for the new image."
     ),
     options=(
         *EDITS,
@@ -40,17 +44,19 @@ VERB = Verb(
             help="how to compress the archive (default: as it was)",
         ),
         LEVEL,
+        *PASSPHRASE,
     ),
     operands=(
-        Operand("image", "IN", complete="image", help="an image file, or an image in the store"),
+        Operand("image", "IN", complete="image", help="any IMAGE form: a file, one in the store, oci:DIR …"),
         Operand("out", "OUT.aci", count="?", complete="file", help="the image file to make"),
         Operand("command", "COMMAND", count="--", help="the app's command, word by word"),
     ),
-    exclusive=(*EXCLUSIVE, ("--replace", "--overwrite")),
+    exclusive=(*EXCLUSIVE, ("--replace", "--overwrite"), *PASSPHRASE_EXCLUSIVE),
     examples=(
         ("appc image patch app.aci new.aci --label version=1.1 --env LANG=C.UTF-8", "another version, one variable"),
         ("appc image patch app.aci --replace --user 1000 --group 1000 -- /bin/app -v", "in its place"),
         ("appc image patch example.com/app new.aci --remove-port http", "from an image in the store"),
+        ("appc image patch oci:layout:1.0 new.aci --caps-retain CAP_NET_BIND_SERVICE", "of what another tool built"),
     ),
 )
 
@@ -62,9 +68,11 @@ def run(args: Args, context: Context) -> int:
         raise UsageError(what, "image patch: --replace" if args.replace else "image patch", "or give --replace")
     if not asked(args) and not args.compress:
         raise UsageError("nothing is to be changed", "image patch", "see `appc help image patch`")
-    path = file_path(args.image)
     edit = editor(args, args.image)
-    if path:
+    path = file_path(args.image)
+    if must_be_borrowed(args.image):
+        _borrowed(edit, args, context)
+    elif path:
         _file(path, edit, args, context)
     else:
         _stored(edit, args, context)
@@ -75,7 +83,8 @@ def _file(path: str, edit: Callable[[bytes], bytes], args: Args, context: Contex
     from appc.build.patch import patch_file
 
     target = os.path.realpath(path) if args.replace else args.out
-    with open_image(path, "reading") as source:
+    secret = passphrase(args, context)
+    with open_image(path, "reading", secret) as source:
         patched = patch_file(
             source,
             edit,
@@ -85,13 +94,14 @@ def _file(path: str, edit: Callable[[bytes], bytes], args: Args, context: Contex
             overwrite=args.replace or args.overwrite,
             mode=os.stat(path).st_mode & 0o777 if args.replace else 0o666,
             where=path,
+            encrypt=lambda: secret if is_encrypted(source) else None,
         )
     _say_unsigned(path, target, context)
     _done(patched, context)
 
 
 def _stored(edit: Callable[[bytes], bytes], args: Args, context: Context) -> None:
-    from appc.build.patch import patch_stored, replace_stored
+    from appc.build.patch import replace_stored
     from appc.images.use import find_stored, in_use
     from appc.store.images import ImageStore
 
@@ -107,11 +117,32 @@ def _stored(edit: Callable[[bytes], bytes], args: Args, context: Context) -> Non
             context.warn("is not signed, unlike the image it replaces", f"image {new.id.short}")
         out(f"{new.id}\n")
         return
+    _to_file(image, edit, args, context)
+    if image.signer:
+        context.warn("is not signed: the signature of the stored image does not hold for it", args.out)
+    if image.meta.get("encrypted"):
+        context.warn("is not encrypted, as the file was that was imported", args.out, f"appc image encrypt {args.out}")
+
+
+def _borrowed(edit: Callable[[bytes], bytes], args: Args, context: Context) -> None:
+    from appc.images.borrow import borrowed
+    from appc.store.images import ImageStore
+
+    if args.replace:
+        raise UsageError("cannot be replaced, only ACIs can", args.image, "give OUT.aci")
+    warnings: list[str] = []
+    with borrowed(ImageStore(context.root), args.image, warnings, passphrase(args, context)) as (_, image):
+        for warning in warnings:
+            context.warn(warning, args.image)
+        _to_file(image, edit, args, context)
+
+
+def _to_file(image: StoredImage, edit: Callable[[bytes], bytes], args: Args, context: Context) -> None:
+    from appc.build.patch import patch_stored
+
     patched = patch_stored(
         image, edit, args.out, compression=args.compress or "", level=args.level, overwrite=args.overwrite
     )
-    if image.signer:
-        context.warn("is not signed: the signature of the stored image does not hold for it", args.out)
     _done(patched, context)
 
 

@@ -32,7 +32,7 @@ def passphrase(args: Args, context: Context, twice: bool = False) -> Callable[[s
     It comes from what the options name, else from the file of the setting images.passphraseFile, else from the
     terminal, where it has to be typed `twice` if a mistake would lock the image up for good.
     """
-    known: list[bytes] = []
+    known: dict[str, bytes] = {}
 
     def give(where: str) -> bytes | None:
         if args.passphrase_agent:
@@ -40,13 +40,17 @@ def passphrase(args: Args, context: Context, twice: bool = False) -> Callable[[s
         path = args.passphrase_file or (
             "" if args.passphrase_fd is not None else context.settings.images_passphrase_file
         )
-        if args.passphrase_fd is None and not path:
-            return _ask(where, twice)
-        if not known:
-            known.append(
-                _from_file(path) if path else _first_line(args.passphrase_fd, f"descriptor {args.passphrase_fd}")
-            )
-        return known[0]
+        typed = args.passphrase_fd is None and not path
+        # What is typed is for one file, and asked for once.
+        key = where if typed else ""
+        if key not in known:
+            if typed:
+                known[key] = _ask(where, twice)
+            elif path:
+                known[key] = _from_file(path)
+            else:
+                known[key] = _first_line(args.passphrase_fd, f"descriptor {args.passphrase_fd}")
+        return known[key]
 
     return give
 

@@ -137,8 +137,10 @@ def _images(store: ImageStore, where: Directories, request: PodRequest, warnings
         if faults:
             raise ManifestError(faults)
         return [store.get(str(app.image.id)) for app in request.manifest.apps]
-    images = [
-        fetch.resolve(
+    images = []
+    for app in request.apps:
+        told: list[str] = []
+        image = fetch.resolve(
             store,
             app.image,
             pull=request.pull,
@@ -147,10 +149,10 @@ def _images(store: ImageStore, where: Directories, request: PodRequest, warnings
             config=where.config,
             keep=where.settings.images_keep_original,
             passphrase=request.passphrase,
-            warnings=warnings,
+            warnings=told,
         )
-        for app in request.apps
-    ]
+        warnings += [f"{app.image}: {text}" for text in told]
+        images.append(image)
     if "image" in request.insecure:
         for app, image in zip(request.apps, images, strict=True):
             if not image.signer:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import threading
-
-from appc.errors import AppcError, ArchiveError, ImageNotFound, SignatureError
+from appc.errors import ArchiveError, ImageNotFound, SignatureError
 from appc.formats import convert_image, layersquash
 from appc.formats.convert_image_oci import RECORD, Record, record_in, renewed, unchanged
 from appc.formats.layer import LayerReader
 from appc.formats.layerwrite import rebuild_logged, rebuild_plain
 from appc.formats.oci_image import blob_path
 from appc.images.convert_source import Source, default_name
+from appc.images.piped import Piped
 from appc.schema.image import Dependency
 from appc.values import Digest, ImageID
 
@@ -36,6 +34,11 @@ _LOG_LIMIT = 256 << 20
 
 class ChangedImage(ArchiveError):
     """An image that carries a record is not what the record says."""
+
+
+def changed(error: ChangedImage) -> str:
+    """What there is to say when an image is converted as it is now after all."""
+    return f"is not the ACI any more that it was made of ({error}); a new one was made"
 
 
 def convert(source: Source, name: str, layered: bool, emit: Emit, warnings: list[str]) -> None:
@@ -147,11 +150,13 @@ def import_image(
     insecure: Collection[str] = (),
     trusted: Callable[[StoredImage], bool] = lambda image: False,
     progress: Callable[[int], None] | None = None,
+    warnings: list[str] | None = None,
 ) -> StoredImage:
     """Return the image that `reference` (`oci:DIR[:TAG]` …) means, converting and importing it if it is not there.
 
     Such images carry no signature that could be checked: unless `insecure` has "image", only what is in the store and
-    `trusted` is taken. Raises SignatureError, ImageNotFound, ArchiveError, StoreError.
+    `trusted` is taken. What conversion cannot keep is added to `warnings`. Raises SignatureError, ImageNotFound,
+    ArchiveError, StoreError.
     """
     with Source(reference, platform) as source:
         known = None if pull == "update" else _known(store, source)
@@ -169,10 +174,12 @@ def import_image(
             imported.append(image)
             return image.id
 
+        said: list[str] = [] if warnings is None else warnings
         try:
-            convert(source, "", False, emit, [])
-        except ChangedImage:
-            convert_fresh(source, "", False, emit, [])
+            convert(source, "", False, emit, said)
+        except ChangedImage as error:
+            said.append(changed(error))
+            convert_fresh(source, "", False, emit, said)
         return imported[-1]
 
 
@@ -199,36 +206,10 @@ def _import_one(
     progress: Callable[[int], None] | None,
 ) -> StoredImage:
     """Import the archive that `write` writes, as it is written."""
-    reader, writer = os.pipe()
-    failure: list[BaseException] = []
-
-    def produce() -> None:
+    with Piped(write) as stream:
         try:
-            with os.fdopen(writer, "wb", buffering=1 << 20) as out:
-                write(out)
-        except BrokenPipeError:
-            # The store has refused it, and says why.
-            pass
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=produce, name="appc-convert", daemon=True)
-    thread.start()
-    try:
-        with os.fdopen(reader, "rb", buffering=0) as stream:
-            return store.import_file(
-                stream,
-                where=where,
-                expected_id=expected,
-                keep="never",
-                progress=progress,
-            )
-    except AppcError as error:
-        thread.join()
-        if failure:
-            raise failure[0] from None
-        if expected and isinstance(error, ArchiveError):
-            raise ChangedImage(error.what, error.where, error.hint) from None
-        raise
-    finally:
-        thread.join()
+            return store.import_file(stream, where=where, expected_id=expected, keep="never", progress=progress)
+        except ArchiveError as error:
+            if expected:
+                raise ChangedImage(error.what, error.where, error.hint) from None
+            raise

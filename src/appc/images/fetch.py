@@ -27,7 +27,7 @@ _REMOTE = {
 }
 
 # What is converted into the store (images/convert.py).
-_CONVERTED = ("oci:", "oci-archive:", "docker-archive:")
+CONVERTED = ("oci:", "oci-archive:", "docker-archive:")
 
 # Up to here the file is read for its name when a signature is refused, for the sake of the message.
 _READ_FOR_MESSAGE = 64 << 20
@@ -67,7 +67,7 @@ def resolve(
     elif kind == "path":
         path = reference.removeprefix("file://")
         image = _from_file(store, path, wish)
-    elif kind in _CONVERTED:
+    elif kind in CONVERTED:
         image = _from_layout(store, reference, wish)
     else:
         raise UsageError(f"{kind} references are not supported yet by this version", reference, _REMOTE[kind])
@@ -82,7 +82,7 @@ def classify(reference: str) -> str:
     """
     if reference.startswith("sha512-"):
         return "id"
-    for scheme in (*_CONVERTED, *_REMOTE):
+    for scheme in (*CONVERTED, *_REMOTE):
         if reference.startswith(scheme):
             return scheme
     if reference.startswith(("/", "./", "../", "file://")) or reference.endswith(".aci"):
@@ -193,6 +193,7 @@ def _from_layout(store: ImageStore, reference: str, wish: Wish) -> StoredImage:
         insecure=wish.insecure,
         trusted=wish.trusted,
         progress=wish.progress,
+        warnings=wish.warnings,
     )
 
 

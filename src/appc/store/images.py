@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import BinaryIO, Protocol
+    from typing import Protocol
 
     from appc.formats.compress import Sink, Source
     from appc.formats.limits import Limits
@@ -43,6 +43,12 @@ if TYPE_CHECKING:
 
     # From the bytes of an image file to those of the image.
     Unlock = Callable[[Source], Plain]
+
+    class File(Protocol):
+        """An open file or pipe."""
+
+        def fileno(self) -> int: ...
+        def read(self, size: int, /) -> bytes: ...
 
     class Verifier(Protocol):
         """Checks a detached signature over the bytes of one file, as they are read."""
@@ -156,7 +162,7 @@ class ImageStore:
 
     def import_file(
         self,
-        stream: BinaryIO,
+        stream: File,
         *,
         where: str,
         verifier: Callable[[], Verifier] | None = None,

@@ -32,11 +32,11 @@ from appc.values import ImageID
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, BinaryIO
+    from typing import Any
 
     from appc.formats.compress import Source
     from appc.formats.limits import Limits
-    from appc.store.images import Admit, ImageStore, Unlock, Verifier
+    from appc.store.images import Admit, File, ImageStore, Unlock, Verifier
 
 
 class How:
@@ -70,7 +70,7 @@ class How:
 
 def import_file(
     store: ImageStore,
-    stream: BinaryIO,
+    stream: File,
     where: str,
     verifier: Callable[[], Verifier] | None,
     accept: Callable[[StoredImage], bool],
@@ -132,7 +132,7 @@ class Import:
         self._where = where
         self._how = how
 
-    def run(self, stream: BinaryIO, status: os.stat_result, verifier: Callable[[], Verifier] | None) -> StoredImage:
+    def run(self, stream: File, status: os.stat_result, verifier: Callable[[], Verifier] | None) -> StoredImage:
         """Read, check, flush and commit; whatever fails, nothing stays behind."""
         with Staging(self._root) as staging:
             path = f"{staging.path}/image"

@@ -405,3 +405,10 @@ def test_what_is_there_is_kept_unless_it_is_to_be_replaced(capsys: pytest.Captur
     assert "--overwrite" in capsys.readouterr().err
     convert("--overwrite", "oci:src", "x.aci")
     assert tarfile.is_tarfile("x.aci")
+
+
+def test_what_is_left_out_is_said_when_an_image_is_fetched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    simple(tmp_path / "src", layer(("a", "1")), config={"Volumes": {"relative": {}}})
+    for said in (1, 0):
+        assert main(["--root", str(tmp_path / "data"), "fetch", "--insecure", "image", f"oci:{tmp_path}/src"]) == 0
+        assert capsys.readouterr().err.count("its volume 'relative' is no absolute path and was left out") == said

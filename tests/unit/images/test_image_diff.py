@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 import image_kit
+import oci_kit
 from appc.cli.main import main
 from appc.images.snapshot import of_directory
 from hostile.tarbuild import header
+from oci_kit import docker_save, layer
 
 APP = {"exec": ["/bin/app"], "user": "0", "group": "0"}
 FILES: dict[str, image_kit.Entry] = {
@@ -174,6 +176,20 @@ def test_a_broken_image_is_an_error(place: Path, capsys: pytest.CaptureFixture[s
         line.startswith(("appc: b.aci", "appc: absent.aci", "appc: 00", "appc: pod", "hint: "))
         for line in capsys.readouterr().err.splitlines()
     )
+
+
+def test_layouts_archives_and_bundles_are_compared_as_what_they_hold(place: Path, diff: Diff) -> None:
+    layers = [layer(("etc", ("dir", 0o755)), ("etc/conf", "a"))]
+    oci_kit.simple(place / "layout", *layers)
+    oci_kit.write_files(place / "saved", docker_save([*layers, layer(("etc/conf", "bb"))]))
+    changes = diff("oci:layout:1.0", "docker-archive:saved", "--ignore", "mtime")
+    assert "C /etc/conf: content 1 byte → 2 bytes" in changes
+    image_id = fetch("app", {"etc/conf": "x"})
+    assert main(["image", "export", "--bundle", image_id, "app.bundle"]) == 0
+    assert diff("app.bundle", image_id) == []
+    # Nothing of it stays in the store.
+    assert os.listdir("data/store/staging") == []
+    assert os.listdir("data/store/images") == [image_id]
 
 
 # -- tree -----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import image_kit
+import oci_kit
 from appc.cli.main import main
 from appc.store.images import ImageStore
 from hostile.tarbuild import END, directory, file, pax, tar
@@ -398,3 +399,17 @@ def test_what_others_depend_on_by_its_id_stays_when_it_is_replaced(
     assert main(["image", "patch", old, "--replace", "--label", "version=2"]) == 0
     assert "was not removed: top depends on it by its ID" in capsys.readouterr().err
     assert old in [image.id for image in ImageStore(str(place / "data")).list()]
+
+
+def test_a_layout_becomes_a_file_with_another_manifest(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = {"Entrypoint": ["/bin/app"], "Env": ["A=1"], "Volumes": {"relative": {}}}
+    oci_kit.simple(place / "layout", oci_kit.layer(("bin", ("dir", 0o755)), ("bin/app", "x")), config=config)
+    assert main(["image", "patch", "oci:layout:1.0", "out.aci", "--env", "B=2"]) == 0
+    # What conversion leaves out is said, as when it is converted.
+    assert "oci:layout:1.0: its volume 'relative' is no absolute path and was left out" in capsys.readouterr().err
+    found = manifest_of(place / "out.aci")
+    assert found["app"]["environment"] == [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
+    assert main(["image", "patch", "oci:layout:1.0", "--replace", "--env", "B=2"]) == 2
+    assert main(["image", "patch", "oci:absent", "x.aci", "--env", "B=2"]) == 1
+    assert not ImageStore("data").list()
+    assert sorted(os.listdir(place)) == ["data", "layout", "out.aci"]
