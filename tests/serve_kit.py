@@ -112,6 +112,26 @@ class Hosting:
             return received
 
 
+class Signer:
+    """A new key that signs; `fingerprint` is in lower case."""
+
+    def __init__(self) -> None:
+        import pysequoia
+
+        self._library = pysequoia
+        self._key = pysequoia.Tsk.generate("Signer <signer@example.com>")
+        certificate = self._key.extract_certificate()
+        self.fingerprint: str = certificate.fingerprint.lower()
+        self.certificate = str(certificate).encode()
+
+    def sign(self, path: Path) -> Path:
+        """Write the signature of a file beside it."""
+        mode = self._library.SignatureMode.DETACHED
+        signature = Path(f"{path}.asc")
+        signature.write_bytes(self._library.sign(self._key.signer(), path.read_bytes(), mode=mode))
+        return signature
+
+
 def until(condition: Callable[[], bool]) -> None:
     """Wait for an event another thread brings about."""
     for _ in range(2000):

@@ -8,6 +8,7 @@ from appc.errors import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from appc.cli.context import Context
+    from appc.values import ACIdentifier
 
 _DEFAULT_LISTEN = "127.0.0.1:8080"
 
@@ -61,27 +62,36 @@ VERB = Verb(
         Option(
             "--access-log", metavar="FILE", complete="file", help="add a line for each request; - is standard output"
         ),
+        Option("--export", metavar="OUT", complete="dir", help="write static files for any web server instead"),
         Option("--cache", metavar="DIR", complete="dir", help="where to keep what can be made again"),
     ),
     operands=(Operand("directory", "DIR", complete="dir", help="where the images are"),),
-    exclusive=(("--tls-cert", "--tls-self-signed"), ("--tls-key", "--tls-self-signed")),
+    exclusive=(
+        ("--tls-cert", "--tls-self-signed"),
+        ("--tls-key", "--tls-self-signed"),
+        *(("--export", name) for name in ("--listen", "--tls-cert", "--tls-self-signed", "--access-log", "--cache")),
+    ),
     examples=(
         ("appc serve images", "look at it at http://127.0.0.1:8080"),
         (
             "appc serve --listen :443 --tls-cert example.com.crt --tls-key example.com.key /srv/images",
             "images called example.com/…, for everybody",
         ),
+        ("appc serve --export htdocs --name-prefix example.com images", "the same as static files"),
     ),
 )
 
 
 def run(args: Args, context: Context) -> int:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT, or write the static files."""
     import traceback
 
     from appc.serve.run import How, cache_directory, serve
     from appc.values import ACIdentifier
 
+    prefixes = [ACIdentifier.parse(prefix) for prefix in args.name_prefix]
+    if args.export:
+        return _export(args, prefixes, context)
     if bool(args.tls_cert) != bool(args.tls_key):
         raise UsageError("--tls-cert and --tls-key go together", "serve")
     host, port = args.listen or _address(_DEFAULT_LISTEN)
@@ -98,7 +108,7 @@ def run(args: Args, context: Context) -> int:
         cache=cache,
         certificate=certificate,
         key=key,
-        prefixes=[ACIdentifier.parse(prefix) for prefix in args.name_prefix],
+        prefixes=prefixes,
         url=args.url or "",
         access_log=args.access_log or "",
     )
@@ -108,6 +118,17 @@ def run(args: Args, context: Context) -> int:
         context.debug("".join(traceback.format_exception(error)).rstrip())
 
     serve(args.directory, how, lambda url: context.info(f"serving at {url}", args.directory), fault)
+    return 0
+
+
+def _export(args: Args, prefixes: list[ACIdentifier], context: Context) -> int:
+    from appc.cli.output import Progress
+    from appc.serve.export import export
+
+    with Progress(f"writing {args.export}") as progress:
+        catalog = export(args.directory, args.export, prefixes=prefixes, url=args.url or "", progress=progress.advance)
+    for path, fault in catalog.faults:
+        context.warn(f"is left out: {fault}", f"{args.directory}/{path}")
     return 0
 
 

@@ -61,7 +61,7 @@ class Site:
         if path.startswith(DETAILS):
             return await self._details(request, path.removeprefix(DETAILS))
         if path == KEYS:
-            return self._keys(request, await self._index.fresh())
+            return await self._keys(request)
         if path.startswith(OWN):
             raise Refusal(404, "there is no such thing here")
         return await self._page(request)
@@ -79,8 +79,7 @@ class Site:
         if name is None:
             raise self._missing(view.catalog, "no image is called that")
         body = pages.name_page(view, name)
-        links = view.links(name)
-        return _document(request, body, HTML, (("Link", links),) if links else ())
+        return _document(request, body, HTML, view.links(name))
 
     @staticmethod
     def _name(view: View, path: str) -> str | None:
@@ -96,18 +95,22 @@ class Site:
         stem = name.removesuffix(SIGNATURE_SUFFIX).removesuffix(SUFFIX)
         if not name.endswith((SUFFIX, SUFFIX + SIGNATURE_SUFFIX)):
             raise Refusal(404, "images end in .aci, their signatures in .aci.asc")
+        unsigned = False
         for _ in range(2):
             _, image = await self._find(lambda catalog: catalog.by_id.get(stem) or catalog.route(stem))
+            unsigned = signature and image.signature is None
             try:
-                if signature:
+                if signature and not unsigned:
                     return self._signature(request, image)
-                response = self._image(request, image, stem == image.image_id)
+                response = None if signature else self._image(request, image, stem == image.image_id)
             except Unservable:
                 response = None
             if response is not None:
                 return response
-            # It was replaced a moment ago.
+            # It was replaced, or signed, a moment ago.
             await self._index.settled()
+        if unsigned:
+            raise Refusal(404, "the image is not signed")
         raise Refusal(503, "it is just being changed", _RETRY)
 
     async def _find(self, look: Callable[[Catalog], ServedImage | None]) -> tuple[Catalog, ServedImage]:
@@ -146,13 +149,13 @@ class Site:
                 os.close(fd)
 
     def _signature(self, request: Request, image: ServedImage) -> Response:
-        if image.signature is None:
-            raise Refusal(404, "the image is not signed")
         data = read_small(self._directory, image.path + SIGNATURE_SUFFIX, MAX_SIGNATURE)
         return _document(request, data, SIGNATURE_TYPE)
 
-    @staticmethod
-    def _keys(request: Request, catalog: Catalog) -> Response:
+    async def _keys(self, request: Request) -> Response:
+        catalog = await self._index.fresh()
+        if not catalog.certificates:
+            catalog = await self._index.settled()
         if not catalog.certificates:
             raise Refusal(404, "there are no keys here")
         return _document(request, keys_file(catalog), KEYS_TYPE)

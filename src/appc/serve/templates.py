@@ -64,7 +64,8 @@ def routes(images: Iterable[ServedImage]) -> dict[str, ServedImage]:
     for image in known:
         own = {name for name, _ in image.labels}
         for shape in shapes:
-            if not own.issuperset(shape):
+            # An image for one platform is never what somebody gets who asks for one that runs anywhere.
+            if not own.issuperset(shape) or own.intersection(_PLATFORM) != set(shape).intersection(_PLATFORM):
                 continue
             rank = (-len(own), image.modified, image.image_id)
             if image.version:

@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from appc.serve.catalog import Catalog
     from appc.serve.image import ServedImage
+    from appc.serve.messages import Fields
 
 OWN = "/-/"
 IMAGES = OWN + "aci/"
@@ -91,9 +92,15 @@ class View:
             found.append(("ac-discovery-pubkeys", f"{name} {self.base}{KEYS}"))
         return found
 
-    def links(self, name: str) -> str:
-        """The same as the value of a Link field, for clients that read no HTML."""
-        return ", ".join(
-            f'<{url}>; rel="{kind}"; prefix="{prefix}"'
-            for kind, (prefix, _, url) in ((kind, content.partition(" ")) for kind, content in self.discovery(name))
-        )
+    def links(self, name: str) -> Fields:
+        """The same as header fields (RFC 9652, RFC 8288), for clients that read no HTML."""
+        templates, keys = [], []
+        for kind, content in self.discovery(name):
+            prefix, _, url = content.partition(" ")
+            parameters = f'; rel="{kind}"; prefix="{prefix}"'
+            if kind == "ac-discovery":
+                templates.append(f'"{url}"{parameters}')
+            else:
+                keys.append(f"<{url}>{parameters}")
+        fields = (("Link-Template", ", ".join(templates)), ("Link", ", ".join(keys)))
+        return tuple(field for field in fields if field[1])

@@ -63,6 +63,13 @@ def test_further_labels_can_be_asked_for_but_need_not(hosting: Hosting, images: 
     assert hosting.get(f"{IMAGES}example.com/app-1.0-linux-amd64-beta.aci").body == exact.body
 
 
+def test_an_image_for_one_platform_is_not_one_for_any(hosting: Hosting, images: Path) -> None:
+    aci(images / "a.aci", {}, version="1.0", labels=PLATFORM)
+    aci(images / "b.aci", {}, "example.com/script", version="1.0")
+    assert hosting.get(f"{IMAGES}example.com/script-1.0.aci").status == 200
+    assert hosting.get(f"{IMAGES}example.com/app-1.0.aci").status == 404
+
+
 def test_files_come_and_go_without_a_restart(hosting: Hosting, images: Path) -> None:
     assert hosting.get(APP).status == 404
     aci(images / "a.aci", {"first": ""}, version="1.0", labels=PLATFORM)

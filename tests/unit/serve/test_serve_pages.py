@@ -87,9 +87,9 @@ def test_templates_of_further_labels_come_first(hosting: Hosting) -> None:
 
 
 def test_a_header_says_the_same_to_clients_that_read_no_html(hosting: Hosting) -> None:
-    links = hosting.get("/team/app", "example.com").fields["link"]
+    found = hosting.get("/team/app", "example.com").fields["link-template"]
     template = "http://example.com/-/aci/{name}-{version}-{os}-{arch}.{ext}"
-    assert links == f'<{template}>; rel="ac-discovery"; prefix="example.com/team/app"'
+    assert found == f'"{template}"; rel="ac-discovery"; prefix="example.com/team/app"'
 
 
 def test_a_given_url_goes_before_the_host(tmp_path: Path) -> None:
