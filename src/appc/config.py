@@ -78,6 +78,12 @@ TABLE = (
         "",
         "a file whose first line is the passphrase of encrypted images; --passphrase-file goes before it",
     ),
+    Setting(
+        "build.cacheSize",
+        _whole(0, 1 << 50),
+        10 << 30,
+        "bytes of what the steps of build files made that are kept for the next build",
+    ),
     Setting("logs.size", _whole(4096, 1 << 40), 16 << 20, "bytes after which an app's log is rotated"),
     Setting("logs.files", _whole(1, 100), 3, "how many files of an app's log are kept, the current one included"),
     Setting("stop.grace", _seconds, 10.0, "seconds that apps get between SIGTERM and SIGKILL"),
@@ -94,6 +100,7 @@ class Settings:
     paths_state: str
     images_keep_original: str
     images_passphrase_file: str
+    build_cache_size: int
     logs_size: int
     logs_files: int
     stop_grace: float

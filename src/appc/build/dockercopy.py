@@ -58,19 +58,23 @@ class Source:
         return self._ignore is not None and self._ignore.leaves_out(path)
 
 
-def context(directory: str, dockerfile: str) -> Source:
-    """The build context: a directory without what its `.dockerignore` leaves out."""
+def context(directory: str, dockerfile: str, exclude: Sequence[str] = ()) -> Source:
+    """The build context: a directory without what its `.dockerignore` and `exclude` leave out."""
+    rules = "\n".join(exclude)
     for path in (f"{dockerfile}{_IGNORE}", f"{directory}/{_IGNORE}"):
         if os.path.isfile(path):
             with open(path, encoding="utf-8", errors="replace") as file:
-                return Source(directory, "the context", Ignore(file.read()))
-    return Source(directory, "the context")
+                return Source(directory, "the context", Ignore(f"{file.read()}\n{rules}"))
+    return Source(directory, "the context", Ignore(rules) if rules else None)
 
 
 class Copier:
-    """Copies into the root file system `root`: everything new belongs to `owner` and has the time 0."""
+    """Copies into the root file system `root`: everything new belongs to `owner` and has the time 0.
 
-    def __init__(self, root: str, owner: tuple[int, int] = (0, 0), mode: int | None = None) -> None:
+    Without an `owner` copies keep theirs, and what is made on the way is root's.
+    """
+
+    def __init__(self, root: str, owner: tuple[int, int] | None = (0, 0), mode: int | None = None) -> None:
         self._tree = Tree(root)
         self._root = root
         self._owner = owner
@@ -79,7 +83,7 @@ class Copier:
     def copy(self, source: Source, patterns: Sequence[str], target: str, *, unpack: bool = False) -> None:
         """Copy what the patterns mean to `target`, an absolute path; archives are unpacked if so asked."""
         found = [one for pattern in patterns for one in source.find(pattern)]
-        into = target.endswith("/") or len(found) > 1 or self._is_directory(target)
+        into = target.endswith("/") or len(found) > 1 or self.is_directory(target)
         if len(found) > 1 and not target.endswith("/"):
             raise InvalidValue(f"several sources need a target that ends with /, not {target}")
         for path, host in found:
@@ -97,15 +101,29 @@ class Copier:
         done = ""
         for part in place.strip("/").split("/"):
             done = f"{done}/{part}"
-            if part and not self._is_directory(done):
+            if part and not self.is_directory(done):
                 # A link to nowhere, or a file, is in the way.
                 inside = self._tree.inside(done)
                 if os.path.lexists(inside):
                     raise InvalidValue(f"{done} is not a directory")
                 os.mkdir(inside)
                 os.chmod(inside, 0o755)
-                os.chown(inside, *self._owner)
+                if os.geteuid() == 0:
+                    os.chown(inside, *(self._owner or (0, 0)))
         return self._tree.inside(f"{place.rstrip('/')}/x").rpartition("/")[0]
+
+    def own(self, place: str, like: str | int) -> None:
+        """Give what was made at the host path `place` its owner and mode: those asked for, else those of `like`.
+
+        That is a host path, or the mode of what is root's unless somebody else was asked for.
+        """
+        status = None if isinstance(like, int) else os.lstat(like)
+        uid, gid = self._owner or ((status.st_uid, status.st_gid) if status is not None else (0, 0))
+        if os.geteuid() == 0:
+            os.chown(place, uid, gid, follow_symlinks=False)
+        if not os.path.islink(place):
+            own = like if isinstance(like, int) else stat.S_IMODE(os.lstat(like).st_mode)
+            os.chmod(place, own if self._mode is None else self._mode)
 
     def _directory(self, source: Source, path: str, host: str, place: str) -> None:
         for name in sorted(os.listdir(host)):
@@ -118,9 +136,7 @@ class Copier:
                 self._file(below, f"{place}/{name}")
                 continue
             if not source.leaves_out(inner):
-                made = self.make_directory(f"{place}/{name}")
-                os.chmod(made, stat.S_IMODE(os.stat(below).st_mode) if self._mode is None else self._mode)
-                os.chown(made, *self._owner)
+                self.own(self.make_directory(f"{place}/{name}"), below)
             # A rule may take back something below what it leaves out.
             self._directory(source, inner, below, f"{place}/{name}")
 
@@ -138,8 +154,7 @@ class Copier:
             os.symlink(os.readlink(host), target)
         else:
             shutil.copyfile(host, target)
-            os.chmod(target, stat.S_IMODE(status.st_mode) if self._mode is None else self._mode)
-        os.chown(target, *self._owner, follow_symlinks=False)
+        self.own(target, host)
         os.utime(target, ns=(0, 0), follow_symlinks=False)
 
     def _unpack(self, archive: str, target: str) -> None:
@@ -149,7 +164,8 @@ class Copier:
         except AppcError as error:
             raise InvalidValue(f"{os.path.basename(archive)} cannot be unpacked: {error.what}") from None
 
-    def _is_directory(self, place: str) -> bool:
+    def is_directory(self, place: str) -> bool:
+        """Whether a path in the root file system means a directory."""
         try:
             return stat.S_ISDIR(TreeView((self._root,)).stat(place).st_mode)
         except OSError:

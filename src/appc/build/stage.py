@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 from appc.build.manifest import manifest
+from appc.build.overlay import Overlay
 from appc.build.times import settle
-from appc.errors import HostError, InvalidValue
-from appc.host import libc
+from appc.errors import InvalidValue
 from appc.schema.image import App, EnvVar, ImageManifest
 from appc.schema.json import dumps, loads
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from appc.images.view import TreeView
 
 _SHELL = ("/bin/sh", "-c")
-_MS_RDONLY = 1
-_MAX_OPTIONS = 4095
 
 
 class Stage:
@@ -33,49 +30,24 @@ class Stage:
         self.lowers = lowers
         self.config = config
         self.arguments: dict[str, str] = {}
-        self.root = f"{directory}/root"
-        self.upper = f"{directory}/upper"
-        self._work = f"{directory}/work"
-        self._links = f"{directory}/l"
-        self._mounted = False
-        for path in (self.root, self.upper, self._work, self._links):
-            os.mkdir(path, 0o755)
-        # Short names, without the characters that mean something to the mount, for any number of trees.
-        for index, tree in enumerate((self.upper, *lowers)):
-            os.symlink(tree, f"{self._links}/{index}")
-        # The overlay shows the upper's own mode and owner as those of "/".
-        status = os.stat(lowers[0])
-        os.chmod(self.upper, status.st_mode & 0o7777)
-        os.chown(self.upper, status.st_uid, status.st_gid)
-        os.utime(self.upper, ns=(status.st_atime_ns, status.st_mtime_ns))
+        self._overlay = Overlay(directory, lowers)
+        self._overlay.make_upper()
+        self.root = self._overlay.root
+        self.upper = self._overlay.upper
 
     def mount(self) -> None:
         """Show the stage's files at `root`, to be changed."""
-        lowers = ":".join(f"{self._links}/{index + 1}" for index in range(len(self.lowers)))
-        self._mount(f"lowerdir={lowers},upperdir={self._links}/0,workdir={self._work}", 0)
+        self._overlay.mount()
 
     def finish(self, since: int) -> None:
         """Show the stage's files at `root`, never to be changed again; what is newer than `since` loses its time."""
-        self.unmount()
+        self._overlay.unmount()
         settle(self.upper, since)
-        lowers = ":".join(f"{self._links}/{index}" for index in range(len(self.lowers) + 1))
-        self._mount(f"lowerdir={lowers}", _MS_RDONLY)
+        self._overlay.mount_readonly(self.upper)
 
     def unmount(self) -> None:
         """Show nothing at `root`."""
-        if self._mounted:
-            libc.umount2(self.root, libc.MNT_DETACH)
-            self._mounted = False
-
-    def _mount(self, options: str, flags: int) -> None:
-        self.unmount()
-        if len(options) > _MAX_OPTIONS:
-            raise HostError(f"has too many layers, {len(self.lowers)}", f"stage {self.name or self.number}")
-        try:
-            libc.mount("overlay", self.root, "overlay", flags, options)
-        except OSError as error:
-            raise HostError(f"no overlay can be mounted: {error.strerror}", self.root) from None
-        self._mounted = True
+        self._overlay.unmount()
 
 
 class Config:

@@ -122,8 +122,6 @@ def build(
 
     `make` returns the root file system, which it made in `directory`, and the manifest to begin with. Prints the ID.
     """
-    from appc.build.image import build_generated
-
     edit = edited(args)
     warnings: list[str] = []
 
@@ -131,7 +129,22 @@ def build(
         rootfs, manifest = make(directory, warnings)
         return rootfs, edit(manifest)
 
-    built = build_generated(output(args), complete, owner_root=owner_root, times=times)
+    return finish(args, context, complete, warnings, times=times, owner_root=owner_root)
+
+
+def finish(
+    args: Args,
+    context: Context,
+    make: Callable[[str], tuple[str, bytes]],
+    warnings: list[str],
+    *,
+    times: Times,
+    owner_root: bool,
+) -> int:
+    """Make the image that OUTPUT describes of the root and the manifest that `make` returns; see `build`."""
+    from appc.build.image import build_generated
+
+    built = build_generated(output(args), make, owner_root=owner_root, times=times)
     for warning in (*warnings, *built.warnings):
         context.warn(warning)
     out(f"{built.image_id}\n")

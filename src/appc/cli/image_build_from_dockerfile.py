@@ -6,7 +6,7 @@ import os
 
 from appc.cli.build_options import COMMAND, MANIFEST, OUT, OUTPUT, build, own_times
 from appc.cli.options import LIST, REPEAT, Args, Operand, Option, Verb
-from appc.errors import HostError, UsageError
+from appc.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ VERB = Verb(
 def run(args: Args, context: Context) -> int:
     """Build the image and print its ID."""
     from appc.build.dockerbuild import Builder
+    from appc.build.overlay import private_mounts
     from appc.executor.step import run_step
-    from appc.host import libc
     from appc.images.fetch import resolve
     from appc.images.render import copy_rootfs, rootfs_for
     from appc.store.images import ImageStore
@@ -78,11 +78,7 @@ def run(args: Args, context: Context) -> int:
     def step(root: str, app: App) -> int:
         return run_step(context, root, app, args.net)
 
-    try:
-        libc.unshare(libc.CLONE_NEWNS)
-        libc.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
-    except OSError as error:
-        raise HostError(f"no mount namespace can be made: {error.strerror}", "image build") from None
+    private_mounts()
     with Staging(store.root) as staging:
         builders: list[Builder] = []
 

@@ -16,7 +16,8 @@ VERB = Verb(
     "remove images that were not used lately",
     description=(
         "Removes images that no pod rests on, that no image which stays depends on, and that were not used for the "
-        "grace period; trees rendered from images that are gone; and what interrupted imports left behind."
+        "grace period; trees rendered from images that are gone; what steps of builds made, and steps that failed, "
+        "when they were not used for the grace period; and what interrupted imports and builds left behind."
     ),
     options=(
         Option(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shlex
 
-from appc.cli.options import LIST, REPEAT, Option
+from appc.cli.options import LIST, REPEAT, Args, Option, did_you_mean
 from appc.cli.pod_options import capabilities, gids, pair, seccomp
+from appc.errors import AppcError
 from appc.images.edit import ManifestEditor, parse_dependency
 from appc.schema.image import MountPoint, Port
 from appc.schema.isolators import Isolator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from appc.cli.options import Args
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 
 def words(text: str) -> list[str]:
@@ -98,6 +98,59 @@ def editor(args: Args, where: str) -> Callable[[bytes], bytes]:
         return one.finish()
 
     return edit
+
+
+def from_table(table: Mapping[str, Any], path: str, faults: list[tuple[str, str]]) -> Callable[[bytes], bytes]:
+    """Return what a table asks for whose keys are the options' names without the dashes, as `editor` does.
+
+    What may be repeated is a string, an array of them or, where it is N=V, a table; commands are strings or arrays of
+    words. What is wrong with the table, which is at `path`, is added to `faults`.
+    """
+    args = Args(EDITS)
+    args.command = []
+    options = {option.long[2:]: option for option in EDITS}
+    for key, value in table.items():
+        where = f"{path}.{key}" if path else key
+        if key not in options:
+            faults.append((where, did_you_mean(key, list(options)) or "is not known here: see `appc help image patch`"))
+            continue
+        option = options[key]
+        try:
+            setattr(args, option.dest, _from_value(option, value))
+            args.given.add(option.long)
+        except AppcError as error:
+            faults.append((where, str(error)))
+        except ValueError as error:
+            faults.append((where, str(error)))
+    if args.caps_retain and args.caps_remove:
+        faults.append((path, "caps-retain cannot go together with caps-remove"))
+    return editor(args, "")
+
+
+def _from_value(option: Option, value: Any) -> Any:
+    """A value as the parser of options would give it."""
+    if option.long == "--exec" and isinstance(value, list):
+        return [_text(one) for one in value]
+    if option.long == "--handler" and isinstance(value, dict):
+        return [
+            (event, [_text(one) for one in command] if isinstance(command, list) else words(_text(command)))
+            for event, command in value.items()
+        ]
+    if option.parse is pair and isinstance(value, dict):
+        return [(key, _text(one)) for key, one in value.items()]
+    items = value if isinstance(value, list) else [value]
+    if option.kind == LIST:
+        return [part for one in items for part in _text(one).split(",") if part]
+    if option.kind == REPEAT:
+        return [option.parse(_text(one)) if option.parse else _text(one) for one in items]
+    text = ",".join(map(_text, items)) if option.parse is gids else _text(value)
+    return option.parse(text) if option.parse else text
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("is not a text")
+    return str(value)
 
 
 def _manifest_file(path: str) -> bytes:

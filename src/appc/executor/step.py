@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from appc.config import Directories
 
 APP = "step"
+# What the app reads and writes.
+QUIET, OURS, TERMINAL = "quiet", "ours", "terminal"
 _IMAGE = "build/step"
 # No image has this ID; a pod manifest must name one.
 _NO_IMAGE = ImageID.parse("sha512-" + "0" * 128)
@@ -36,24 +38,25 @@ _FILES = ("/etc/hosts", "/etc/resolv.conf")
 _DIRECTORIES = ("/etc", "/proc", "/sys", "/dev")
 
 
-def run_step(where: Directories, root: str, app: App, net: str) -> int:
+def run_step(where: Directories, root: str, app: App, net: str, streams: str = QUIET) -> int:
     """Run `app` with the directory `root` as its root and return its exit status (128+N for signal N).
 
-    The caller's mount namespace must be its own, and nothing in it shared. The app's output goes to stderr.
-    Raises AppcError, HostError, OSError.
+    The caller's mount namespace must be its own, and nothing in it shared. `streams` says what the app reads and
+    writes: nothing and our stderr (QUIET), our streams (OURS), or our terminal (TERMINAL). When this process is
+    killed, the pod ends. Raises AppcError, HostError, OSError.
     """
     lacking = [path for path in (*_FILES, *_DIRECTORIES) if not os.path.lexists(root + path)]
     pod = layout.create(where.root)
     try:
-        prepared = _prepare(where, pod, root, app, net)
-        status = _execute(prepared, where)
+        prepared = _prepare(where, pod, root, app, net, streams)
+        status = _execute(prepared, where, streams)
     finally:
         _remove(where, pod)
         _take_back(root, lacking)
     return status
 
 
-def _prepare(where: Directories, pod: layout.Pod, root: str, app: App, net: str) -> Prepared:
+def _prepare(where: Directories, pod: layout.Pod, root: str, app: App, net: str, streams: str) -> Prepared:
     image = RuntimeImage(name=_IMAGE, id=_NO_IMAGE)
     manifest = PodManifest(
         ac_version=AC_VERSION,
@@ -61,7 +64,8 @@ def _prepare(where: Directories, pod: layout.Pod, root: str, app: App, net: str)
         apps=(RuntimeApp(name=APP, image=image, app=app.replace(mount_points=(), ports=(), event_handlers=())),),
     )
     manifest.check_executable()
-    request = PodRequest((AppRequest(_IMAGE, name=APP),), net=net)
+    asked = AppRequest(_IMAGE, name=APP, stdin="stream" if streams == OURS else "")
+    request = PodRequest((asked,), net=net, interactive=streams == TERMINAL)
     request.check()
     pod.move("prepare")
     for name in SUBDIRECTORIES:
@@ -76,16 +80,23 @@ def _prepare(where: Directories, pod: layout.Pod, root: str, app: App, net: str)
     return Prepared(pod, request, manifest, [Rootfs((root,), (), "", ())], probe.facts(), [])
 
 
-def _execute(prepared: Prepared, where: Directories) -> int:
+def _execute(prepared: Prepared, where: Directories, streams: str) -> int:
     """Become, in a child, the pod's keeper, and wait for it."""
     sys.stderr.flush()
+    sys.stdout.flush()
+    parent = os.getpid()
     child = os.fork()
     if child:
         return _status_of(child)
     try:
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(2, 1)
+        # Nobody would use what the step makes, nor remove it.
+        libc.prctl(libc.PR_SET_PDEATHSIG, _SIGTERM)
+        if os.getppid() != parent:
+            os._exit(128 + _SIGTERM)
+        if streams == QUIET:
+            null = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(null, 0)
+            os.dup2(2, 1)
         replace_process(prepared, where, lambda: None)
     except BaseException as error:
         os.write(2, f"appc: {error}\n".encode("utf-8", "backslashreplace"))

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import stat
 
-from appc.errors import ArchiveError, ManifestError
+from appc.errors import ArchiveError, InvalidValue, ManifestError
 from appc.formats.aci import MANIFEST, ROOTFS
 from appc.formats.limits import DEFAULT
 from appc.formats.tarnames import printable
 from appc.schema.image import ImageManifest
+from appc.schema.json import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 _MAX_NODES = 100_000
+_YAML = (".yaml", ".yml")
+_TOML = ".toml"
 
 
 def check_layout(directory: int, where: str, strict: bool = False) -> bytes:
@@ -56,13 +59,30 @@ def read_manifest(directory: int | None, name: str, where: str, strict: bool = F
     ArchiveError when the file cannot be read; both name `where`.
     """
     data = read_small(directory, name, where)
-    suffix = os.path.splitext(name)[1].lower()
-    if suffix in (".yaml", ".yml"):
-        return ImageManifest.parse(_from_yaml(data, where), strict, where).to_json()
-    if suffix == ".toml":
-        return ImageManifest.parse(_from_toml(data, where), strict, where).to_json()
+    if os.path.splitext(name)[1].lower() in (*_YAML, _TOML):
+        return ImageManifest.parse(_document(data, name, where), strict, where).to_json()
     ImageManifest.parse(data, strict, where)
     return data
+
+
+def read_document(path: str) -> dict[str, Any]:
+    """The object in the file `path`: YAML or JSON if it is called so, else TOML.
+
+    Raises ManifestError for what is none, ArchiveError when the file cannot be read.
+    """
+    return _document(read_small(None, path, path), path, path)
+
+
+def _document(data: bytes, name: str, where: str) -> dict[str, Any]:
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in _YAML:
+        return _from_yaml(data, where)
+    if suffix != ".json":
+        return _from_toml(data, where)
+    try:
+        return _object(loads(data), where)
+    except InvalidValue as error:
+        raise ManifestError([("", error.what)], where) from None
 
 
 def read_small(directory: int | None, name: str, where: str) -> bytes:

@@ -12,6 +12,8 @@ from appc.values import ImageID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from appc.schema.image import Dependency
     from appc.store.images import ImageStore, StoredImage
     from appc.values import Labels
@@ -41,10 +43,26 @@ def closure(store: ImageStore, image: StoredImage, prefer: Labels | None = None)
     return walk.passes
 
 
+def closure_of(store: ImageStore, images: Sequence[StoredImage], prefer: Labels | None = None) -> list[Pass]:
+    """Return the passes that make the root of an image that depends on `images`, topmost first."""
+    walk = _Walk(store, prefer)
+    for image in reversed(images):
+        walk.visit(image, (), ())
+    return walk.passes
+
+
+def find_all(
+    store: ImageStore, dependencies: Sequence[Dependency], where: str, prefer: Labels | None = None
+) -> list[StoredImage]:
+    """Return the images that `dependencies` mean, in their order. DependencyError says `where` one is missing."""
+    walk = _Walk(store, prefer)
+    return [walk.find(dependency, where) for dependency in dependencies]
+
+
 def dependencies(store: ImageStore, image: StoredImage, prefer: Labels | None = None) -> list[StoredImage]:
     """Return the images that `image` itself depends on, in the order of its manifest; see `closure`."""
     walk = _Walk(store, prefer)
-    return [walk.find(dependency, (image,)) for dependency in image.manifest.dependencies]
+    return [walk.find(dependency, _where((image,))) for dependency in image.manifest.dependencies]
 
 
 class _Walk:
@@ -70,12 +88,11 @@ class _Walk:
         if image.meta["dependencies"]:
             chain = (*chain, image)
             for dependency in reversed(image.manifest.dependencies):
-                self.visit(self.find(dependency, chain), chain, filters)
+                self.visit(self.find(dependency, _where(chain)), chain, filters)
 
-    def find(self, dependency: Dependency, chain: tuple[StoredImage, ...]) -> StoredImage:
-        """The image in the store that the last of `chain` depends on. Raises DependencyError."""
+    def find(self, dependency: Dependency, where: str) -> StoredImage:
+        """The image in the store that `where` depends on. Raises DependencyError."""
         wanted = str(dependency.image_name) + (f",{dependency.labels}" if dependency.labels else "")
-        where = f"image {_shown(chain)}"
         found = self._store.best(self._store.matching(dependency.image_name, dependency.labels), self._prefer)
         if dependency.image_id is not None:
             found = self._by_id(dependency, where)
@@ -107,6 +124,10 @@ class _Walk:
                 f"its dependency {asked} is given as {found.id.short}, but that is {found.name},{found.labels}", where
             )
         return found
+
+
+def _where(chain: tuple[StoredImage, ...]) -> str:
+    return f"image {_shown(chain)}"
 
 
 def _shown(chain: tuple[StoredImage, ...]) -> str:

@@ -16,9 +16,18 @@ from appc.store.records import read_records
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Protocol
 
     from appc.images.closure import Pass
     from appc.store.images import StoredImage
+
+    class Tree(Protocol):
+        """Where contents are: an image of the store, or another directory."""
+
+        @property
+        def id(self) -> str: ...
+        @property
+        def tree(self) -> str: ...
 
 
 class Node:
@@ -32,7 +41,7 @@ class Node:
 
     __slots__ = ("children", "image", "record", "wanted")
 
-    def __init__(self, image: StoredImage | None, record: Record, wanted: bool = False) -> None:
+    def __init__(self, image: Tree | None, record: Record, wanted: bool = False) -> None:
         self.image = image
         self.record = record
         self.wanted = wanted
@@ -41,7 +50,7 @@ class Node:
 
 def merge(passes: Sequence[Pass]) -> Node:
     """Return the root of what `passes` (topmost first) come to."""
-    root = Node(None, _implied(""))
+    root = Node(None, implied(""))
     for one in reversed(passes):
         filters = [_allowed(image) for image in one.filters]
         originals: dict[str, Record] = {}
@@ -54,7 +63,7 @@ def merge(passes: Sequence[Pass]) -> Node:
             originals[path] = record
             wanted = all(allowed.get(path, False) for allowed in filters)
             if wanted or (record.type == DIRECTORY and all(path in allowed for allowed in filters)):
-                _place(root, path, one.image, record, wanted)
+                place(root, path, one.image, record, wanted)
     if any(one.filters for one in passes):
         _prune(root)
     return root
@@ -85,7 +94,7 @@ def _allowed(image: StoredImage) -> dict[str, bool]:
     return allowed
 
 
-def _place(root: Node, path: str, image: StoredImage, record: Record, wanted: bool) -> None:
+def place(root: Node, path: str, image: Tree, record: Record, wanted: bool) -> None:
     """Put a record into the tree, over whatever is there."""
     if not path:
         root.image, root.record = image, record
@@ -98,7 +107,7 @@ def _place(root: Node, path: str, image: StoredImage, record: Record, wanted: bo
         assert parent.children is not None
         below = parent.children.get(part)
         if below is None or below.children is None:
-            below = parent.children[part] = Node(None, _implied(above))
+            below = parent.children[part] = Node(None, implied(above))
         parent = below
     assert parent.children is not None
     there = parent.children.get(name)
@@ -109,5 +118,6 @@ def _place(root: Node, path: str, image: StoredImage, record: Record, wanted: bo
         parent.children[name] = Node(image, record, wanted)
 
 
-def _implied(path: str) -> Record:
+def implied(path: str) -> Record:
+    """A directory that no image has an entry for."""
     return Record(path, DIRECTORY, mode=0o755, uid=0, gid=0)

@@ -58,7 +58,26 @@ def rootfs_for(store: ImageStore, image: StoredImage) -> Rootfs:
         held = store.hold(image)
         store.touch(image)
         return Rootfs((image.tree,), (image.id,), image.meta["special"], (held,))
-    passes = passes_of(store, image)
+    return _rootfs(store, passes_of(store, image))
+
+
+def rootfs_of(store: ImageStore, images: Sequence[StoredImage]) -> Rootfs:
+    """Return the trees of an image that depends on `images`, of which there is at least one; see `rootfs_for`."""
+    from appc.images.closure import closure_of
+    from appc.images.fetch import host_labels
+
+    return _rootfs(store, closure_of(store, images, host_labels()))
+
+
+def copy_of(store: ImageStore, images: Sequence[StoredImage], target: str) -> Sequence[str]:
+    """Render what `rootfs_of` describes into the empty directory `target`, as a copy; see `copy_rootfs`."""
+    from appc.images.closure import closure_of
+    from appc.images.fetch import host_labels
+
+    return _copy(store, closure_of(store, images, host_labels()), target)
+
+
+def _rootfs(store: ImageStore, passes: list[Pass]) -> Rootfs:
     images = list({one.image.id: one.image for one in passes}.values())
     holds = tuple(store.hold(one) for one in images)
     for one in images:
@@ -83,12 +102,15 @@ def copy_rootfs(store: ImageStore, image: StoredImage, target: str) -> Sequence[
 
     Returns what could not be kept, a sentence each (without root: owners and device nodes).
     """
+    if os.listdir(target):
+        raise UsageError("is not empty", target)
+    return _copy(store, passes_of(store, image), target)
+
+
+def _copy(store: ImageStore, passes: list[Pass], target: str) -> Sequence[str]:
     from appc.images.materialise import materialise
     from appc.images.merge import merge
 
-    if os.listdir(target):
-        raise UsageError("is not empty", target)
-    passes = passes_of(store, image)
     holds = [store.hold(one.image) for one in passes]
     try:
         return materialise(merge(passes), target, link=False)

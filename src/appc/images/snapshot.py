@@ -64,10 +64,10 @@ class Snapshot:
         try:
             records = []
             for record, _ in Walk(fd, upper):
-                if record.type == CHAR and record.devmajor == record.devminor == 0:
+                if is_whiteout(record):
                     self._remove(record.path)
                     continue
-                if record.type != DIRECTORY or _is_opaque(f"{upper}/{record.path}"):
+                if record.type != DIRECTORY or is_opaque(f"{upper}/{record.path}"):
                     self._remove(record.path)
                 records.append(record)
         finally:
@@ -172,7 +172,13 @@ class _Recorder:
         )
 
 
-def _is_opaque(path: str) -> bool:
+def is_whiteout(record: Record) -> bool:
+    """Whether an entry of an overlay's layer says that there is nothing."""
+    return record.type == CHAR and record.devmajor == record.devminor == 0
+
+
+def is_opaque(path: str) -> bool:
+    """Whether a directory of an overlay's layer hides what lies below it in the same place."""
     for name in _OPAQUE:
         try:
             if os.getxattr(os.fsencode(path), name, follow_symlinks=False) == b"y":

@@ -6,7 +6,7 @@ import os
 import time
 
 from appc.errors import AppcError, ImageNotFound, StoreError
-from appc.store import downloads, locks, names, trees
+from appc.store import downloads, layers, locks, names, trees
 from appc.store.layout import ID_LENGTH, store_path
 from appc.store.staging import Staging, abandoned, remove_tree
 
@@ -26,7 +26,7 @@ _BATCH = 200
 class Removed:
     """Something `gc` removed or would remove.
 
-    `kind` is "image", "tree", "download" or "staging"; `size` the bytes on disk that this frees.
+    `kind` is "image", "tree", "download", "layer", "build" or "staging"; `size` the bytes on disk that this frees.
     """
 
     __slots__ = ("kind", "name", "reason", "size")
@@ -80,6 +80,7 @@ def collect(
     gone = {entry.name for entry in removed if entry.kind == "image"}
     present = {str(image.id) for image in store.list()} - gone
     removed += _collect_trees(store, present, in_use, before, dry_run)
+    removed += _collect_layers(store, before, dry_run)
     if not dry_run:
         names.sweep(store.root)
         _sweep_sources(store.root, present)
@@ -176,6 +177,18 @@ def _collect_trees(
             if not dry_run:
                 with Staging(store.root) as staging:
                     os.rename(path, f"{staging.path}/tree")
+    return removed
+
+
+def _collect_layers(store: ImageStore, before: float, dry_run: bool) -> list[Removed]:
+    removed = []
+    for one in list(layers.each(store.root)):
+        if one.used >= before or (held := locks.hold_alone(one.path)) is None:
+            continue
+        held.close()
+        size = one.size or _freed(one.path)
+        if dry_run or layers.discard(store.root, one.path):
+            removed.append(Removed(one.kind, os.path.basename(one.path), size, "not used lately"))
     return removed
 
 

@@ -12,6 +12,8 @@
       names/<name, "/" as ",">/<image ID>   empty: an index, so that looking a name up does not scan all images
       sources/<dev>-<inode>           which image a file on this host was, when it was imported
       trees/<key>/rootfs/             rendered trees, for images that overlay alone cannot give
+      layers/<key>/diff/              what a step of a build made, for the next build (see layers.py)
+      builds/<name>/                  a step that failed, to be looked at
       staging/<random>/               work in progress; the worker holds a flock on the directory
       downloads/<hash of URL>/        what has arrived of a download (data), and what resuming it needs (about)
       remotes/<hash of URL>           which image came from a URL, and its validators
