@@ -96,9 +96,10 @@ class Builder:
         return overlay.root, dumps(document).encode()
 
     def close(self) -> None:
-        """Unmount everything."""
+        """Unmount everything, and let go of the layers."""
         for overlay in self._mounted:
             overlay.unmount()
+        self._held.clear()
 
     def _step(self, step: Step, manifest: bytes) -> bytes:
         try:
@@ -108,7 +109,7 @@ class Builder:
             text = f"{self._key}\n{step.text}\n{inputs(step, self._context, app)}"
             self._key = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
             kept = layers.find(self._root, self._key) if self._cached else None
-            self._say(f"{step.path}: {step.title}{' (unchanged)' if kept else ''}")
+            self._say(f"{step.path}: {step.title}{' (unchanged)' if kept else ''}".strip())
             if kept is not None:
                 self._held.append(kept)
             self._layers.insert(0, self._perform(step, app) if kept is None else kept.path)
@@ -153,7 +154,7 @@ class Builder:
         name = os.path.basename(layers.keep_build(self._root, build_name(self._file.path), self._directory))
         hint = f"`appc build enter {name}` shows what it left"
         if step.fields["network"] == "none":
-            hint += '; with network = "host", or --network host, commands have the host\'s network'
+            hint += "; --network host gives commands a network"
         return StepFailed(error.what, "", hint)
 
     def _thin(self, document: dict[str, Any]) -> str:
@@ -167,7 +168,6 @@ class Builder:
         if any(hides(layer) for layer in self._layers):
             left = paths(self._shown("all", self._base.lowers).root)
             document.update(whitelist(paths(self._shown("base", self._base.lowers, False).root), left))
-        self.close()
         return target
 
     def _shown(self, name: str, lowers: tuple[str, ...], changed: bool = True) -> Overlay:

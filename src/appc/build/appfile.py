@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 FLAT, THIN = "flat", "thin"
 NETWORKS = ("none", "host")
 _MOST_STEPS = 200
+_LONGEST_TITLE = 60
 # What `set` cannot say, and what says it.
 _NOT_SET = {
     "manifest": "there is no other manifest than what the file describes",
@@ -47,28 +48,23 @@ _ARGUMENT = re.compile(r"\$\{args\.([^}]*)\}")
 
 
 class Step:
-    """One step: its path in the file, what it does, the checked fields of that, and for `set` the edit."""
+    """One step: its path in the file, what it does, the checked fields of that, in short, and for `set` the edit."""
 
-    __slots__ = ("action", "edit", "fields", "path")
+    __slots__ = ("action", "edit", "fields", "path", "title")
 
-    def __init__(self, path: str, action: str, fields: dict[str, Any], edit: Edit | None = None) -> None:
+    def __init__(
+        self, path: str, action: str, fields: dict[str, Any], title: str = "", edit: Edit | None = None
+    ) -> None:
         self.path = path
         self.action = action
         self.fields = fields
+        self.title = title
         self.edit = edit
 
     @property
     def text(self) -> str:
         """The step in one line that is the same whenever the step is."""
         return dumps({self.action: dict(sorted(self.fields.items()))})
-
-    @property
-    def title(self) -> str:
-        """The step for people, shortened."""
-        fields = self.fields
-        said = fields.get("command") or fields.get("to") or fields.get("path") or fields.get("paths") or ""
-        said = " ".join(said) if isinstance(said, list) else str(said)
-        return f"{self.action} {said if len(said) <= 60 else said[:57] + '...'}".rstrip().replace("\n", " ")
 
 
 class Appfile:
@@ -152,12 +148,19 @@ def _step(step: Any, path: str, default: Mapping[str, Any], edits: Edits, faults
     if short and isinstance(body, str | list):
         body = {short: body}
     fields = _table(body, rows, path, faults)
+    title = _title(fields)
     if action == "run":
         fields = {"network": "none", "shell": ["/bin/sh", "-c"], **default, **fields}
         if isinstance(fields.get("command"), str):
             fields["command"] = [*fields["shell"], fields["command"]]
         del fields["shell"]
-    return Step(path, action, fields)
+    return Step(path, action, fields, title)
+
+
+def _title(fields: Mapping[str, Any]) -> str:
+    said = next((fields[name] for name in ("command", "to", "path", "paths") if name in fields), "")
+    said = " ".join((" ".join(said) if isinstance(said, list) else said).split())
+    return said if len(said) <= _LONGEST_TITLE else f"{said[: _LONGEST_TITLE - 3]}..."
 
 
 def _set(body: Any, path: str, edits: Edits, faults: Faults) -> Step:
@@ -167,7 +170,7 @@ def _set(body: Any, path: str, edits: Edits, faults: Faults) -> Step:
     for key in body:
         if key in _NOT_SET:
             faults.append((f"{path}.{key}", f"is said for the whole file: {_NOT_SET[key]}"))
-    return Step(path, "set", {}, _tried(edits, body, path, faults))
+    return Step(path, "set", {}, "", _tried(edits, body, path, faults))
 
 
 def _tried(edits: Edits, body: dict[str, Any], path: str, faults: Faults) -> Edit:

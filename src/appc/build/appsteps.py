@@ -34,10 +34,9 @@ class StepFailed(AppcError):
 def perform(step: Step, root: str, context: Source, app: App | None, run: Run) -> None:
     """Do what a step says to the files below `root`. Raises AppcError, OSError."""
     if step.action == "run":
-        words = step.fields["command"]
         status = run(root, command(step, app), step.fields["network"])
         if status:
-            raise StepFailed(f"{' '.join(words)[:60]!r} ended with status {status}")
+            raise StepFailed(f"{step.title!r} ended with status {status}")
     elif step.action == "copy":
         _copy(step, root, context)
     elif step.action == "remove":

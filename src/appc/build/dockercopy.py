@@ -58,6 +58,20 @@ class Source:
         return self._ignore is not None and self._ignore.leaves_out(path)
 
 
+class HostPath(Source):
+    """One file or directory of the host to copy from, whatever it is called and wherever links to it lead."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(os.path.dirname(os.path.realpath(path)), "this host")
+        self._path = path
+
+    def find(self, pattern: str) -> list[tuple[str, str]]:
+        """The path itself, under its own name."""
+        if not os.path.exists(self._path):
+            raise InvalidValue("there is no such file or directory", self._path)
+        return [(os.path.basename(os.path.abspath(self._path)), os.path.realpath(self._path))]
+
+
 def context(directory: str, dockerfile: str, exclude: Sequence[str] = ()) -> Source:
     """The build context: a directory without what its `.dockerignore` and `exclude` leave out."""
     rules = "\n".join(exclude)

@@ -6,11 +6,15 @@ import os
 
 # The kernel's clock for files lags behind that of processes by up to a tick.
 _TICK = 50_000_000
+_SECOND = 1_000_000_000
 
 
 def settle(root: str, since: int, to: int = 0) -> None:
-    """Give everything in the directory `root` that was modified after `since` the time `to` (both ns since 1970)."""
-    since -= _TICK
+    """Give everything in the directory `root` that was modified after `since` the time `to` (both ns since 1970).
+
+    Programs that copy a new file with its time may cut that to whole seconds, so it counts from the second's beginning.
+    """
+    since = (since - _TICK) // _SECOND * _SECOND
     for directory, directories, files in os.walk(root, topdown=False):
         for name in (*directories, *files):
             _settle(f"{directory}/{name}", since, to)

@@ -47,7 +47,7 @@ def check(args: Args) -> None:
 def run_file(args: Args, context: Context) -> int:
     """Perform the build file and print the image's ID."""
     from appc.build import appfile
-    from appc.build.appbuild import Builder
+    from appc.build.appbuild import Builder, build_name
     from appc.build.dockercopy import context as directory_of
     from appc.build.overlay import private_mounts
     from appc.cli.build_options import finish, own_times
@@ -55,6 +55,7 @@ def run_file(args: Args, context: Context) -> int:
     from appc.executor.step import run_step
     from appc.store import layers
     from appc.store.images import ImageStore
+    from appc.store.layout import store_path
     from appc.store.staging import Staging
 
     file = appfile.read(args.file, dict(args.set), from_table)
@@ -100,6 +101,7 @@ def run_file(args: Args, context: Context) -> int:
             for builder in builders:
                 builder.close()
     layers.trim(store.root, context.settings.build_cache_size)
+    layers.discard(store.root, store_path(store.root, "builds", build_name(args.file)))
     return 0
 
 

@@ -16,7 +16,7 @@ from appc.errors import EXIT_INTERNAL, EXIT_USAGE, AppcError, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import ModuleType
+    from typing import Any
 
     from appc.cli.options import Args
 
@@ -75,6 +75,31 @@ VERBS = (
     "image gc",
     "image check",
     "serve",
+    "build begin",
+    "build copy",
+    "build copy-to-dir",
+    "build run",
+    "build write",
+    "build end",
+    "build cat-manifest",
+    "build replace-manifest",
+    "build script",
+    "build enter",
+    "build set-name",
+    "build set-exec",
+    "build set-user",
+    "build set-group",
+    "build set-supp-groups",
+    "build set-working-directory",
+    "build set-event-handler",
+    "build set-tag",
+    "build annotation",
+    "build label",
+    "build environment",
+    "build port",
+    "build mount",
+    "build dependency",
+    "build isolator",
     "oci bundle",
     "config",
     "doctor",
@@ -86,8 +111,12 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 
-def load(verb: str) -> ModuleType:
-    """Import the file of a verb of `VERBS`; it has `VERB` and `run`."""
+def load(verb: str) -> Any:
+    """Import the file of a verb of `VERBS` and return it, or what stands for it; it has `VERB` and `run`."""
+    if verb.startswith("build "):
+        from appc.cli.build_verbs import VERBS as SHARED
+
+        return SHARED[verb]
     name = "appc.cli." + verb.replace(" ", "_").replace("-", "_")
     __import__(name)
     return sys.modules[name]
@@ -95,6 +124,10 @@ def load(verb: str) -> ModuleType:
 
 def find_verb(words: Sequence[str]) -> tuple[str, list[str]]:
     """Split the words after the global options into the verb's name and the words that are its own."""
+    if words[0] == "build":
+        from appc.cli.build_verbs import arranged
+
+        words = ["build", *arranged(words[1:])]
     for count in (3, 2, 1):
         name = " ".join(words[:count])
         if len(words) >= count and name in VERBS:

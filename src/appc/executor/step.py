@@ -6,6 +6,7 @@ it is a directory of this process's mount namespace, bound into the pod's. Nothi
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -120,10 +121,20 @@ def _remove(where: Directories, pod: layout.Pod) -> None:
     found = [one for one in layout.every(where.root) if one.uuid == pod.uuid]
     for one in found:
         place = one.file(f"apps/{APP}/rootfs")
-        while os.path.ismount(place):
-            libc.umount2(place, libc.MNT_DETACH)
+        _detach(place)
         if not gc.remove(one):
             raise HostError("something in it is still alive", f"pod {one.uuid}")
+
+
+def _detach(place: str) -> None:
+    """Unmount whatever is mounted at `place`, or nothing; a directory of the same file system does not look mounted."""
+    while True:
+        try:
+            libc.umount2(place, libc.MNT_DETACH | libc.UMOUNT_NOFOLLOW)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOENT):
+                raise
+            return
 
 
 def _take_back(root: str, lacking: list[str]) -> None:

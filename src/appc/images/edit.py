@@ -31,6 +31,10 @@ _RIVALS = {
 }
 
 
+class NothingToRemove(ManifestError):
+    """All that is wrong is that what was to be removed is not there."""
+
+
 class ManifestEditor:
     """An image manifest being edited. `data` is its JSON text; raises ManifestError when that is no object."""
 
@@ -48,6 +52,7 @@ class ManifestEditor:
         self._manifest: dict[str, Any] = manifest
         self._before = encoded(manifest)
         self._faults: list[tuple[str, str]] = []
+        self._absences = 0
         self._makes_app = False
 
     # The image ----------------------------------------------------------------------------------
@@ -200,7 +205,8 @@ class ManifestEditor:
         except ManifestError as error:
             faults += error.faults
         if faults:
-            raise ManifestError(faults, self._where)
+            kind = NothingToRemove if len(faults) == self._absences else ManifestError
+            raise kind(faults, self._where)
         return self._data if self._manifest == self._before else manifest.to_json()
 
     def _app(self) -> dict[str, Any]:
@@ -251,6 +257,7 @@ class ManifestEditor:
             _drop(app, field)
 
     def _absent(self, path: str, what: str) -> None:
+        self._absences += 1
         self._faults.append((path, f"there is no {what} to remove"))
 
 

@@ -1,4 +1,4 @@
-"""Layers of overlays, and plain directories, as merged trees: what several layers change, without what is below them."""
+"""Layers of overlays, and plain directories, as merged trees: what layers change, without what is below them."""
 
 from __future__ import annotations
 
@@ -38,14 +38,15 @@ def merge_layers(layers: Sequence[str], warnings: list[str]) -> Node:
             walk = Walk(fd, layer)
             for record, _ in walk:
                 path = record.path
-                if is_whiteout(record):
-                    _remove(root, path)
-                    continue
                 if record.type == DIRECTORY and path and is_opaque(f"{layer}/{path}"):
                     _remove(root, path)
                 if record.type == HARDLINK:
                     record = originals[record.linkname]
                 originals[path] = record
+                if is_whiteout(record):
+                    # Whiteouts are links to each other, too.
+                    _remove(root, path)
+                    continue
                 place(root, path, directory, record, True)
             warnings += walk.warnings
         finally:

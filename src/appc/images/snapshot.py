@@ -63,8 +63,11 @@ class Snapshot:
         fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             records = []
+            whiteouts = set()
             for record, _ in Walk(fd, upper):
-                if is_whiteout(record):
+                # Overlayfs makes whiteouts as links to one another.
+                if is_whiteout(record) or (record.type == HARDLINK and record.linkname in whiteouts):
+                    whiteouts.add(record.path)
                     self._remove(record.path)
                     continue
                 if record.type != DIRECTORY or is_opaque(f"{upper}/{record.path}"):
