@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from appc.cli.options import LIST, Args, Operand, Option, Verb
+from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.output import Progress, out
 from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
+from appc.cli.pod_options import INSECURE
 from appc.errors import AppcError
 from appc.images import fetch
 from appc.store.images import ImageStore
@@ -29,7 +30,7 @@ VERB = Verb(
     options=(
         Option("--pull", choices=("new", "update", "never"), default="new", help="never: only what is in the store"),
         Option("--signature", metavar="FILE", complete="file", help="the detached signature, when it is not FILE.asc"),
-        Option("--insecure", metavar="WHAT", kind=LIST, choices=("image",), help="image: do not verify signatures"),
+        INSECURE,
         *PASSPHRASE,
     ),
     operands=(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from appc.cli.build_options import COMMAND, MANIFEST, OUT, OUTPUT, build, own_times
-from appc.cli.options import LIST, REPEAT, Args, Operand, Option, Verb
+from appc.cli.options import REPEAT, Args, Operand, Option, Verb
+from appc.cli.pod_options import INSECURE
 from appc.errors import UsageError
 
 TYPE_CHECKING = False
@@ -38,7 +39,7 @@ VERB = Verb(
         Option("--build-arg", metavar="N=V", kind=REPEAT, parse=_argument, help="give an ARG a value"),
         Option("--target", metavar="STAGE", help="build up to this stage"),
         Option("--net", choices=("none", "host"), default="none", help="the network of RUN"),
-        Option("--insecure", metavar="image", kind=LIST, choices=("image",), help="take base files without signature"),
+        INSECURE,
         *MANIFEST,
         *OUTPUT,
     ),

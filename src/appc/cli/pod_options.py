@@ -94,7 +94,11 @@ def gids(text: str) -> tuple[int, ...]:
 
 
 INSECURE = Option(
-    "--insecure", metavar="WHAT", kind=LIST, choices=("image",), help="image: run images without a trusted signature"
+    "--insecure",
+    metavar="WHAT",
+    kind=LIST,
+    choices=("image", "tls", "http"),
+    help="image: do without a trusted signature; tls: do not verify certificates; http: allow plain http",
 )
 
 VOLUME = Option(

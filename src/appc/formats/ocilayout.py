@@ -13,6 +13,7 @@ from appc.formats.oci_image import (
     read_document,
     shown,
 )
+from appc.formats.ociartifact import ACI_TYPE
 from appc.formats.tarnames import printable
 from appc.schema.json import loads
 from appc.schema.oci_image import (
@@ -26,6 +27,7 @@ from appc.schema.oci_image import (
     Manifest,
     is_layer,
 )
+from appc.schema.platforms import runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,19 +50,28 @@ def select(blobs: Blobs, tag: str, wanted: tuple[str, str], strict_platform: boo
     _check_layout(blobs)
     where = blobs.where
     index = document(Index, read_document(blobs, INDEX_FILE), f"{where}: {INDEX_FILE}")
-    named = [(one.annotations.get(REF_NAME, ""), one) for one in index.manifests]
+    named = [(one.annotations.get(REF_NAME, ""), one) for one in index.manifests if _is_image(one)]
     if tag:
         named = [pair for pair in named if pair[0] == tag]
     tags = sorted({name for name, _ in named})
     if not named:
-        known = sorted({one.annotations.get(REF_NAME, "") for one in index.manifests} - {""})
+        known = sorted({one.annotations.get(REF_NAME, "") for one in index.manifests if _is_image(one)} - {""})
         listed = f"the tags are {_listed(known)}" if known else "its images have no tags"
         raise ImageNotFound(f"has no image {printable(tag)}" if tag else "holds no image", where, listed if tag else "")
     if len(tags) > 1:
         raise ImageNotFound(f"holds {len(tags)} images", where, f"name one of them after a colon: {_listed(tags)}")
-    walk = _Walk(blobs, wanted, strict_platform)
-    found = walk.choose([one for _, one in named], 0)
-    return _image(blobs, found, tags[0])
+    found = choose(blobs, [one for _, one in named], wanted, strict_platform)
+    return image_of(blobs, found, tags[0])
+
+
+def choose(blobs: Blobs, descriptors: list[Descriptor], wanted: tuple[str, str], strict_platform: bool) -> Descriptor:
+    """Return the manifest for `wanted` of those that `descriptors` lead to, through indexes; see `select`."""
+    return _Walk(blobs, wanted, strict_platform).choose(descriptors, 0)
+
+
+def _is_image(one: Descriptor) -> bool:
+    """Whether a descriptor may lead to an image: signatures and the like stand in the same lists."""
+    return one.artifact_type in ("", *CONFIG_TYPES, ACI_TYPE)
 
 
 def _check_layout(blobs: Blobs) -> None:
@@ -90,9 +101,10 @@ class _Walk:
         found = list(self._manifests(descriptors, depth))
         # Attestations and the like stand beside images, for a platform called "unknown".
         real = [one for one in found if one.platform is None or one.platform.os != "unknown"]
-        for one in real:
-            if self._platform(one) == self._wanted:
-                return one
+        for platform in runs(*self._wanted):
+            for one in real:
+                if self._platform(one) == platform:
+                    return one
         if len(real) == 1 and not self._strict:
             return real[0]
         made_for = sorted({"/".join(self._names(one)) for one in real})
@@ -112,7 +124,7 @@ class _Walk:
                 data = read_blob(self._blobs, one.digest, one.size, "index")
                 index = document(Index, data, f"{self._blobs.where}: index {shown(one.digest)}")
                 found += self._manifests(list(index.manifests), depth + 1)
-            elif one.media_type in MANIFEST_TYPES:
+            elif one.media_type in MANIFEST_TYPES and _is_image(one):
                 found.append(one)
         if depth == 0 and not found:
             kinds = _listed(sorted({one.media_type or "(none)" for one in descriptors}))
@@ -154,7 +166,8 @@ def _config(blobs: Blobs, manifest: Manifest) -> tuple[bytes, ImageConfig]:
     return data, document(ImageConfig, data, f"{blobs.where}: configuration {shown(one.digest)}")
 
 
-def _image(blobs: Blobs, found: Descriptor, reference: str) -> SourceImage:
+def image_of(blobs: Blobs, found: Descriptor, reference: str) -> SourceImage:
+    """Return the image whose manifest `found` describes; `reference` is what it is called. Raises ArchiveError."""
     manifest = _manifest(blobs, found)
     data, config = _config(blobs, manifest)
     diff_ids = config.rootfs.diff_ids

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 
 def must_be_borrowed(reference: str) -> bool:
-    """Whether `reference` is a form that holds an image without being its file: a layout, an archive or a bundle."""
+    """Whether `reference` is a form that holds an image without being its file: a layout, an archive, a bundle, or one
+    in a registry."""
     kind = fetch.classify(reference)
     if kind != "path":
-        return kind in fetch.CONVERTED
+        return kind in (*fetch.CONVERTED, fetch.REGISTRY)
     try:
         with fetch.open_file(reference.removeprefix("file://")) as stream:
             return is_bundle(os.pread(stream.fileno(), 512, 0))

@@ -16,14 +16,22 @@ from appc.values import Digest, ImageID
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from typing import BinaryIO
+    from typing import BinaryIO, Protocol
 
     from appc.formats.compress import Sink
     from appc.formats.convert_image import Naming
     from appc.formats.convert_image_oci import Origin
     from appc.formats.layersquash import Selection
     from appc.formats.oci_image import SourceImage
-    from appc.store.images import ImageStore, StoredImage
+    from appc.store.images import ImageStore, StoredImage, Verifier
+
+    class Opened(Protocol):
+        """A layout, archive or registry that is open, and the image chosen in it; `path` names it in messages."""
+
+        @property
+        def path(self) -> str: ...
+        @property
+        def image(self) -> SourceImage: ...
 
     # Takes one ACI: how many more will come (0: this is the image itself), a function that writes the uncompressed
     # archive, and the ID it must have ("" = any). Returns the ID it has.
@@ -41,7 +49,7 @@ def changed(error: ChangedImage) -> str:
     return f"is not the ACI any more that it was made of ({error}); a new one was made"
 
 
-def convert(source: Source, name: str, layered: bool, emit: Emit, warnings: list[str]) -> None:
+def convert(source: Opened, name: str, layered: bool, emit: Emit, warnings: list[str]) -> None:
     """Make ACIs of the image in `source` and give them to `emit`, those that others depend on first.
 
     An image that was made of ACIs and has not been changed becomes those ACIs again, to the byte. Any other becomes
@@ -64,7 +72,7 @@ def intact_record(image: SourceImage) -> Record | None:
     return record if record is not None and unchanged(image.config, record) else None
 
 
-def convert_fresh(source: Source, name: str, layered: bool, emit: Emit, warnings: list[str]) -> None:
+def convert_fresh(source: Opened, name: str, layered: bool, emit: Emit, warnings: list[str]) -> None:
     """As `convert`, taking the image for what it is now."""
     image = source.image
     names = name_of(source, name)
@@ -88,7 +96,7 @@ def convert_fresh(source: Source, name: str, layered: bool, emit: Emit, warnings
         parent = Dependency(image_name=manifest.name, image_id=ImageID.parse(image_id), labels=manifest.labels)
 
 
-def name_of(source: Source, name: str) -> Naming:
+def name_of(source: Opened, name: str) -> Naming:
     """What the image in `source` is to be called when it is made into an ACI."""
     return convert_image.naming(source.image.reference, default_name(source.path), name)
 
@@ -159,7 +167,7 @@ def import_image(
     ArchiveError, StoreError.
     """
     with Source(reference, platform) as source:
-        known = None if pull == "update" else _known(store, source)
+        known = None if pull == "update" else known_as(store, source)
         if known is not None and ("image" in insecure or trusted(known)):
             return known
         if "image" not in insecure:
@@ -167,23 +175,39 @@ def import_image(
             raise SignatureError("is not signed: OCI and docker images carry no signature of appc's", reference, hint)
         if pull == "never":
             raise ImageNotFound("is not in the store, and --pull never is given", reference)
-        imported: list[StoredImage] = []
-
-        def emit(rest: int, write: Callable[[Sink], object], expected: str) -> str:
-            image = _import_one(store, source.path, write, expected, progress)
-            imported.append(image)
-            return image.id
-
-        said: list[str] = [] if warnings is None else warnings
-        try:
-            convert(source, "", False, emit, said)
-        except ChangedImage as error:
-            said.append(changed(error))
-            convert_fresh(source, "", False, emit, said)
-        return imported[-1]
+        return import_source(store, source, progress, warnings=warnings)
 
 
-def _known(store: ImageStore, source: Source) -> StoredImage | None:
+def import_source(
+    store: ImageStore,
+    source: Opened,
+    progress: Callable[[int], None] | None = None,
+    verifier: Callable[[int], Callable[[], Verifier] | None] = lambda rest: None,
+    warnings: list[str] | None = None,
+) -> StoredImage:
+    """Convert the image in `source` into the store; return the image itself, the last of those it becomes.
+
+    `verifier` says what checks who vouches for the one after which so many come (0: the image itself); None: it is
+    stored as one that nobody vouches for. What conversion cannot keep is added to `warnings`. Raises ArchiveError,
+    StoreError, SignatureError.
+    """
+    said: list[str] = [] if warnings is None else warnings
+    imported: list[StoredImage] = []
+
+    def emit(rest: int, write: Callable[[Sink], object], expected: str) -> str:
+        image = _import_one(store, source.path, write, expected, progress, verifier(rest))
+        imported.append(image)
+        return image.id
+
+    try:
+        convert(source, "", False, emit, said)
+    except ChangedImage as error:
+        said.append(changed(error))
+        convert_fresh(source, "", False, emit, said)
+    return imported[-1]
+
+
+def known_as(store: ImageStore, source: Opened) -> StoredImage | None:
     """The stored image that converting `source` would give, as far as that can be told without reading layers."""
     record = intact_record(source.image)
     if record is not None:
@@ -204,11 +228,14 @@ def _import_one(
     write: Callable[[Sink], object],
     expected: str,
     progress: Callable[[int], None] | None,
+    verifier: Callable[[], Verifier] | None,
 ) -> StoredImage:
     """Import the archive that `write` writes, as it is written."""
     with Piped(write) as stream:
         try:
-            return store.import_file(stream, where=where, expected_id=expected, keep="never", progress=progress)
+            return store.import_file(
+                stream, where=where, verifier=verifier, expected_id=expected, keep="never", progress=progress
+            )
         except ArchiveError as error:
             if expected:
                 raise ChangedImage(error.what, error.where, error.hint) from None

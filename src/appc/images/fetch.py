@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 _REMOTE = {
     "http:": "download the image and its .asc file, and give the path",
     "https:": "download the image and its .asc file, and give the path",
-    "docker:": "convert it to an ACI, and give the path of that",
     "cimd:": "give the name or the path of the image instead",
 }
+
+REGISTRY = "docker:"
 
 # What is converted into the store (images/convert.py).
 CONVERTED = ("oci:", "oci-archive:", "docker-archive:")
@@ -69,6 +70,8 @@ def resolve(
         image = _from_file(store, path, wish)
     elif kind in CONVERTED:
         image = _from_layout(store, reference, wish)
+    elif kind == REGISTRY:
+        image = _from_registry(store, reference, wish)
     else:
         raise UsageError(f"{kind} references are not supported yet by this version", reference, _REMOTE[kind])
     store.touch(image)
@@ -82,7 +85,7 @@ def classify(reference: str) -> str:
     """
     if reference.startswith("sha512-"):
         return "id"
-    for scheme in (*CONVERTED, *_REMOTE):
+    for scheme in (*CONVERTED, REGISTRY, *_REMOTE):
         if reference.startswith(scheme):
             return scheme
     if reference.startswith(("/", "./", "../", "file://")) or reference.endswith(".aci"):
@@ -195,6 +198,22 @@ def _from_layout(store: ImageStore, reference: str, wish: Wish) -> StoredImage:
         progress=wish.progress,
         warnings=wish.warnings,
     )
+
+
+def _from_registry(store: ImageStore, reference: str, wish: Wish) -> StoredImage:
+    from appc.images.registry_known import Wanted
+
+    labels = host_labels()
+    platform = labels.get("os") or "", labels.get("arch") or ""
+    wanted = Wanted(store, reference, wish.config, platform, wish.insecure)
+    known = wanted.without_asking(wish.pull)
+    if known is not None:
+        return known
+    from appc.images.registry import Access
+    from appc.images.registry_pull import pull_image
+
+    access = Access.of(wish.config, wish.insecure, wish.warnings)
+    return pull_image(store, access, wanted, wish.keep, wish.progress, wish.warnings)
 
 
 def open_file(path: str) -> BinaryIO:

@@ -136,6 +136,18 @@ class Registry:
             answer.close()
             raise
 
+    def small(self, digest: Digest, size: int, most: int) -> bytes:
+        """A blob of at most `most` bytes, whole and verified. Raises NetworkError."""
+        if size > most:
+            raise NetworkError(f"blob {digest[:19]} has {size} bytes, more than the {most} allowed", self.where)
+        answer, _ = self.blob(digest, 0, size)
+        with answer:
+            data = answer.read(most)
+        found = hashlib.new(digest.algorithm, data).hexdigest()
+        if found != digest.hex:
+            raise NetworkError(f"the registry sent a blob with the digest {digest.algorithm}:{found}", self.where)
+        return data
+
     def referrers(self, digest: Digest, artifact_type: str) -> list[Descriptor]:
         """The manifests of type `artifact_type` that refer to `digest`, by the API or else by the tag instead of it."""
         path = f"{self.path('referrers', digest)}?artifactType={artifact_type}"

@@ -25,6 +25,7 @@ _TO_GO = {
 _FROM_GO = {(os, *go): arch for (os, arch), go in _TO_GO.items()}
 # Names with no variant, or one that makes no difference to appc.
 _FROM_GO |= {
+    ("linux", "amd64", "1"): "amd64",
     ("linux", "arm", ""): "armv6l",
     ("linux", "armbe", ""): "armv7b",
     ("linux", "arm64", "8"): "aarch64",
@@ -32,6 +33,8 @@ _FROM_GO |= {
     ("freebsd", "arm", "5"): "arm",
     ("freebsd", "arm", "7"): "arm",
 }
+# What else a machine executes, best first: every ARMv7 what was made for ARMv6.
+_ALSO_RUNS = {("linux", "armv7l"): ("armv6l",)}
 # What uname(2) calls a Linux machine, where that is not the appc name.
 _MACHINES = {"x86_64": "amd64", "i486": "i386", "i586": "i386", "i686": "i386", "armv8l": "armv7l"}
 
@@ -54,6 +57,11 @@ def to_go(os: str, arch: str) -> tuple[str, str, str]:
     if names is None:
         raise InvalidValue("no Go or OCI platform stands for these labels", f"os={os},arch={arch}")
     return os, *names
+
+
+def runs(os: str, arch: str) -> tuple[tuple[str, str], ...]:
+    """The pairs of labels whose images a machine with this pair executes, the best first."""
+    return ((os, arch), *((os, also) for also in _ALSO_RUNS.get((os, arch), ())))
 
 
 def from_machine(machine: str) -> str:

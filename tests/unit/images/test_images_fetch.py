@@ -92,7 +92,7 @@ def test_an_existing_file_goes_before_a_name(tmp_path: Path, monkeypatch: pytest
     assert classify("example.com") == "path"
 
 
-@pytest.mark.parametrize("reference", ["https://example.com/app.aci", "docker://busybox"])
+@pytest.mark.parametrize("reference", ["https://example.com/app.aci"])
 def test_what_is_not_there_yet_is_said(store: ImageStore, reference: str) -> None:
     with pytest.raises(UsageError, match="not supported yet by this version") as caught:
         resolve(store, reference)

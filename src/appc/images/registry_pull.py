@@ -1,0 +1,107 @@
+"""From a reference to a registry to an image in the store: known, vouched for, fetched, converted."""
+
+from __future__ import annotations
+
+from appc.errors import ArchiveError, ImageNotFound, SignatureError
+from appc.formats.oci_image import blob_path, document, shown
+from appc.formats.ociartifact import SIGNATURE_TYPE, aci_of, signature_of
+from appc.images import vouch
+from appc.images.convert import import_source, known_as
+from appc.images.registry import RegistrySource
+from appc.schema.oci_image import Manifest
+from appc.trust.check import SignatureCheck
+from appc.trust.keystore import Keystore
+from appc.trust.packets import MAX_SIGNATURE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from appc.images.registry import Access
+    from appc.images.registry_known import Wanted
+    from appc.store.images import ImageStore, StoredImage, Verifier
+
+
+def pull_image(
+    store: ImageStore,
+    access: Access,
+    wanted: Wanted,
+    keep: str = "signed",
+    progress: Callable[[int], None] | None = None,
+    warnings: list[str] | None = None,
+) -> StoredImage:
+    """Return the image that is wanted, fetched unless the registry has the same as the store.
+
+    Where verification is asked for, a key has to vouch for it that is trusted for registry/repository, and for what
+    the image calls itself. `keep` says when an ACI's file is kept: signed, never or always. `progress` is called with
+    the number of bytes that just arrived, from other threads; `warnings` gets what conversion cannot keep. Raises
+    ImageNotFound, SignatureError, ArchiveError, NetworkError, StoreError.
+    """
+    if wanted.known is not None:
+        registry = access.open(wanted.reference)
+        if registry.digest(wanted.reference.version) == wanted.digest:
+            return wanted.known
+    with RegistrySource(access, wanted.where, store.root, wanted.platform, progress=progress) as source:
+        if source.artifact is not None:
+            image = _aci(store, source, wanted, source.artifact, keep)
+        else:
+            image = _converted(store, source, wanted, warnings)
+        wanted.remember(image, source.top.digest, source.artifact is not None)
+        return image
+
+
+def _converted(store: ImageStore, source: RegistrySource, wanted: Wanted, warnings: list[str] | None) -> StoredImage:
+    known = known_as(store, source)
+    if known is not None and wanted.accepts(known):
+        return known
+    fingerprint = signer_of(source, wanted.config) if wanted.verified else ""
+    source.fetch()
+
+    def verifier(rest: int) -> Callable[[], Verifier] | None:
+        # An image below has a name of its own, for which the key need not be trusted: nobody vouches for it by that
+        # name, and its ID, which the signature covers, is what makes it the right one.
+        return vouch.vouching(wanted.config, fingerprint, wanted.where) if not rest else None
+
+    return import_source(store, source, None, verifier, warnings)
+
+
+def _aci(store: ImageStore, source: RegistrySource, wanted: Wanted, manifest: Manifest, keep: str) -> StoredImage:
+    where = f"{wanted.where}: manifest {shown(source.chosen.digest)}"
+    file, signature = aci_of(manifest, where)
+    armored = b""
+    if wanted.verified:
+        if signature is None:
+            hint = "push it again where its signature lies beside it; --insecure image takes it as it is"
+            raise SignatureError("came without the signature of its file", wanted.where, hint)
+        armored = source.registry.small(signature.digest, signature.size, MAX_SIGNATURE)
+    source.layers = (file,)
+    source.fetch()
+
+    def check() -> Verifier:
+        return SignatureCheck(Keystore(wanted.config), armored, wanted.where)
+
+    with source.blobs.open(blob_path(file.digest)) as stream:
+        return store.import_stream(stream, where=wanted.where, verifier=check if armored else None, keep=keep)
+
+
+def signer_of(source: RegistrySource, config: Sequence[str]) -> str:
+    """The fingerprint of the key that vouches for the image, or for the index that leads to it. SignatureError."""
+    name = source.reference.name
+    hint = f"`appc image sign {source.path}` signs it; --insecure image takes it as it is"
+    return vouch.signer(Keystore(config), signatures(source), source.path, name, hint)
+
+
+def signatures(source: RegistrySource) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (manifest, a signature said to be over it) for the image and for the index that leads to it."""
+    for one in dict.fromkeys((source.chosen.digest, source.top.digest)):
+        data = source.blobs.data(one)
+        for found in source.registry.referrers(one, SIGNATURE_TYPE)[: vouch.MAX_SIGNATURES]:
+            where = f"{source.path}: signature {shown(found.digest)}"
+            try:
+                manifest = document(Manifest, source.registry.manifest(found.digest).data, where)
+                layer = signature_of(manifest, one, where)
+                signature = source.registry.small(layer.digest, layer.size, MAX_SIGNATURE)
+            except (ArchiveError, ImageNotFound):
+                # Whoever may write to a registry may put anything there; another one may be good.
+                continue
+            yield data, signature
