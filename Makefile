@@ -80,6 +80,7 @@ demo: build ## two real applications, packaged, signed, trusted and run as one p
 bench: build ## measure launches against other tools, with a table and bench.json
 	@tools/packages bench
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/bench.py
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/metadata.py --json bench-metadata.json
 
 man: setup ## manual pages and completions into build/share, and docs/cli.md
 	@$(BIN)/python tools/manual.py --share build/share

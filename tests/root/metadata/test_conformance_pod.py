@@ -122,8 +122,8 @@ def check_surroundings(database: Path) -> None:
 
 
 def check_metadata(database: Path) -> None:
-    late = database / "late"
-    assert not late.exists(), late.read_text()
+    unanswered = database / "unanswered"
+    assert not unanswered.exists(), unanswered.read_text()
     answers = {path.name: Answer(path) for path in (database / "answers").iterdir()}
     assert {answer.fields["metadata-flavor"] for answer in answers.values()} == {"AppContainer"}
     refused = {"forged": 403, "stranger": 401}
