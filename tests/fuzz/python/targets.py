@@ -11,8 +11,7 @@ from unittest.mock import patch
 
 from appc.errors import AppcError, ArchiveError, InvalidValue, LaunchError
 from appc.formats import aci, acipatch, compress, openpgp
-from appc.formats.limits import Limits
-from appc.formats.tar import HARDLINK, Entry, Reader, safe_name
+from appc.formats.tar import Entry, Reader
 from appc.formats.tarlog import TarLog, replay
 from appc.net import challenges
 from appc.plan.ops import Op, Plan, Track
@@ -20,11 +19,12 @@ from appc.plan.wire import decode, encode
 from appc.schema.image import ImageManifest
 from appc.schema.pod import PodManifest
 from appc.schema.registry import RegistryReference
+from fuzz.python import oci
 from fuzz.python.engine import Target
+from fuzz.python.sinks import LIMITS, Inside, NoThread
 from hostile.corpus import cases
 from hostile.tarbuild import MANIFEST, file, image
 
-LIMITS = Limits(size=1 << 20, entries=200, pax=1 << 14, ratio_floor=1 << 18)
 _TAR_WORDS = (
     b"../", b"..", b"/", b"./", b"rootfs/", b"rootfs", b"manifest", b"ustar\x0000", b"ustar  \0", b"tar\0", bytes(512),
     b"path=", b"linkpath=", b"size=", b"mtime=-1.5", b"uid=", b"SCHILY.xattr.user.a=", b"LIBARCHIVE.xattr.",
@@ -42,6 +42,7 @@ def targets() -> dict[str, Target]:
         "tar": Target(_tar, (ArchiveError,), plain, words=_TAR_WORDS, repair=repair, unit=512),
         "aci": Target(_aci, (ArchiveError,), plain, words=_TAR_WORDS, repair=repair, unit=512),
         "patch": Target(_patch, (ArchiveError,), plain, words=_TAR_WORDS, repair=repair, unit=512),
+        "oci": Target(oci.run, oci.ALLOWED, oci.seeds(), words=oci.WORDS, repair=repair, unit=512, most=oci.MOST),
         "openpgp": Target(_openpgp, (), [b"\x8c\x0d\x04\x09\x03\x0a" + bytes(9) + b"\xd2\xff\0\0\x04\0\x01"]),
         "compress": Target(_compress, (ArchiveError,), [case.data for case in cases()]),
         "tarlog": Target(_tarlog, (ArchiveError,), [_log(image(file(b"rootfs/a")))]),
@@ -75,51 +76,9 @@ def _tar(data: bytes) -> None:
         entry.name.encode("utf-8", "surrogateescape")
 
 
-class _Inside:
-    """A sink that insists on what `formats.aci` promises of every entry."""
-
-    def __init__(self) -> None:
-        self.kinds: dict[str, str] = {}
-
-    def entry(self, entry: Entry) -> None:
-        parts = entry.path.split("/")
-        assert parts[0] == "rootfs"
-        assert not {"", ".", ".."} & set(parts)
-        assert safe_name(entry.path) == entry.path
-        assert entry.path not in self.kinds, "twice"
-        for count in range(1, len(parts)):
-            assert self.kinds.get("/".join(parts[:count]), "dir") == "dir", "below something else"
-        if entry.type == HARDLINK:
-            assert self.kinds[entry.link_path] != "dir"
-        else:
-            assert not any(path.startswith(entry.path + "/") for path in self.kinds) or entry.type == "dir"
-        self.kinds[entry.path] = entry.type
-        for _ in entry.chunks():
-            pass
-
-
-class _NoThread:
-    """In the place of the thread that reads ahead: it is not what is fuzzed, and waiting for it takes longest."""
-
-    def __init__(self, source: compress.Reader, digest: hashlib._Hash) -> None:
-        self._source = source
-        self._digest = digest
-
-    def __enter__(self) -> _NoThread:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def read(self, size: int) -> bytes:
-        data = self._source.read(size)
-        self._digest.update(data)
-        return data
-
-
 def _aci(data: bytes) -> None:
-    with patch.object(aci, "ReadAhead", _NoThread):
-        found = aci.read_aci(io.BytesIO(data), _Inside(), LIMITS)
+    with patch.object(aci, "ReadAhead", NoThread):
+        found = aci.read_aci(io.BytesIO(data), Inside(), LIMITS)
     assert found.size == len(data)
     assert found.image_id == "sha512-" + hashlib.sha512(data).hexdigest()
 
@@ -147,7 +106,7 @@ class _Contents:
 def _patch(data: bytes) -> None:
     """What can be read can be patched, and reads as before but for the manifest."""
     new = b'{"another": "' + b"x" * 700 + b'"}'
-    with patch.object(aci, "ReadAhead", _NoThread):
+    with patch.object(aci, "ReadAhead", NoThread):
         before, after, out = _Contents(), _Contents(), io.BytesIO()
         aci.read_aci(io.BytesIO(data), before, LIMITS)
         made = acipatch.patch_aci(io.BytesIO(data), out, lambda _: new, compression="none", limits=LIMITS)

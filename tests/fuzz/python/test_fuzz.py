@@ -15,7 +15,7 @@ SEED = 2
 def test_a_bounded_run_finds_nothing(name: str) -> None:
     report = fuzz(targets()[name], seconds=2, seed=SEED)
     assert report.findings == []
-    assert report.executions > 100
+    assert report.executions > len(targets()[name].seeds)
     print(f"{name}: {report}")
 
 
