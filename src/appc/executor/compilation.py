@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 RESOLVER = "/etc/resolv.conf"
 SMALL_FILE = 64 * 1024
 POD_SCOPE = ""
+# An app's own layer lives no longer than its pod, which no crash of the host outlives. Without this option the kernel
+# writes the whole file system that holds the layer to disk when the pod ends, and the pod waits for it.
+OVERLAY_OPTIONS = ("volatile",)
 
 
 class Compilation:
@@ -189,7 +192,7 @@ class Compilation:
         directory = self.pod.file(f"apps/{name}")
         if not os.path.isdir(f"{self.prepared.pod.file('apps')}/{name}/upper"):
             return RootFS(f"{directory}/rootfs")
-        return RootFS(f"{directory}/rootfs", root.lowers, f"{directory}/upper", f"{directory}/work")
+        return RootFS(f"{directory}/rootfs", root.lowers, f"{directory}/upper", f"{directory}/work", OVERLAY_OPTIONS)
 
     def _filter(self, config: dict[str, Any]) -> bytes | None:
         section = config["linux"].get("seccomp")

@@ -43,6 +43,11 @@ def test_file_systems(mounts: dict[str, tuple[str, set[str]]], path: str, fstype
     assert options <= mounts[path][1]
 
 
+def test_the_end_of_a_pod_does_not_wait_for_the_disk(mounts: dict[str, tuple[str, set[str]]]) -> None:
+    """Unmounting any other overlay writes the whole file system that holds its upper layer to disk."""
+    assert mounts["/"][1] & {"volatile", "fsync=volatile"}, "as older and newer kernels show it"
+
+
 def test_nothing_of_the_hosts_mounts_is_seen(mounts: dict[str, tuple[str, set[str]]]) -> None:
     own = ("/proc", "/sys", "/dev")
     assert [path for path in mounts if path != "/" and not path.startswith(own)] == []
