@@ -22,6 +22,7 @@ if __name__ == "__main__":
 
 from vm import initramfs, kernel
 
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SHARE_DAEMONS = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/virtiofsd")
 _DISK_SIZE = 4 << 30
 # Where Linux trusts the time stamp counter; with "max" it reads an emulated timer instead, which costs a third.
@@ -62,7 +63,7 @@ def run(
     """
     machine = kernel.fetch()
     given = {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": PATH,
         "HOME": "/root",
         "TMPDIR": initramfs.TMPDIR,
     }
