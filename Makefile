@@ -19,7 +19,7 @@ export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: help setup build lint format vm-kernel test test-all fuzz demo bench man clean
+.PHONY: help setup build lint format vm-kernel test test-all fuzz demo bench bench-launch bench-images man clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -77,10 +77,16 @@ demo: build ## two real applications, packaged, signed, trusted and run as one p
 	@tools/packages demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/run
 
-bench: build ## measure launches against other tools, with a table and bench.json
+bench: bench-launch bench-images ## measure launches and image operations against other tools: tables and JSON files
+
+bench-launch: build ## only launches; bench.json
 	@tools/packages bench
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/bench.py
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/metadata.py --json bench-metadata.json
+
+bench-images: build ## only image operations (20 GB, half an hour; BENCH=--quick for a look); bench-images.json
+	@tools/packages bench-images
+	@PATH="$(CURDIR)/$(BIN):$(CURDIR)/.cache/bin:$$PATH" $(BIN)/python bench/images.py $(BENCH)
 
 man: setup ## manual pages and completions into build/share, and docs/cli.md
 	@$(BIN)/python tools/manual.py --share build/share

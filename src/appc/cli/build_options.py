@@ -32,7 +32,12 @@ def seconds(text: str) -> int:
     return int(text)
 
 
-LEVEL = Option("--level", metavar="N", parse=_level, help="compression level: 1 to 9, for xz also 0")
+LEVEL = Option(
+    "--level",
+    metavar="N",
+    parse=_level,
+    help="compression level: 1 to 9, for xz also 0; for gzip 1 to 3 are fast and 5 is usual",
+)
 OUTPUT = (
     Option("--compress", choices=("gzip", "bzip2", "xz", "none"), default="gzip", help="how to compress the archive"),
     LEVEL,

@@ -7,17 +7,20 @@ Then come `rootfs` and what is below it, in byte order, parents first.
 
 from __future__ import annotations
 
-import hashlib
-
 from appc.errors import ArchiveError
 from appc.formats import compress
 from appc.formats.aci import MANIFEST, ROOTFS
 from appc.formats.extract import Record
+from appc.formats.layerhash import Hashed
 from appc.formats.limits import DEFAULT
 from appc.formats.tar import FILE, HARDLINK, printable, safe_name
 from appc.formats.tartree import Walk, content
 from appc.formats.tarwrite import Writer
 from appc.values import ImageID
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _NS = 1_000_000_000
 
@@ -70,24 +73,27 @@ def build_aci(
     owner_root: bool = False,
     times: Times | None = None,
     where: str = ROOTFS,
+    progress: Callable[[int], None] | None = None,
 ) -> Built:
     """Write an image of the directory `rootfs_fd` (a descriptor, left open) with that manifest to `out`.
 
-    `owner_root` makes everything belong to 0:0. `where` names the directory in errors. Raises ArchiveError
+    `owner_root` makes everything belong to 0:0. `where` names the directory in errors. `progress` is called with the
+    number of bytes that went into the archive, every MiB or so. Raises ArchiveError
     when a file cannot be read or changes meanwhile; what `out` then holds is of no use.
     """
     packed = compress.writer(out, compression, level)
+    hashed = Hashed(packed, "sha512", progress)
     try:
-        hashed = _Hashed(packed)
         built = _write(rootfs_fd, manifest, hashed, owner_root, times or Times(), where)
         packed.close()
     except BaseException:
+        hashed.abort()
         packed.abort()
         raise
     return built
 
 
-def _write(rootfs_fd: int, manifest: bytes, out: _Hashed, owner_root: bool, times: Times, where: str) -> Built:
+def _write(rootfs_fd: int, manifest: bytes, out: Hashed, owner_root: bool, times: Times, where: str) -> Built:
     writer = Writer(out)
     writer.add(
         MANIFEST,
@@ -107,7 +113,7 @@ def _write(rootfs_fd: int, manifest: bytes, out: _Hashed, owner_root: bool, time
             record.linkname = f"{ROOTFS}/{record.linkname}"
         writer.add(name, record, content(fd, record.size))
     writer.close()
-    return Built(ImageID.parse("sha512-" + out.digest.hexdigest()), out.size, entries, walk.warnings)
+    return Built(ImageID.parse("sha512-" + out.hexdigest()), out.size, entries, walk.warnings)
 
 
 def _check_name(name: str, where: str) -> None:
@@ -115,17 +121,3 @@ def _check_name(name: str, where: str) -> None:
     safe_name(name)
     if len(name) > DEFAULT.name:
         raise ArchiveError(f"path is longer than {DEFAULT.name} bytes", f"{where}: {printable(name)}")
-
-
-class _Hashed:
-    """Counts and hashes what passes."""
-
-    def __init__(self, out: compress.Sink) -> None:
-        self._out = out
-        self.digest = hashlib.sha512()
-        self.size = 0
-
-    def write(self, data: bytes) -> None:
-        self.digest.update(data)
-        self.size += len(data)
-        self._out.write(data)

@@ -1,14 +1,11 @@
 """Compressed streams: which kind, reading with limits, writing the same bytes for the same input.
 
 Kinds are "gzip", "bzip2", "xz", "zstd" (read only) and "none". Reading uses the fastest gzip decoder that is
-installed. Writing always uses zlib, bz2 and lzma of the standard library, and cuts its input where neither
-the caller's writes nor the number of processors matter: the bytes depend on content, kind, level and the
-version of that one library.
+installed. What is written depends on content, kind, level and the library that compresses (`formats.gzipwrite` says
+which for gzip), but neither on the caller's writes nor on the number of processors.
 """
 
 from __future__ import annotations
-
-import os
 
 from appc.errors import ArchiveError, UsageError
 from appc.formats import openpgp
@@ -16,7 +13,6 @@ from appc.formats.limits import DEFAULT, MIB, Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from concurrent.futures import Future
     from typing import Any, Protocol
 
     class Source(Protocol):
@@ -55,14 +51,10 @@ if TYPE_CHECKING:
 
 _MAGIC = {"gzip": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
 # kind: lowest, highest and usual level
-LEVELS = {"gzip": (1, 9, 6), "bzip2": (1, 9, 9), "xz": (0, 9, 6)}
+LEVELS = {"gzip": (1, 9, 5), "bzip2": (1, 9, 9), "xz": (0, 9, 6)}
 
 _HEAD = 512
 _INPUT = 256 * 1024
-_GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
-_GZIP_BLOCK = 512 * 1024
-_GZIP_WINDOW = 32 * 1024
-_MAX_THREADS = 16
 
 
 def detect(head: bytes) -> str:
@@ -196,7 +188,7 @@ def _gzip_decoder() -> tuple[Decoder, tuple[type[Exception], ...]]:
         isal: Any = igzip_lib
         return isal.IgzipDecompressor(flag=isal.DECOMP_GZIP), (isal.IsalError, EOFError, ValueError)
     try:
-        from zlib_ng import zlib_ng  # type: ignore[import-not-found, unused-ignore]
+        from zlib_ng import zlib_ng
     except ImportError:
         return _Inflate(zlib.decompressobj(31)), (zlib.error,)
     other: Any = zlib_ng  # its stubs call the error an instance
@@ -253,7 +245,9 @@ def writer(sink: Sink, kind: str, level: int | None = None) -> Writer:
     if not lowest <= level <= highest:
         raise UsageError(f"{kind} has levels from {lowest} to {highest}, not {level}")
     if kind == "gzip":
-        return _Gzip(sink, level)
+        from appc.formats.gzipwrite import GzipWriter
+
+        return GzipWriter(sink, level)
     if kind == "bzip2":
         import bz2
 
@@ -291,67 +285,3 @@ class _Encoded:
 
     def abort(self) -> None:
         """Nothing runs in the background."""
-
-
-class _Gzip:
-    """One gzip member whose blocks are deflated by all processors.
-
-    Every block knows the 32 KiB before it and ends on a byte boundary, so that their concatenation is one
-    deflate stream; the blocks are of one size, whoever deflates them. Neither name nor time is recorded.
-    """
-
-    def __init__(self, sink: Sink, level: int) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
-        count = threads()
-        self._sink = sink
-        self._level = level
-        self._pool = ThreadPoolExecutor(count)
-        self._most = 2 * count
-        self._jobs: list[Future[bytes]] = []
-        self._pending = bytearray()
-        self._window = b""
-        self._crc = 0
-        self._size = 0
-        sink.write(_GZIP_HEADER)
-
-    def write(self, data: bytes) -> None:
-        self._pending += data
-        # One block is always kept back, for the last one is marked.
-        while len(self._pending) > _GZIP_BLOCK:
-            block = bytes(memoryview(self._pending)[:_GZIP_BLOCK])
-            del self._pending[:_GZIP_BLOCK]
-            self._submit(block, last=False)
-
-    def close(self) -> None:
-        self._submit(bytes(self._pending), last=True)
-        while self._jobs:
-            self._sink.write(self._jobs.pop(0).result())
-        self._pool.shutdown()
-        self._sink.write(self._crc.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little"))
-
-    def abort(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def _submit(self, block: bytes, last: bool) -> None:
-        import zlib
-
-        self._crc = zlib.crc32(block, self._crc)
-        self._size += len(block)
-        while len(self._jobs) >= self._most:
-            self._sink.write(self._jobs.pop(0).result())
-        self._jobs.append(self._pool.submit(_deflate, block, self._window, self._level, last))
-        self._window = block[-_GZIP_WINDOW:]
-
-
-def threads() -> int:
-    """How many threads to work with: one for each processor this process may use, up to 16."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(count, _MAX_THREADS)
-
-
-def _deflate(block: bytes, window: bytes, level: int, last: bool) -> bytes:
-    import zlib
-
-    deflate = zlib.compressobj(level, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, window)
-    return deflate.compress(block) + deflate.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)

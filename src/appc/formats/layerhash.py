@@ -42,19 +42,21 @@ class Hashed:
     def hexdigest(self) -> str:
         """The digest of everything; nothing can be written any more."""
         self._flush()
-        self._pool.shutdown()
+        self.abort()
         return self._hash.hexdigest()
 
+    def abort(self) -> None:
+        """End the hashing; nothing can be written any more."""
+        self._pool.shutdown()
+
     def _flush(self) -> None:
+        # Joined, many small pieces let go of the interpreter once.
+        batch = b"".join(self._pieces)
+        self._pieces.clear()
+        self._waiting = 0
+        if self._progress is not None:
+            self._progress(len(batch))
         # One batch is hashed while the next one gathers.
         if self._job is not None:
             self._job.result()
-        if self._progress is not None:
-            self._progress(self._waiting)
-        self._job = self._pool.submit(self._update, self._pieces)
-        self._pieces = []
-        self._waiting = 0
-
-    def _update(self, pieces: list[bytes]) -> None:
-        for data in pieces:
-            self._hash.update(data)
+        self._job = self._pool.submit(self._hash.update, batch)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
-from appc.formats.compress import threads
+from appc.formats.gzipwrite import threads
 from appc.formats.tar import BLOCK_DEVICE, CHAR, DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK
 
 TYPE_CHECKING = False

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from appc.errors import ArchiveError, UsageError
-from appc.formats import compress
+from appc.formats import compress, gzipwrite
 from appc.formats.limits import Limits
 
 KINDS = ("gzip", "bzip2", "xz", "none")
@@ -53,12 +53,22 @@ def test_the_bytes_do_not_depend_on_how_they_were_handed_over(kind: str) -> None
 
 def test_the_gzip_bytes_do_not_depend_on_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     several = written(TEXT, "gzip")
-    monkeypatch.setattr(compress, "threads", lambda: 1)
+    monkeypatch.setattr(gzipwrite, "threads", lambda: 1)
     assert written(TEXT, "gzip") == several
 
 
 def test_a_gzip_header_holds_neither_name_nor_time() -> None:
     assert written(b"x", "gzip")[:10] == b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+
+
+@pytest.mark.parametrize("level", [1, 6])
+@pytest.mark.parametrize("hidden", [(), ("isal", "deflate")])
+def test_gzip_is_written_with_whatever_is_installed(
+    hidden: tuple[str, ...], level: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in hidden:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert gzip.decompress(written(TEXT, "gzip", level)) == TEXT
 
 
 def test_levels_matter() -> None:
