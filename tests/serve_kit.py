@@ -18,6 +18,7 @@ from appc.serve.layers import Conversions
 from appc.serve.registry import Registry
 from appc.serve.server import Server, listen, tls
 from appc.serve.site import Site
+from appc.serve.uploads import LIMIT, Uploads
 
 PLATFORM = (("os", "linux"), ("arch", "amd64"))
 IMAGES = "/-/aci/"
@@ -39,7 +40,8 @@ class Answer:
 class Hosting:
     """Serves a directory from another thread, as a context manager. `exchanges` are what was answered.
 
-    With a `cache` directory it is a registry too; `prefixes`, `tls` (certificate, key) and `url` are as for the verb.
+    With a `cache` directory it is a registry too, with a `token` it takes uploads of at most `limit` bytes; `prefixes`,
+    `tls` (certificate, key) and `url` are as for the verb.
     """
 
     def __init__(self, directory: Path, **how: Any) -> None:
@@ -71,7 +73,10 @@ class Hosting:
         conversions = Conversions(self._directory, str(cache)) if cache else None
         if conversions is not None:
             self._how["registry"] = Registry(index, self._directory, conversions).respond
-        site = Site(index, self._directory, **self._how)
+        token = self._how.pop("token", "")
+        limit = self._how.pop("limit", LIMIT)
+        uploads = Uploads(index, self._directory, token, limit=limit, prefixes=index.prefixes) if token else None
+        site = Site(index, self._directory, uploads=uploads, **self._how)
         self._ready.set()
         try:
             context = tls(*self._tls) if self._tls else None
@@ -80,9 +85,17 @@ class Hosting:
             index.close()
             if conversions is not None:
                 conversions.close()
+            if uploads is not None:
+                uploads.close()
 
     def get(
-        self, path: str, host: str = "", method: str = "GET", context: ssl.SSLContext | None = None, **fields: str
+        self,
+        path: str,
+        host: str = "",
+        method: str = "GET",
+        context: ssl.SSLContext | None = None,
+        body: bytes | None = None,
+        **fields: str,
     ) -> Answer:
         """One request on a connection of its own; `if_range="…"` becomes the field If-Range."""
         connection = (
@@ -94,7 +107,7 @@ class Hosting:
         if host:
             headers["Host"] = host
         try:
-            connection.request(method, path, headers=headers)
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
         finally:

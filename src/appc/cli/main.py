@@ -71,6 +71,7 @@ VERBS = (
     "image df",
     "image export",
     "image convert",
+    "image push",
     "image rm",
     "image gc",
     "image check",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appc.cli.options import REPEAT, Args, Operand, Option, Verb
+from appc.cli.options import LIST, REPEAT, Args, Operand, Option, Verb
 from appc.errors import UsageError
 
 TYPE_CHECKING = False
@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from appc.values import ACIdentifier
 
 _DEFAULT_LISTEN = "127.0.0.1:8080"
+_NOT_WITH_EXPORT = (
+    "--listen",
+    "--tls-cert",
+    "--tls-self-signed",
+    "--access-log",
+    "--cache",
+    "--upload-token-file",
+)
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -30,6 +38,12 @@ def _url(text: str) -> str:
     if scheme not in ("http", "https") or not separator or not rest or set(rest) & set(' "<>{}?#\\'):
         raise ValueError(f"{text!r} is no URL to put before paths, such as https://example.com")
     return text.rstrip("/")
+
+
+def _size(text: str) -> int:
+    from appc.quantity import Quantity
+
+    return Quantity.parse(text).value
 
 
 VERB = Verb(
@@ -62,6 +76,14 @@ VERB = Verb(
         Option(
             "--access-log", metavar="FILE", complete="file", help="add a line for each request; - is standard output"
         ),
+        Option(
+            "--upload-token-file",
+            metavar="FILE",
+            complete="file",
+            help="take images from whoever has the token in FILE (its first line)",
+        ),
+        Option("--upload-limit", metavar="SIZE", parse=_size, help="the most bytes an uploaded image may have (16Gi)"),
+        Option("--insecure", metavar="WHAT", kind=LIST, choices=("http",), help="http: take uploads over plain http"),
         Option("--export", metavar="OUT", complete="dir", help="write static files for any web server instead"),
         Option("--cache", metavar="DIR", complete="dir", help="where to keep what can be made again"),
     ),
@@ -69,7 +91,7 @@ VERB = Verb(
     exclusive=(
         ("--tls-cert", "--tls-self-signed"),
         ("--tls-key", "--tls-self-signed"),
-        *(("--export", name) for name in ("--listen", "--tls-cert", "--tls-self-signed", "--access-log", "--cache")),
+        *(("--export", name) for name in _NOT_WITH_EXPORT),
     ),
     examples=(
         ("appc serve images", "look at it at http://127.0.0.1:8080"),
@@ -87,6 +109,7 @@ def run(args: Args, context: Context) -> int:
     import traceback
 
     from appc.serve.run import How, cache_directory, serve
+    from appc.serve.uploads import LIMIT
     from appc.values import ACIdentifier
 
     prefixes = [ACIdentifier.parse(prefix) for prefix in args.name_prefix]
@@ -96,6 +119,7 @@ def run(args: Args, context: Context) -> int:
         raise UsageError("--tls-cert and --tls-key go together", "serve")
     host, port = args.listen or _address(_DEFAULT_LISTEN)
     certificate, key = args.tls_cert or "", args.tls_key or ""
+    token = _token(args, host, context)
     cache = cache_directory(args.cache or "")
     if args.tls_self_signed:
         from appc.serve import selfsigned
@@ -111,6 +135,8 @@ def run(args: Args, context: Context) -> int:
         prefixes=prefixes,
         url=args.url or "",
         access_log=args.access_log or "",
+        token=token,
+        limit=args.upload_limit or LIMIT,
     )
 
     def fault(error: Exception) -> None:
@@ -119,6 +145,21 @@ def run(args: Args, context: Context) -> int:
 
     serve(args.directory, how, lambda url: context.info(f"serving at {url}", args.directory), fault)
     return 0
+
+
+def _token(args: Args, host: str, context: Context) -> str:
+    """The token for uploads, "" when there are to be none. On its way it must not be read by others."""
+    from appc.serve.uploads import read_token
+
+    if not args.upload_token_file:
+        return ""
+    safe = args.tls_cert or args.tls_self_signed or (args.url or "").startswith("https:")
+    if not safe and host not in ("127.0.0.1", "::1", "localhost"):
+        if "http" not in args.insecure:
+            hint = "use TLS, --url https://… behind a proxy that does, or --insecure http"
+            raise UsageError("would send the token where others can read it", "--upload-token-file", hint)
+        context.warn("uploads are taken over plain http: others can read the token on its way (--insecure http)")
+    return read_token(args.upload_token_file)
 
 
 def _export(args: Args, prefixes: list[ACIdentifier], context: Context) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import time
+from base64 import b64encode
 from email.utils import formatdate, parsedate_to_datetime
 
 from appc.serve.messages import Refusal
@@ -25,6 +26,11 @@ _MOST_TAGS = 100
 def http_date(seconds: float) -> str:
     """A time as HTTP wants it."""
     return formatdate(seconds, usegmt=True)
+
+
+def repr_digest(sha256: str) -> str:
+    """The value of the field Repr-Digest (RFC 9530) for a SHA-256 in hexadecimal."""
+    return f"sha-256=:{b64encode(bytes.fromhex(sha256)).decode()}:"
 
 
 def parse_date(text: str) -> int | None:

@@ -105,7 +105,7 @@ class Connection:
         except TimeoutError:
             if self.idle:
                 return False
-            response = Refusal(408, f"the request took longer than {HEAD_SECONDS:.0f} s").response()
+            response = Refusal(408, "the request took too long").response()
         try:
             exchange.status = response.status
             await self._send(response, exchange)
@@ -141,7 +141,7 @@ class Connection:
             return await self._respond(request)
         except Refusal as refusal:
             return refusal.response()
-        except (OSError, h11.ProtocolError):
+        except (ConnectionError, TimeoutError, h11.ProtocolError):
             raise
         except Exception as error:
             # A defect that one request brings out is not to take the others' answers from them.

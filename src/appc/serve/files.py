@@ -83,11 +83,31 @@ class Directory:
             raise Unservable("is no regular file")
         return fd
 
+    def open_directory(self, path: str) -> int:
+        """Open the directory `path` below this one, "" for itself. Links are followed as long as they stay inside."""
+        flags = os.O_RDONLY | os.O_DIRECTORY
+        return libc.openat2(self.fd, path or ".", flags, resolve=_RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+
+    def make_directory(self, path: str) -> int:
+        """Open the directory `path` as `open_directory` does; what is missing of it is made."""
+        fd = self.open_directory("")
+        made = ""
+        for name in path.split("/") if path else ():
+            try:
+                os.mkdir(name, 0o755, dir_fd=fd)
+            except FileExistsError:
+                pass
+            finally:
+                os.close(fd)
+            made = f"{made}/{name}" if made else name
+            fd = self.open_directory(made)
+        return fd
+
     def walk(self) -> Found:
         """Look at every file below the directory; names that begin with a dot are nobody's business."""
         found = Found()
         count = 0
-        for path in _files(self.fd, found):
+        for path in self._files(found):
             count += 1
             if count > _MAX_FILES:
                 found.faults["."] = f"has more than {_MAX_FILES} files; the rest is not served"
@@ -104,6 +124,37 @@ class Directory:
             os.close(fd)
         return found
 
+    def _files(self, found: Found) -> Iterator[str]:
+        """Yield the paths of everything that is no directory, in the order of the names."""
+        waiting = [""]
+        while waiting:
+            directory = waiting.pop()
+            try:
+                names = self._names(directory)
+            except OSError as error:
+                found.faults[directory or "."] = f"cannot be read: {os.strerror(error.errno or 0)}"
+                continue
+            below = []
+            for name, is_directory in names:
+                path = f"{directory}/{name}" if directory else name
+                if not is_directory:
+                    yield path
+                elif path.count("/") < _MAX_DEPTH:
+                    below.append(path)
+                else:
+                    found.faults[path] = f"lies more than {_MAX_DEPTH} directories deep"
+            waiting += reversed(below)
+
+    def _names(self, directory: str) -> list[tuple[str, bool]]:
+        """The names in a directory that are text, and whether each is a directory."""
+        fd = self.open_directory(directory)
+        try:
+            with os.scandir(fd) as entries:
+                seen = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries if entry.name[0] != "."]
+        finally:
+            os.close(fd)
+        return sorted((name, kind) for name, kind in seen if name.isprintable())
+
 
 def _kind(path: str) -> str:
     """What a file is for, by its name."""
@@ -113,40 +164,3 @@ def _kind(path: str) -> str:
     if path.endswith(SUFFIX):
         return "images"
     return "signatures" if path.endswith(SUFFIX + SIGNATURE_SUFFIX) else ""
-
-
-def _files(root: int, found: Found) -> Iterator[str]:
-    """Yield the paths of everything that is no directory, in the order of the names."""
-    waiting = [""]
-    while waiting:
-        directory = waiting.pop()
-        try:
-            names = _names(root, directory)
-        except OSError as error:
-            found.faults[directory or "."] = f"cannot be read: {os.strerror(error.errno or 0)}"
-            continue
-        below = []
-        for name, is_directory in names:
-            path = f"{directory}/{name}" if directory else name
-            try:
-                path.encode("utf-8")
-            except UnicodeEncodeError:
-                continue
-            if not is_directory:
-                yield path
-            elif path.count("/") < _MAX_DEPTH:
-                below.append(path)
-            else:
-                found.faults[path] = f"lies more than {_MAX_DEPTH} directories deep"
-        waiting += reversed(below)
-
-
-def _names(root: int, directory: str) -> list[tuple[str, bool]]:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    fd = libc.openat2(root, directory or ".", flags, resolve=_RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
-    try:
-        with os.scandir(fd) as entries:
-            seen = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries if entry.name[0] != "."]
-    finally:
-        os.close(fd)
-    return sorted(seen)

@@ -9,6 +9,7 @@ from appc.errors import AppcError, ManifestError, SignatureError
 from appc.formats.aci import read_aci
 from appc.schema.image import ImageManifest
 from appc.serve.files import SIGNATURE_SUFFIX, Unservable, identity
+from appc.serve.templates import LATEST, place
 from appc.trust import engines
 from appc.trust.packets import MAX_SIGNATURE, read_signatures
 from appc.trust.policy import certificate_fault, signature_fault
@@ -97,6 +98,11 @@ class ServedImage:
     def version(self) -> str:
         """Its version, "" when it has none."""
         return self.labels.get("version") or ""
+
+    @property
+    def place(self) -> str:
+        """What its own template renders to, without the extension."""
+        return place(self.name, self.version or LATEST, self.labels)
 
     @property
     def size(self) -> int:

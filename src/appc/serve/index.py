@@ -41,7 +41,7 @@ class Index:
     def __init__(self, directory: Directory, prefixes: Sequence[str] = ()) -> None:
         self.catalog = Catalog()
         self._directory = directory
-        self._prefixes = tuple(prefixes)
+        self.prefixes = tuple(prefixes)
         self._known: dict[str, tuple[State, ServedImage | str]] = {}
         self._reading: dict[str, State] = {}
         self._walked = self._published = -1.0
@@ -133,8 +133,8 @@ class Index:
         for path, (_, result) in self._known.items():
             if isinstance(result, str):
                 faults[path] = result
-            elif self._prefixes and not any(covers(prefix, result.name) for prefix in self._prefixes):
-                faults[path] = f"is called {result.name}, which is not below {', '.join(self._prefixes)}"
+            elif self.prefixes and not any(covers(prefix, result.name) for prefix in self.prefixes):
+                faults[path] = f"is called {result.name}, which is not below {', '.join(self.prefixes)}"
             else:
                 images.append(result)
         self.catalog = Catalog(images, self._keys[1], faults, self._reading)

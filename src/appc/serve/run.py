@@ -14,6 +14,7 @@ from appc.serve.layers import Conversions
 from appc.serve.registry import Registry
 from appc.serve.server import Server, listen, load_certificate, raise_descriptor_limit, tls
 from appc.serve.site import Site
+from appc.serve.uploads import LIMIT, Uploads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
 
 
 class How:
-    """What the user asked for. `url` is what clients know the host by, "" for the Host they send."""
+    """What the user asked for. `url` is what clients know the host by, "" for the Host they send.
 
-    __slots__ = ("access_log", "cache", "certificate", "host", "key", "port", "prefixes", "url")
+    Whoever knows `token` may upload images of at most `limit` bytes; nobody when it is "".
+    """
+
+    __slots__ = ("access_log", "cache", "certificate", "host", "key", "limit", "port", "prefixes", "token", "url")
 
     def __init__(
         self,
@@ -38,6 +42,8 @@ class How:
         prefixes: Sequence[str] = (),
         url: str = "",
         access_log: str = "",
+        token: str = "",
+        limit: int = LIMIT,
     ) -> None:
         self.host = host
         self.port = port
@@ -47,6 +53,8 @@ class How:
         self.prefixes = tuple(prefixes)
         self.url = url
         self.access_log = access_log
+        self.token = token
+        self.limit = limit
 
 
 def serve(path: str, how: How, ready: Callable[[str], None], fault: Callable[[Exception], None]) -> None:
@@ -85,7 +93,10 @@ def serve(path: str, how: How, ready: Callable[[str], None], fault: Callable[[Ex
         index = Index(directory, how.prefixes)
         conversions = Conversions(directory, how.cache)
         registry = Registry(index, directory, conversions)
-        site = Site(index, directory, how.url, registry.respond)
+        uploads = None
+        if how.token:
+            uploads = Uploads(index, directory, how.token, limit=how.limit, prefixes=how.prefixes)
+        site = Site(index, directory, how.url, registry.respond, uploads)
         sweeping = asyncio.create_task(_sweep(index, conversions))
         try:
             await index.fresh()
@@ -95,6 +106,8 @@ def serve(path: str, how: How, ready: Callable[[str], None], fault: Callable[[Ex
             sweeping.cancel()
             index.close()
             conversions.close()
+            if uploads is not None:
+                uploads.close()
 
     raise_descriptor_limit()
     try:

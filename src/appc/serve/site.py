@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from base64 import b64encode
 from urllib.parse import quote
 
 from appc.serve import conditions, html, pages
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from appc.serve.image import ServedImage
     from appc.serve.index import Index
     from appc.serve.messages import Fields, Request
+    from appc.serve.uploads import Uploads
 
 IMAGE_TYPE = "application/octet-stream"
 SIGNATURE_TYPE = "application/pgp-signature"
@@ -40,12 +40,20 @@ _RETRY = (("Retry-After", "2"),)
 class Site:
     """Answers requests for what is in `index`. `url` is what absolute URLs begin with, "" for the host asked.
 
-    `registry` answers what is asked below /v2/, if there is one.
+    `registry` answers what is asked below /v2/, and `uploads` takes images, if there are such.
     """
 
-    def __init__(self, index: Index, directory: Directory, url: str = "", registry: Handler | None = None) -> None:
+    def __init__(
+        self,
+        index: Index,
+        directory: Directory,
+        url: str = "",
+        registry: Handler | None = None,
+        uploads: Uploads | None = None,
+    ) -> None:
         self._index = index
         self._registry = registry
+        self._uploads = uploads
         self._directory = directory
         self._url = url.rstrip("/")
 
@@ -54,6 +62,14 @@ class Site:
         path = request.path
         if self._registry is not None and f"{path}/".startswith(API) and "ac-discovery" not in request.query:
             return await self._registry(request)
+        if self._uploads is not None and path.startswith(IMAGES):
+            if request.get("authorization"):
+                # Also when only asked: whoever is about to upload learns early that the token is wrong.
+                self._uploads.authorize(request)
+            if request.method == "PUT":
+                return await self._uploads.put(request, path.removeprefix(IMAGES))
+            if request.method not in ("GET", "HEAD"):
+                raise MethodNotAllowed("GET", "HEAD", "PUT")
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("GET", "HEAD")
         if path.startswith(IMAGES):
@@ -138,7 +154,7 @@ class Site:
             fields = (
                 ("Content-Type", IMAGE_TYPE),
                 ("Content-Disposition", f"attachment; filename*=UTF-8''{quote(_file_name(image), safe='')}"),
-                ("Repr-Digest", f"sha-256=:{b64encode(bytes.fromhex(image.sha256)).decode()}:"),
+                ("Repr-Digest", conditions.repr_digest(image.sha256)),
                 _NEVER_CHANGES if by_id else _ALWAYS_ASK,
             )
             response = file_response(request, fd, image.size, image.tag, image.modified, fields)

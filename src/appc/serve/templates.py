@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from appc.serve.image import ServedImage
+    from appc.values import Labels
 
     # The names of the labels in a template, after the name and the version.
     Shape = tuple[str, ...]
@@ -24,15 +25,15 @@ _PLATFORM = ("os", "arch")
 _USUAL: Shape = _PLATFORM
 
 
-def shape_of(image: ServedImage) -> Shape:
+def shape_of(labels: Labels) -> Shape:
     """The labels that the template of an image has: os and arch, then the others in the order of their names."""
-    names = {name for name, _ in image.labels} - {"version"}
+    names = {name for name, _ in labels} - {"version"}
     return (*(name for name in _PLATFORM if name in names), *sorted(names.difference(_PLATFORM)))
 
 
 def shapes_of(images: Iterable[ServedImage]) -> list[Shape]:
     """The shapes that `images` need, those with more labels first; without any image, the usual one."""
-    found = {shape_of(image) for image in images}
+    found = {shape_of(image.labels) for image in images}
     # An image with further labels must also be found by those who do not ask for them.
     found |= {tuple(name for name in shape if name in _PLATFORM) for shape in found}
     ordered = sorted(found or {_USUAL}, key=lambda shape: (-len(shape), shape))
@@ -46,9 +47,14 @@ def template(shape: Shape) -> str:
     return "{name}-{version}" + "".join(f"-{{{name}}}" for name in shape) + ".{ext}"
 
 
-def stem(shape: Shape, image: ServedImage, version: str) -> str:
-    """The template of a shape rendered for `image` without its extension, with `version` as the version."""
-    return "-".join((image.name, version, *(image.labels.get(name) or "" for name in shape)))
+def stem(shape: Shape, name: str, version: str, labels: Labels) -> str:
+    """The template of a shape rendered without its extension."""
+    return "-".join((name, version, *(labels.get(label) or "" for label in shape)))
+
+
+def place(name: str, version: str, labels: Labels) -> str:
+    """The rendered template that is an image's own, without its extension; `version` is `LATEST` if it has none."""
+    return stem(shape_of(labels), name, version, labels)
 
 
 def routes(images: Iterable[ServedImage]) -> dict[str, ServedImage]:
@@ -69,9 +75,9 @@ def routes(images: Iterable[ServedImage]) -> dict[str, ServedImage]:
                 continue
             rank = (-len(own), image.modified, image.image_id)
             if image.version:
-                choices.setdefault(stem(shape, image, image.version), []).append(((1, *rank), image))
+                choices.setdefault(stem(shape, image.name, image.version, image.labels), []).append(((1, *rank), image))
             latest = (0, *precedence(image.version), *rank)
-            choices.setdefault(stem(shape, image, LATEST), []).append((latest, image))
+            choices.setdefault(stem(shape, image.name, LATEST, image.labels), []).append((latest, image))
     return {stem: max(ranked, key=lambda one: one[0])[1] for stem, ranked in choices.items()}
 
 

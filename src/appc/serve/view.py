@@ -12,7 +12,7 @@ from urllib.parse import quote
 from appc.formats.ocilayout_write import docker_reference
 from appc.serve.catalog import covers
 from appc.serve.files import SIGNATURE_SUFFIX, SUFFIX
-from appc.serve.templates import LATEST, shape_of, stem, template
+from appc.serve.templates import template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ class View:
 
     def file(self, image: ServedImage) -> str:
         """The path of an image file: by its template if that leads to it, else by its ID."""
-        own = stem(shape_of(image), image, image.version or LATEST)
-        found = own if self.catalog.route(own) is image else image.image_id
+        found = image.place if self.catalog.route(image.place) is image else image.image_id
         return IMAGES + quote(found, safe=_SAFE) + SUFFIX
 
     def signature(self, image: ServedImage) -> str:
