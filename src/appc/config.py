@@ -63,6 +63,30 @@ def _seconds(value: object) -> float:
     return float(value)
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("is not true or false")
+    return value
+
+
+def _ports(value: object) -> dict[str, int]:
+    if not isinstance(value, dict) or not all(type(port) is int and 0 < port < 65536 for port in value.values()):
+        raise ValueError("is not an object of hosts and their ports")
+    return value
+
+
+def _mirrors(value: object) -> dict[str, list[str]]:
+    if not isinstance(value, dict):
+        raise ValueError("is not an object of prefixes and lists of places")
+    for prefix, places in value.items():
+        if not isinstance(places, list) or not all(isinstance(place, str) and place for place in places):
+            raise ValueError(f"has for {prefix!r} what is not a list of places")
+        for place in places:
+            if not place.startswith("/") and "://" not in place:
+                raise ValueError(f"has {place!r}, which is neither a URL nor an absolute path")
+    return value
+
+
 TABLE = (
     Setting("paths.root", _path, "", "where images and pods are; --root and $APPC_ROOT go before it"),
     Setting("paths.state", _path, "", "where is what dies with a reboot; --state and $APPC_STATE go before it"),
@@ -84,6 +108,10 @@ TABLE = (
         10 << 30,
         "bytes of what the steps of build files made that are kept for the next build",
     ),
+    Setting("net.caFile", _path, "", "certificates of authorities that are trusted besides the system's"),
+    Setting("net.offline", _flag, False, "never use the network: as if --offline were always given"),
+    Setting("discovery.mirrors", _mirrors, {}, "places to look for images first, by prefix of their names"),
+    Setting("discovery.ports", _ports, {}, "the port of discovery on hosts where it is not 443"),
     Setting("logs.size", _whole(4096, 1 << 40), 16 << 20, "bytes after which an app's log is rotated"),
     Setting("logs.files", _whole(1, 100), 3, "how many files of an app's log are kept, the current one included"),
     Setting("stop.grace", _seconds, 10.0, "seconds that apps get between SIGTERM and SIGKILL"),
@@ -101,6 +129,10 @@ class Settings:
     images_keep_original: str
     images_passphrase_file: str
     build_cache_size: int
+    net_ca_file: str
+    net_offline: bool
+    discovery_mirrors: dict[str, list[str]]
+    discovery_ports: dict[str, int]
     logs_size: int
     logs_files: int
     stop_grace: float
@@ -211,13 +243,22 @@ def _merge(settings: Settings, path: str) -> list[tuple[str, str]]:
                 faults.append((key, _unknown(key, [row.key for row in rows])))
                 continue
             try:
-                setattr(settings, row.attribute, row.default if value is None else row.check(value))
+                setattr(settings, row.attribute, _merged(row, getattr(settings, row.attribute), value))
             except ValueError as error:
                 faults.append((key, str(error)))
             settings.origin[key] = path
             if value is None:
                 del settings.origin[key]
     return faults
+
+
+def _merged(row: Setting, before: object, value: object) -> object:
+    """The setting after one more file: objects merge key by key, and null takes a key back."""
+    if value is None:
+        return row.default
+    if isinstance(before, dict) and isinstance(value, dict):
+        return row.check({k: v for k, v in (before | value).items() if v is not None})
+    return row.check(value)
 
 
 def _unknown(word: str, known: list[str]) -> str:

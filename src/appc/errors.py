@@ -66,6 +66,10 @@ class DependencyError(AppcError):
     """A dependency is missing, is not the image its dependant asks for, or depends on itself."""
 
 
+class ImageMismatch(AppcError):
+    """What arrived is an image, but not the one that was asked for."""
+
+
 class TamperedImage(AppcError):
     """The files of an image in the store are not the ones that were imported."""
 

@@ -28,6 +28,7 @@ __all__ = (
     "Quantity",
     "SemVer",
     "quoted",
+    "version_rank",
 )
 
 _DIGITS = "0123456789"
@@ -223,6 +224,19 @@ class SemVer(str):
             return major, minor, patch, ((2, 0, ""),)
         words = pre_release.split(".")
         return major, minor, patch, tuple((0, int(w), "") if w.isdigit() else (1, 0, w) for w in words)
+
+
+def version_rank(version: str | None) -> tuple[object, ...]:
+    """A key that orders versions as "the latest" means it: pre-releases, then releases, each by precedence.
+
+    What is no version of semver.org, or none at all, comes before both, and is not ordered among itself.
+    """
+    try:
+        found = SemVer.parse(version or "")
+    except InvalidValue:
+        return (0,)
+    _, pre_release, _ = _version_parts(found)
+    return (1 if pre_release else 2, found.precedence)
 
 
 def _version_parts(text: str) -> tuple[str, str, str]:

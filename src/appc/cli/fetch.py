@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import os
+import sys
 
+from appc.cli.fetch_options import INSECURE, OFFLINE, network_of, pull_option
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.output import Progress, out
 from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
-from appc.cli.pod_options import INSECURE
-from appc.errors import AppcError
+from appc.errors import AppcError, UsageError
 from appc.images import fetch
 from appc.store.images import ImageStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from appc.cli.context import Context
+    from appc.store.images import StoredImage
 
 VERB = Verb(
     "fetch",
     "bring images into the store and print their IDs",
     description=(
-        "A file is verified against the signature beside it, FILE.asc, which a key has to have made that is trusted "
-        "for the image's name (`appc trust`). It is read once, and nothing becomes visible before it is verified. A "
-        "file that was imported before and has not changed is not read again. A name or an ID has to be in the "
-        "store.\n\n"
+        "A name is looked up by discovery, or at the mirrors that the configuration names, and fetched with its "
+        "signature, which a key has to have made that is trusted for the name (`appc trust`); the image at a URL is "
+        "verified by the signature at URL.asc, a file by FILE.asc. It is read once, while it arrives, and nothing "
+        "becomes visible before it is verified. What the image depends on is fetched as well. A download that was "
+        "broken off is gone on with. A file that was imported before and has not changed is not read again.\n\n"
         "A bundle (`appc image export --bundle`) brings all its images, each verified by its own signature. OCI "
         "layouts and docker archives are converted; they carry no signature, and so need --insecure image."
     ),
     options=(
-        Option("--pull", choices=("new", "update", "never"), default="new", help="never: only what is in the store"),
-        Option("--signature", metavar="FILE", complete="file", help="the detached signature, when it is not FILE.asc"),
+        pull_option("update"),
+        Option("--signature", metavar="FILE", complete="file", help="the detached signature, when it lies elsewhere"),
         INSECURE,
+        OFFLINE,
         *PASSPHRASE,
     ),
     operands=(
@@ -39,53 +45,113 @@ VERB = Verb(
             count="+",
             complete="image",
             help=(
-                "an image file, a bundle, a name or an ID; oci:DIR[:TAG], oci-archive:FILE[:TAG] or "
+                "a name, a URL, an image file, a bundle or an ID; oci:DIR[:TAG], oci-archive:FILE[:TAG] or "
                 "docker-archive:FILE[:NAME:TAG]"
             ),
         ),
     ),
     exclusive=PASSPHRASE_EXCLUSIVE,
     examples=(
+        ("appc fetch example.com/app:1.0", "found by discovery"),
         ("appc fetch app-1.0.aci", "verified with app-1.0.aci.asc"),
-        ("appc fetch --insecure image app.aci", "whoever made it"),
+        ("appc fetch --insecure image https://example.com/app.aci", "whoever made it"),
         ("appc fetch --insecure image oci:layouts:1.0", "an image that skopeo or buildah wrote"),
     ),
 )
 
+# Images that are fetched at once.
+AT_ONCE = 4
+
 
 def run(args: Args, context: Context) -> int:
-    """Fetch each image and print its ID; 1 when one could not be had."""
-    store = ImageStore(context.root)
-    secret = passphrase(args, context)
-    status = 0
-    for reference in args.image:
-        warnings: list[str] = []
+    """Fetch the images, several at once, and print their IDs; 1 when one could not be had."""
+    if args.signature and len(args.image) > 1:
+        raise UsageError("can be that of one image only", "--signature")
+    fetching = _Fetching(args, context)
+    if len(args.image) == 1:
         try:
-            with Progress(f"importing {reference}", _size(reference)) as progress:
-                image = fetch.resolve(
-                    store,
-                    reference,
-                    config=context.config,
-                    pull=args.pull,
-                    insecure=args.insecure,
-                    signature=args.signature or "",
-                    keep=context.settings.images_keep_original,
-                    progress=progress.advance,
-                    passphrase=secret,
-                    warnings=warnings,
-                )
-        except AppcError as error:
-            if len(args.image) == 1:
-                raise
-            context.error(error.what, error.where, error.hint)
-            status = max(status, error.exit_status)
-            continue
-        for warning in (*warnings, *image.meta["warnings"]):
-            context.warn(warning, "" if warning.startswith(reference) else reference)
-        if "image" in args.insecure and not image.signer:
-            context.warn("was not verified (--insecure image)", reference)
-        out(f"{image.id}\n")
+            return fetching.tell(args.image[0], lambda: fetching.one(args.image[0]))
+        finally:
+            fetching.close()
+    from concurrent.futures import ThreadPoolExecutor
+
+    status = 0
+    with ThreadPoolExecutor(AT_ONCE, "appc-fetch") as pool:
+        waiting = [(reference, pool.submit(fetching.one, reference)) for reference in args.image]
+        try:
+            for reference, image in waiting:
+                try:
+                    fetching.tell(reference, image.result)
+                except AppcError as error:
+                    context.error(error.what, error.where, error.hint)
+                    status = max(status, error.exit_status)
+        finally:
+            for _, image in waiting:
+                image.cancel()
+            fetching.close()
     return status
+
+
+class _Fetching:
+    """The images of one command."""
+
+    def __init__(self, args: Args, context: Context) -> None:
+        from appc.cli.progress import LINES
+
+        self._args = args
+        self._context = context
+        self._store = ImageStore(context.root)
+        self._secret = passphrase(args, context)
+        self._network = network_of(args, context)
+        self._lines = LINES
+        self._warnings: dict[str, list[str]] = {}
+        # Read now: threads would each read it for themselves.
+        self._keep = context.settings.images_keep_original
+
+    def one(self, reference: str) -> StoredImage:
+        """Bring one image into the store."""
+        warnings = self._warnings[reference] = []
+        alone = len(self._args.image) == 1
+        with Progress(f"importing {reference}", _size(reference) if alone else None) as progress:
+            return fetch.resolve(
+                self._store,
+                reference,
+                config=self._context.config,
+                pull=self._args.pull,
+                insecure=self._args.insecure,
+                signature=self._args.signature or "",
+                keep=self._keep,
+                progress=progress.advance if alone else None,
+                passphrase=self._secret,
+                warnings=warnings,
+                network=self._network,
+                started=self._lines.begin,
+            )
+
+    def tell(self, reference: str, result: Callable[[], StoredImage]) -> int:
+        """Print the ID of the image, and what there is to say about it."""
+        try:
+            image = result()
+        finally:
+            for warning in self._warnings.get(reference, ()):
+                self._warn(warning, reference)
+        for warning in image.meta["warnings"]:
+            self._warn(warning, reference)
+        if "image" in self._args.insecure and not image.signer:
+            self._context.warn("was not verified (--insecure image)", reference)
+        out(f"{image.id}\n")
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return 0
+
+    def _warn(self, warning: str, reference: str) -> None:
+        self._context.warn(warning, "" if warning.startswith((reference, "http")) else reference)
+
+    def close(self) -> None:
+        """Take the progress lines away, and say what was less than safe."""
+        self._lines.close()
+        for text in self._network().relaxed():
+            self._context.warn(text)
 
 
 def _size(reference: str) -> int | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from appc.cli.build_options import COMMAND, MANIFEST, OUT, OUTPUT, build, own_times
+from appc.cli.fetch_options import INSECURE
 from appc.cli.options import REPEAT, Args, Operand, Option, Verb
-from appc.cli.pod_options import INSECURE
 from appc.errors import UsageError
 
 TYPE_CHECKING = False

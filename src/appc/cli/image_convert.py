@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from appc.cli.fetch_options import INSECURE
 from appc.cli.options import Args, Operand, Option, Verb, integer
 from appc.cli.output import Progress, out
-from appc.cli.pod_options import INSECURE
 from appc.errors import InvalidValue, UsageError
 
 TYPE_CHECKING = False

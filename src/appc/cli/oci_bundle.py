@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
+from appc.cli.fetch_options import INSECURE
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
-from appc.cli.pod_options import APP_OPTIONS, INSECURE, VOLUME, Warnings, app_request
+from appc.cli.pod_options import APP_OPTIONS, VOLUME, Warnings, app_request
 from appc.executor.bundle import bundle
 from appc.pods.request import PodRequest
 

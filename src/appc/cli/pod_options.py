@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from appc.abi import CAPABILITY_BITS
+from appc.cli.fetch_options import INSECURE, OFFLINE, network_of, pull_option
 from appc.cli.options import LIST, Option, did_you_mean, duration
 from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.errors import AppcError, UsageError
@@ -93,14 +94,6 @@ def gids(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in words)
 
 
-INSECURE = Option(
-    "--insecure",
-    metavar="WHAT",
-    kind=LIST,
-    choices=("image", "tls", "http"),
-    help="image: do without a trusted signature; tls: do not verify certificates; http: allow plain http",
-)
-
 VOLUME = Option(
     "--volume", metavar="NAME,kind=K,...", kind="repeat", parse=volume, help="define a volume (kind host or empty)"
 )
@@ -120,8 +113,9 @@ POD_OPTIONS = (
     Option("--user-annotation", metavar="N=V", kind="repeat", parse=pair, help="user annotation of the pod"),
     Option("--user-label", metavar="N=V", kind="repeat", parse=pair, help="user label of the pod"),
     Option("--strict", help="refuse the pod when an isolator cannot be enforced"),
-    Option("--pull", choices=("new", "update", "never"), default="new", help="when to fetch images that are named"),
+    pull_option("new"),
     INSECURE,
+    OFFLINE,
     *PASSPHRASE,
     Option("--verify", help="refuse images whose files in the store are not as they were imported"),
     Option("--grace", metavar="TIME", parse=duration, help="time between SIGTERM and SIGKILL when the pod stops"),
@@ -150,7 +144,7 @@ APP_OPTIONS = (
     Option("--annotation", metavar="N=V", kind="repeat", parse=pair, help="annotate the app"),
     Option("--user-annotation", metavar="N=V", kind="repeat", parse=pair, help="user annotation of the app"),
     Option("--user-label", metavar="N=V", kind="repeat", parse=pair, help="user label of the app"),
-    Option("--signature", metavar="FILE", complete="file", help="the image file's detached signature"),
+    Option("--signature", metavar="FILE", complete="file", help="the image's detached signature"),
     Option("--stdin", choices=("null", "tty", "stream"), help="where standard input comes from"),
     Option("--stdout", choices=STREAM_MODES, help="where standard output goes"),
     Option("--stderr", choices=STREAM_MODES, help="where standard error goes"),
@@ -169,6 +163,7 @@ _NOT_WITH_A_MANIFEST = tuple(
         "user-label",
         "pull",
         "insecure",
+        "offline",
     )
 )
 EXCLUSIVE = (*_NOT_WITH_A_MANIFEST, *PASSPHRASE_EXCLUSIVE)
@@ -203,10 +198,19 @@ def request(args: Args, context: Context) -> PodRequest:
         strict=args.strict,
         insecure=tuple(args.insecure),
         pull=args.pull,
+        network=network_of(args, context),
+        started=started,
         verify=args.verify,
         passphrase=passphrase(args, context),
         grace=context.settings.stop_grace if args.grace is None else args.grace,
     )
+
+
+def started(label: str, size: int | None) -> Callable[[int], None]:
+    """Show how an image arrives; see `cli.progress`."""
+    from appc.cli.progress import LINES
+
+    return LINES.begin(label, size)
 
 
 def save_uuid(path: str | None, pod: Pod) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
+    from appc.images.network import Network
     from appc.pods.logs import LogLine
 
 App = AppRequest
@@ -60,12 +61,13 @@ def fetch(
 ) -> StoredImage:
     """Return the image that `reference` means (any IMAGE form), imported and verified if need be.
 
-    `passphrase` is that of an encrypted file.
-    Raises ImageNotFound, SignatureError, ArchiveError, ManifestError or another AppcError.
+    `passphrase` is that of an encrypted file; `insecure` may hold "image", "tls" and "http", as on the command line.
+    Raises ImageNotFound, SignatureError, ArchiveError, ManifestError, NetworkError or another AppcError.
     """
     from appc.images.fetch import resolve
 
     where = directories or Directories()
+    network = _network(where, insecure)
     with _HostErrors():
         return resolve(
             ImageStore(where.root),
@@ -76,7 +78,14 @@ def fetch(
             config=where.config,
             keep=where.settings.images_keep_original,
             passphrase=None if passphrase is None else lambda _: passphrase,
+            network=lambda: network,
         )
+
+
+def _network(where: Directories, insecure: Sequence[str]) -> Network:
+    from appc.images.network import Network
+
+    return Network(where.config, where.settings, insecure)
 
 
 def list_images(*, directories: Directories | None = None) -> list[StoredImage]:
@@ -146,6 +155,7 @@ def run(
             )
         )
     where = directories or Directories()
+    network = _network(where, insecure)
     warnings: list[str] = []
     request = PodRequest(
         tuple(requests),
@@ -158,6 +168,7 @@ def run(
         strict=strict,
         verify=verify,
         insecure=tuple(insecure),
+        network=lambda: network,
         grace=where.settings.stop_grace if grace is None else grace,
     )
     with _HostErrors():

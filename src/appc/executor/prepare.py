@@ -149,10 +149,14 @@ def _images(store: ImageStore, where: Directories, request: PodRequest, warnings
             config=where.config,
             keep=where.settings.images_keep_original,
             passphrase=request.passphrase,
+            network=request.network,
+            started=request.started,
             warnings=told,
         )
         warnings += [f"{app.image}: {text}" for text in told]
         images.append(image)
+    if request.network is not None and ("http" in request.insecure or "tls" in request.insecure):
+        warnings += request.network().relaxed()
     if "image" in request.insecure:
         for app, image in zip(request.apps, images, strict=True):
             if not image.signer:

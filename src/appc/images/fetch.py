@@ -14,14 +14,19 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from appc.formats.compress import Source
+    from appc.images.network import Network
+    from appc.images.remote import Remote
     from appc.images.unlock import Unlocked
     from appc.store.images import ImageStore, StoredImage, Verifier
     from appc.trust.symmetric import Passphrase
     from appc.values import Labels
 
+    # Told of each file that begins to arrive: its name and size; what it returns is told of the bytes.
+    Started = Callable[[str, int | None], Callable[[int], None]]
+
+_URLS = ("https:", "http:")
+
 _REMOTE = {
-    "http:": "download the image and its .asc file, and give the path",
-    "https:": "download the image and its .asc file, and give the path",
     "cimd:": "give the name or the path of the image instead",
 }
 
@@ -46,25 +51,34 @@ def resolve(
     progress: Callable[[int], None] | None = None,
     passphrase: Passphrase | None = None,
     warnings: list[str] | None = None,
+    network: Callable[[], Network] | None = None,
+    started: Started | None = None,
 ) -> StoredImage:
-    """Return the image in the store that `reference` means, importing it first when it is a file.
+    """Return the image in the store that `reference` means, importing it first when it is a file or elsewhere.
 
     `config` are the configuration directories, lowest precedence first (where the trusted keys lie); `pull` is new,
-    update or never; `insecure` holds the checks to leave out (image); `signature` is the path of a detached signature
+    update (ask the server whether it is still the same) or never; `insecure` holds the checks to leave out (image);
+    `signature` is the path of a detached signature
     when it is not FILE.asc; `keep` says which imported files stay as they are: signed, never or always.
     `progress` is called with the number of bytes just read, from another thread. `passphrase` is called with the
     file's path when that turns out to be encrypted; None as its answer leaves the passphrase to gpg-agent.
-    What a user should know although it worked is added to `warnings`.
-    Raises ImageNotFound, SignatureError, ArchiveError, ManifestError, UsageError, StoreError.
+    What a user should know although it worked is added to `warnings`. `network` is called when something has to be
+    fetched, also dependencies; without it nothing is. `started` is called with the name and the size (None: not known)
+    of each file that begins to arrive, and returns what is told how many bytes did, and 0 when there is no more.
+    Raises ImageNotFound, SignatureError, ArchiveError, ManifestError, UsageError, StoreError, NetworkError,
+    ImageMismatch, DependencyError.
     """
     wish = Wish(config, pull, insecure, signature, keep, progress, passphrase, [] if warnings is None else warnings)
+    wish.network, wish.started = network, started
     kind = classify(reference)
-    if signature and kind != "path":
+    if signature and kind not in ("path", "name", *_URLS):
         raise UsageError("only an image file can have a signature file", "--signature")
     if kind == "id":
         image = store.get(reference)
     elif kind == "name":
-        image = _by_name(store, reference)
+        image = _by_name(store, reference, wish)
+    elif kind in _URLS:
+        image = _by_url(store, reference, wish)
     elif kind == "path":
         path = reference.removeprefix("file://")
         image = _from_file(store, path, wish)
@@ -74,6 +88,10 @@ def resolve(
         image = _from_registry(store, reference, wish)
     else:
         raise UsageError(f"{kind} references are not supported yet by this version", reference, _REMOTE[kind])
+    if network is not None and pull != "never" and image.meta["dependencies"]:
+        from appc.images.dependencies import complete
+
+        complete(store, image, wish, needed=kind != "path")
     store.touch(image)
     return image
 
@@ -85,7 +103,7 @@ def classify(reference: str) -> str:
     """
     if reference.startswith("sha512-"):
         return "id"
-    for scheme in (*CONVERTED, REGISTRY, *_REMOTE):
+    for scheme in (*CONVERTED, *_URLS, REGISTRY, *_REMOTE):
         if reference.startswith(scheme):
             return scheme
     if reference.startswith(("/", "./", "../", "file://")) or reference.endswith(".aci"):
@@ -102,17 +120,49 @@ def host_labels() -> Labels:
     return Labels.of((("os", uname.sysname.lower()), ("arch", from_machine(uname.machine))))
 
 
-def _by_name(store: ImageStore, reference: str) -> StoredImage:
+def _by_name(store: ImageStore, reference: str, wish: Wish) -> StoredImage:
     from appc.values import ImageReference
 
     wanted = ImageReference.parse(reference)
-    return store.find(wanted.name, wanted.labels, host_labels())
+    if wish.network is None or wish.pull != "update" or wish.network().offline:
+        found = store.best(store.matching(wanted.name, wanted.labels), host_labels())
+        if found is not None:
+            if wish.signature:
+                raise UsageError("it is in the store already; --pull update fetches it again", "--signature")
+            return found
+    if wish.network is None or wish.pull == "never":
+        return store.find(wanted.name, wanted.labels, host_labels())
+    return wish.remote(store).by_name(wanted)
+
+
+def _by_url(store: ImageStore, url: str, wish: Wish) -> StoredImage:
+    if wish.network is not None and wish.pull != "never":
+        return wish.remote(store).by_url(url)
+    from appc.store.downloads import recall
+    from appc.values import ImageID
+
+    record = recall(store.root, url)
+    found = store.lookup(ImageID.parse(record["image"])) if record else None
+    if found is None or not ("image" in wish.insecure or wish.trusted(found)):
+        raise ImageNotFound("was not fetched before, and the network is not to be used", url)
+    return found
 
 
 class Wish:
     """How an image is to be had: what `resolve` was told."""
 
-    __slots__ = ("config", "insecure", "keep", "passphrase", "progress", "pull", "signature", "warnings")
+    __slots__ = (
+        "config",
+        "insecure",
+        "keep",
+        "network",
+        "passphrase",
+        "progress",
+        "pull",
+        "signature",
+        "started",
+        "warnings",
+    )
 
     def __init__(
         self,
@@ -133,6 +183,15 @@ class Wish:
         self.progress = progress
         self.passphrase = passphrase
         self.warnings = warnings
+        self.network: Callable[[], Network] | None = None
+        self.started: Started | None = None
+
+    def remote(self, store: ImageStore) -> Remote:
+        """What fetches images; `network` must not be None."""
+        from appc.images.remote import Remote
+
+        assert self.network is not None
+        return Remote(store, self.network(), self)
 
     def trusted(self, image: StoredImage) -> bool:
         """Whether a key that is still trusted for its name has signed the image."""
@@ -212,7 +271,11 @@ def _from_registry(store: ImageStore, reference: str, wish: Wish) -> StoredImage
     from appc.images.registry import Access
     from appc.images.registry_pull import pull_image
 
-    access = Access.of(wish.config, wish.insecure, wish.warnings)
+    if wish.network is not None:
+        network = wish.network()
+        access = Access(network.client, network.credentials, wish.warnings)
+    else:
+        access = Access.of(wish.config, wish.insecure, wish.warnings)
     return pull_image(store, access, wanted, wish.keep, wish.progress, wish.warnings)
 
 

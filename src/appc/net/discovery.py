@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from appc.net.http import Client
 
 
+_DENIED = "the server says 401: it wants to know who asks"
+
+
 class Step:
     """One page that was asked: its `url`, the redirects on the way, and `said`, what came of it.
 
@@ -132,7 +135,7 @@ class _Page:
             with client.request("GET", url, headers={"accept": "text/html, */*;q=0.5"}) as answer:
                 self.steps = answer.steps
                 if 400 <= answer.status < 500:
-                    self.said = f"the server says {answer.status}"
+                    self.said = _DENIED if answer.status == 401 else f"the server says {answer.status}"
                     return
                 body = answer.check().read(MAX_PAGE)
                 fields = answer.headers
@@ -159,5 +162,9 @@ def _check(found: Found, wanted: list[str], what: str) -> None:
         raise last.error
     asked = f"{len(found.steps)} pages were asked" if len(found.steps) > 1 else "one page was asked"
     said = {step.said for step in found.steps}
+    hint = f"`appc discover {found.name}` shows every step"
+    if _DENIED in said:
+        said = {_DENIED}
+        hint = "credentials for its host go into auth.d of the configuration; see docs/fetching.md"
     reason = f"; {said.pop()}" if len(said) == 1 else ""
-    raise ImageNotFound(f"{what} ({asked}{reason})", found.name, f"`appc discover {found.name}` shows every step")
+    raise ImageNotFound(f"{what} ({asked}{reason})", found.name, hint)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from appc.images.network import Network
     from appc.schema.isolators import Isolator
     from appc.schema.pod import Mount, PodManifest, Volume
 
@@ -102,7 +103,8 @@ class PodRequest:
     `grace` is the time in seconds between SIGTERM and SIGKILL. `strict` refuses a pod of which an
     isolator cannot be enforced. `inherited` is environment that every app gets below its own.
     `verify` compares the images' trees with what was imported. `passphrase` gives that of an encrypted
-    image file, by its path.
+    image file, by its path. `network` is called when an image has to be fetched, and nothing is without it; `started`
+    when one begins to arrive (see `images.fetch.resolve`).
     """
 
     __slots__ = (
@@ -117,9 +119,11 @@ class PodRequest:
         "manifest",
         "mounts",
         "net",
+        "network",
         "passphrase",
         "pull",
         "remove",
+        "started",
         "strict",
         "user_annotations",
         "user_labels",
@@ -149,8 +153,12 @@ class PodRequest:
         grace: float = 10.0,
         verify: bool = False,
         passphrase: Callable[[str], bytes | None] | None = None,
+        network: Callable[[], Network] | None = None,
+        started: Callable[[str, int | None], Callable[[int], None]] | None = None,
     ) -> None:
         self.apps = apps
+        self.network = network
+        self.started = started
         self.verify = verify
         self.passphrase = passphrase
         self.manifest = manifest

@@ -12,7 +12,7 @@ from appc.errors import ImageNotFound, InvalidValue
 from appc.store import locks, names
 from appc.store.image import StoredImage
 from appc.store.layout import ID_LENGTH, ID_PREFIX, store_path
-from appc.values import ImageID
+from appc.values import ImageID, version_rank
 
 __all__ = ["ImageStore", "StoredImage"]
 
@@ -129,8 +129,8 @@ class ImageStore:
 
         An image whose labels contradict `prefer` (the host's os and arch) comes last. An image with a verified
         signature goes before one without, which may call itself what it likes. Then the one counts that agrees best
-        with `prefer` (having the same value is better than having none), then the one first imported last, then the
-        one with the greatest ID.
+        with `prefer` (having the same value is better than having none), then the one with the latest version (see
+        `version_rank`), then the one first imported last, then the one with the greatest ID.
         """
         return max(images, key=lambda image: _rank(image, prefer), default=None)
 
@@ -307,8 +307,8 @@ class ImageStore:
         )
 
 
-def _rank(image: StoredImage, prefer: Labels | None) -> tuple[bool, bool, int, int, str]:
+def _rank(image: StoredImage, prefer: Labels | None) -> tuple[object, ...]:
     wanted = [(image.labels.get(name), value) for name, value in prefer or ()]
     fits = all(own in (None, value) for own, value in wanted)
     agreement = sum(2 if own == value else own is None for own, value in wanted)
-    return fits, image.signer != "", agreement, image.imported, image.id
+    return fits, image.signer != "", agreement, version_rank(image.labels.get("version")), image.imported, image.id

@@ -92,11 +92,16 @@ def test_an_existing_file_goes_before_a_name(tmp_path: Path, monkeypatch: pytest
     assert classify("example.com") == "path"
 
 
-@pytest.mark.parametrize("reference", ["https://example.com/app.aci"])
-def test_what_is_not_there_yet_is_said(store: ImageStore, reference: str) -> None:
+def test_what_is_not_there_yet_is_said(store: ImageStore) -> None:
     with pytest.raises(UsageError, match="not supported yet by this version") as caught:
-        resolve(store, reference)
+        resolve(store, "cimd:docker:v=0:busybox")
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("reference", ["https://example.com/app.aci", NAME])
+def test_without_a_network_only_the_store_is_asked(store: ImageStore, reference: str) -> None:
+    with pytest.raises(ImageNotFound):
+        resolve(store, reference)
 
 
 def test_a_signed_file_of_a_trusted_key_is_fetched(
@@ -116,8 +121,10 @@ def test_a_signature_may_lie_elsewhere(store: ImageStore, config: tuple[str, ...
     Keystore(config).add(signer.public, "")
     signature = signer.sign(image, ".sig")
     assert resolve(store, str(image), config=config, signature=str(signature)).signer == signer.fingerprint
-    with pytest.raises(UsageError, match="only an image file"):
+    with pytest.raises(UsageError, match="it is in the store already"):
         resolve(store, NAME, signature=str(signature))
+    with pytest.raises(UsageError, match="only an image file"):
+        resolve(store, "sha512-abcdef", signature=str(signature))
 
 
 def test_an_unsigned_file_is_refused_unless_told_otherwise(

@@ -1,0 +1,254 @@
+"""Downloads that break off: in the middle of a fetch, and with the process that made them."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from appc.errors import AppcError, ArchiveError, NetworkError
+from appc.images import arrival
+from appc.images.transport_http import content_range, max_age, range_headers
+from fetch_kit import Fetcher, Signer, aci
+from net_kit import Request, Server
+
+URL = "https://example.com/x.aci"
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> bytes:
+    return aci(tmp_path, files={"blob": random.Random(1).randbytes(3_000_000)})
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrival.time, "sleep", lambda seconds: None)
+
+
+class Breaking:
+    """Answers like a good server, but lets connections end after as many bytes as `after` says."""
+
+    def __init__(self, body: bytes, after: list[int], etag: str = '"v1"') -> None:
+        self.body = body
+        self.after = after
+        self.etag = etag
+        self.ranges: list[str | None] = []
+        self.headers: dict[str, str] = {}
+
+    def __call__(self, request: Request) -> None:
+        self.ranges.append(request.headers.get("Range"))
+        start, status = 0, 200
+        headers = {"ETag": self.etag, **self.headers} if self.etag else dict(self.headers)
+        if request.headers.get("Range") and request.headers.get("If-Range") == self.etag:
+            start, status = int(request.headers["Range"].removeprefix("bytes=").rstrip("-")), 206
+            headers["Content-Range"] = f"bytes {start}-{len(self.body) - 1}/{len(self.body)}"
+        body = self.body[start:]
+        headers["Content-Length"] = str(len(body))
+        if self.after:
+            body = body[: self.after.pop(0)]
+            request.close_connection = True
+        request.send(status, headers, body)
+
+
+def parts(fetcher: Fetcher) -> list[Path]:
+    return sorted(Path(fetcher.store.root, "store", "downloads").glob("*/data"))
+
+
+def test_a_broken_connection_is_gone_on_with(fetcher: Fetcher, server: Server, signer: Signer, image: bytes) -> None:
+    breaking = Breaking(image, [700_000, 0, 900_000])
+    server.pages["/x.aci"] = breaking
+    server.pages["/x.aci.asc"] = signer.sign(image)
+    found = fetcher.fetch(URL)
+    assert Path(found.path, "original").read_bytes() == image
+    assert breaking.ranges == [None, "bytes=700000-", "bytes=700000-", "bytes=1600000-"]
+
+
+def test_what_came_before_a_process_died_is_not_fetched_again(
+    fetcher: Fetcher, server: Server, signer: Signer, image: bytes
+) -> None:
+    breaking = Breaking(image, [1_000_000, 0, 0, 0, 0])
+    server.pages["/x.aci"] = breaking
+    server.pages["/x.aci.asc"] = signer.sign(image)
+    with pytest.raises(NetworkError, match="before it was complete"):
+        fetcher.fetch(URL)
+    assert [part.stat().st_size for part in parts(fetcher)] == [1_000_000]
+    breaking.after.clear()
+    breaking.ranges.clear()
+    assert fetcher.fetch(URL).signer == signer.fingerprint
+    assert breaking.ranges == ["bytes=1000000-"]
+    assert parts(fetcher) == []
+
+
+@pytest.mark.parametrize("etag", ['W/"weak"', ""])
+def test_without_a_strong_validator_it_begins_again(
+    etag: str, fetcher: Fetcher, server: Server, signer: Signer, image: bytes
+) -> None:
+    breaking = Breaking(image, [1_000_000], etag)
+    server.pages["/x.aci"] = breaking
+    server.pages["/x.aci.asc"] = signer.sign(image)
+    with pytest.raises(NetworkError):
+        fetcher.fetch(URL)
+    assert fetcher.fetch(URL).signer == signer.fingerprint
+    assert breaking.ranges == [None, None]
+
+
+def test_a_file_that_was_replaced_meanwhile_is_fetched_anew(
+    fetcher: Fetcher, server: Server, signer: Signer, image: bytes, tmp_path: Path
+) -> None:
+    newer = aci(tmp_path, version="2.0.0", files={"blob": random.Random(2).randbytes(2_000_000)})
+    old, new = Breaking(image, [1_000_000]), Breaking(newer, [], '"v2"')
+
+    def answer(request: Request) -> None:
+        (old if old.after else new)(request)
+
+    server.pages["/x.aci"] = answer
+    server.pages["/x.aci.asc"] = signer.sign(newer)
+    assert fetcher.fetch(URL).labels.get("version") == "2.0.0"
+
+
+def test_a_server_that_ignores_if_range_cannot_mix_two_files(
+    fetcher: Fetcher, server: Server, image: bytes, tmp_path: Path
+) -> None:
+    breaking = Breaking(image, [1_000_000, 0, 0, 0, 0])
+    server.pages["/x.aci"] = breaking
+    with pytest.raises(NetworkError):
+        fetcher.fetch(URL, insecure=["image"])
+    newer = aci(tmp_path, version="2.0.0", files={"blob": random.Random(2).randbytes(2_000_000)})
+
+    def answer(request: Request) -> None:
+        wanted = request.headers.get("Range")
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        headers = {"ETag": '"v2"', "Content-Range": f"bytes {start}-{len(newer) - 1}/{len(newer)}"}
+        request.send(206 if start else 200, headers, newer[start:])
+
+    server.pages["/x.aci"] = answer
+    assert fetcher.fetch(URL, insecure=["image"]).labels.get("version") == "2.0.0"
+
+
+def test_another_range_than_was_asked_for_is_refused(fetcher: Fetcher, server: Server, image: bytes) -> None:
+    breaking = Breaking(image, [1_000_000, 0, 0, 0, 0])
+    server.pages["/x.aci"] = breaking
+    with pytest.raises(NetworkError):
+        fetcher.fetch(URL, insecure=["image"])
+    wrong = {"ETag": '"v1"', "Content-Range": f"bytes 5-{len(image) - 1}/{len(image)}"}
+    server.pages["/x.aci"] = (206, wrong, image[5:])
+    with pytest.raises(NetworkError, match="another part of the file"):
+        fetcher.fetch(URL, insecure=["image"])
+
+
+def test_what_is_no_longer_that_long_is_fetched_anew(fetcher: Fetcher, server: Server, tmp_path: Path) -> None:
+    long = aci(tmp_path, files={"blob": random.Random(1).randbytes(2_000_000)})
+    server.pages["/x.aci"] = Breaking(long, [1_500_000, 0, 0, 0, 0])
+    with pytest.raises(NetworkError):
+        fetcher.fetch(URL, insecure=["image"])
+    short = aci(tmp_path, version="2.0.0")
+
+    def answer(request: Request) -> None:
+        if request.headers.get("Range"):
+            request.send(416, {"Content-Range": f"bytes */{len(short)}"})
+        else:
+            request.send(200, {}, short)
+
+    server.pages["/x.aci"] = answer
+    assert fetcher.fetch(URL, insecure=["image"]).labels.get("version") == "2.0.0"
+
+
+def test_garbage_is_not_gone_on_with(fetcher: Fetcher, server: Server, image: bytes) -> None:
+    server.pages["/x.aci"] = Breaking(b"\x1f\x8b" + bytes(2_000_000), [])
+    with pytest.raises(ArchiveError):
+        fetcher.fetch(URL, insecure=["image"])
+    assert fetcher.left() == []
+    server.pages["/x.aci"] = image
+    assert fetcher.fetch(URL, insecure=["image"]).name
+
+
+def test_a_server_that_gives_up_every_time_does_not_keep_us(fetcher: Fetcher, server: Server, image: bytes) -> None:
+    breaking = Breaking(image, [100_000] * 1000)
+    server.pages["/x.aci"] = breaking
+    with pytest.raises(NetworkError):
+        fetcher.fetch(URL, insecure=["image"])
+    assert 15 < len(breaking.ranges) < 30
+
+
+def test_killed_at_any_point_it_goes_on_and_never_gives_another_image(
+    fetcher: Fetcher, server: Server, signer: Signer, image: bytes
+) -> None:
+    server.pages["/x.aci.asc"] = signer.sign(image)
+    points = random.Random(7)
+    for _ in range(8):
+        breaking = Breaking(image, [])
+        server.pages["/x.aci"] = breaking
+        for _ in range(points.randrange(1, 4)):
+            _killed_while_fetching(fetcher, points.randrange(len(image)))
+        assert fetcher.store.list() == []
+        found = fetcher.fetch(URL)
+        assert Path(found.path, "original").read_bytes() == image
+        assert any(wanted for wanted in breaking.ranges[1:]) or len(breaking.ranges) < 3
+        fetcher.store.remove(found)
+    assert fetcher.store.gc() is not None
+    assert fetcher.left() == []
+
+
+def _killed_while_fetching(fetcher: Fetcher, after: int) -> None:
+    """Fetch in a process of its own, which is gone without a word when so many bytes have arrived."""
+    pid = os.fork()
+    if pid == 0:
+        arrived = 0
+
+        def advance(count: int) -> None:
+            nonlocal arrived
+            arrived += count
+            if arrived > after:
+                os._exit(0)
+
+        try:
+            fetcher.fetch(URL, started=lambda label, size: advance)
+        except AppcError:
+            pass
+        os._exit(1)
+    os.waitpid(pid, 0)
+
+
+# What header fields mean --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("max-age=600", 600),
+        ("public, Max-Age=600", 600),
+        ('max-age="60"', 60),
+        ("max-age=0", 0),
+        ("max-age=060", 0),
+        ("max-age=-1", 0),
+        ("max-age=x", 0),
+        ("max-age=1, max-age=2", 0),
+        ("no-cache, max-age=600", 0),
+        ("max-age=600, no-store", 0),
+        ("max-age=99999999999999999999", 365 * 86400),
+        ("s-maxage=600", 0),
+        ("", 0),
+    ],
+)
+def test_cache_control(text: str, seconds: int) -> None:
+    assert max_age({"cache-control": text}) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "bytes 1-2", "bytes 5-4/10", "bytes 0-10/10", "lines 0-1/2", "bytes a-b/c"])
+def test_a_content_range_that_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="."):
+        content_range(text or " ")
+
+
+def test_content_ranges() -> None:
+    assert content_range("bytes 5-9/10") == (5, 10)
+    assert content_range("bytes 5-9/*") == (5, None)
+
+
+def test_ranges_are_asked_for_only_where_it_can_be_told_that_nothing_changed() -> None:
+    assert range_headers(5, {"etag": '"x"'}) == {"range": "bytes=5-", "if-range": '"x"'}
+    assert range_headers(5, {"settled": "Sun, 01 Jan 2017 00:00:00 GMT"})["if-range"].startswith("Sun")
+    assert range_headers(5, {"etag": 'W/"x"', "modified": "Sun, 01 Jan 2017 00:00:00 GMT"}) == {}
+    assert range_headers(0, {"etag": '"x"'}) == {}
