@@ -156,7 +156,7 @@ def _vm() -> str:
         return "the VM's kernel is for x86-64"
     if not boot.share_daemon():
         return "virtiofsd is not installed"
-    lacking = _root() or missing("qemu-system-x86_64") or missing("busybox") or missing("unshare")
+    lacking = _root() or missing("qemu-system-x86_64") or missing("busybox") or missing("setpriv")
     return lacking or ("" if kernel.cached() else "its kernel was not fetched: run tests/vm/kernel.py")
 
 

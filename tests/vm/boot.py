@@ -25,6 +25,8 @@ from vm import initramfs, kernel
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SHARE_DAEMONS = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/virtiofsd")
 _DISK_SIZE = 4 << 30
+# Neither the machine nor what shares files with it outlives us, however we end.
+_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 # Where Linux trusts the time stamp counter; with "max" it reads an emulated timer instead, which costs a third.
 _PROCESSOR = "Nehalem"
 _COMMAND_LINE = (
@@ -112,7 +114,7 @@ def _share(place: Path) -> subprocess.Popen[bytes]:
     script = f'mount -o remount,bind,ro / && exec "{daemon}" --fd={listening.fileno()} -o {options}'
     with (place / "share.log").open("wb") as log, listening:
         return subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", script],
+            [*_WITH_US, "unshare", "--mount", "--propagation", "private", "sh", "-c", script],
             pass_fds=(listening.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -122,17 +124,10 @@ def _share(place: Path) -> subprocess.Popen[bytes]:
 
 def _emulate(machine: kernel.Kernel, place: Path, memory: int, timeout: float, echo: bool) -> str:
     command = [
+        *_WITH_US,
         *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        *(
-            "-accel",
-            os.environ.get("APPC_VM_ACCEL", "tcg,thread=multi"),
-            "-cpu",
-            _PROCESSOR,
-            "-smp",
-            "2",
-            "-m",
-            f"{memory}",
-        ),
+        *("-accel", os.environ.get("APPC_VM_ACCEL", "tcg,thread=multi"), "-cpu", _PROCESSOR),
+        *("-smp", "2", "-m", f"{memory}"),
         *("-object", f"memory-backend-memfd,id=ram,size={memory}M,share=on", "-machine", "pc,memory-backend=ram"),
         *("-kernel", str(machine.image), "-initrd", str(place / "initramfs"), "-append", _COMMAND_LINE),
         *("-drive", f"file={place / 'disk'},format=raw,if=none,id=disk,cache=unsafe"),
