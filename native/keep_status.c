@@ -1,6 +1,7 @@
 /* What others read about the pod: status files in its directory, lines on the report pipe. */
 #define _GNU_SOURCE
 #include "keep.h"
+#include "kernel.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,10 +28,12 @@ static void replace(const char *name, const struct text *text)
 	fd = openat(keep.pod, temporary.bytes, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return;
-	if (write(fd, text->bytes, text->used) == (ssize_t)text->used)
+	/* An old file is swapped out first. File systems take a rename over a file for the wish that the new one survives
+	 * a crash of the host and write it to disk, for which the next rename, or whoever removes it, would have to wait. */
+	if (write(fd, text->bytes, text->used) == (ssize_t)text->used &&
+	    k_exchange(keep.pod, temporary.bytes, path.bytes) < 0)
 		renameat(keep.pod, temporary.bytes, keep.pod, path.bytes);
-	else
-		unlinkat(keep.pod, temporary.bytes, 0);
+	unlinkat(keep.pod, temporary.bytes, 0);
 	close(fd);
 }
 

@@ -53,6 +53,11 @@ long k_getdents(int fd, void *buffer, size_t size)
 	return syscall(SYS_getdents64, fd, buffer, size);
 }
 
+int k_exchange(int dir, const char *one, const char *other)
+{
+	return (int)syscall(SYS_renameat2, dir, one, dir, other, K_RENAME_EXCHANGE);
+}
+
 void k_reset_signals(void)
 {
 	/* The kernel's struct sigaction: SIG_DFL is 0, as is everything else. */

@@ -36,6 +36,7 @@
 #define K_MOUNT_ATTR_ATIME 0x70U
 #define K_CLONE_INTO_CGROUP 0x200000000ULL
 #define K_CLOSE_RANGE_CLOEXEC 4U
+#define K_RENAME_EXCHANGE 2U
 
 #define K_RESOLVE_NO_XDEV 0x01U
 #define K_RESOLVE_NO_MAGICLINKS 0x02U
@@ -130,6 +131,7 @@ int k_fsmount(int fs, unsigned attributes);
 int k_mount_setattr(int fd, unsigned flags, const struct k_mount_attr *attr);
 int k_close_range(unsigned first, unsigned last, unsigned flags); /* both ends included */
 long k_getdents(int fd, void *buffer, size_t size);
+int k_exchange(int dir, const char *one, const char *other); /* each gets the other's name, at one moment */
 
 /* Default dispositions and an empty mask, for all signals: C libraries hide some of them. */
 void k_reset_signals(void);

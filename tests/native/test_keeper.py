@@ -14,6 +14,7 @@ import pytest
 from planlib import CLONE_NEWUTS, Keeper, app_ops, pod_plan, private_root, run_probe, wait_for, wait_taken
 
 from appc.plan.ops import Op, Plan, Track
+from capabilities import need
 
 pytestmark = pytest.mark.root
 
@@ -30,6 +31,23 @@ def test_a_pod_of_one_app(binaries: Path, pod: Path, tree: Path) -> None:
     assert set(keeper.status("_keeper")) == {"pid", "starttime", "init", "init-starttime", "ready"}
     assert keeper.status("_keeper")["pid"] == str(keeper.process.pid)
     assert not (pod / "status/_failure").exists()
+
+
+@pytest.mark.parametrize("swaps", [True, False], ids=["swapping", "not-swapping"])
+def test_status_files_are_replaced_without_a_rename_that_flushes(
+    binaries: Path, pod: Path, tree: Path, tmp_path: Path, swaps: bool
+) -> None:
+    """A rename over a file makes ext4 and btrfs write the new one to disk; a file system may know nothing else."""
+    need("strace")
+    trace = tmp_path / "trace"
+    fault = () if swaps else ("-e", "inject=renameat2:error=EINVAL")
+    prefix = ("strace", "-f", "-e", "trace=renameat,renameat2", *fault, "-o", str(trace))
+    keeper = Keeper(binaries, pod_plan(pod, {"web": app_ops(tree, "exit", "7")}), pod, prefix=prefix)
+    assert keeper.wait()[0] == 7
+    assert keeper.status("web")["status"] == "7"
+    assert sorted(entry.name for entry in (pod / "status").iterdir()) == ["_keeper", "web"], "and nothing half-done"
+    renamed = [line for line in trace.read_text().splitlines() if "renameat(" in line and '"status/web"' in line]
+    assert (len(renamed) == 1) is swaps, "the first time, when there is nothing to swap with"
 
 
 @pytest.mark.parametrize(

@@ -131,9 +131,7 @@ class Compilation:
         pod.write("hmac-key", access.new_hmac_key())
         for name, config in self.configs.items():
             pod.write_json(f"config/{name}", config)
-        saved = pod.read_json("request")
-        saved["isolators"] = [row.to_dict() for row in self.isolators]
-        pod.write_json("request", saved)
+        pod.write_json("isolators", [row.to_dict() for row in self.isolators])
 
     def plan(self, groups: Cgroups) -> Plan:
         """Compile the configurations to the plan."""

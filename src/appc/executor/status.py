@@ -60,7 +60,7 @@ def _document(pod: Pod) -> dict[str, Any]:
         request = pod.read_json("request")
         apps = [_app(pod, entry, state) for entry in manifest["apps"]]
         document["networks"] = [request["net"]]
-        document["isolators"] = request.get("isolators", [])
+        document["isolators"] = _isolators(pod)
     except FileNotFoundError:
         # Still being prepared, or interrupted while it was.
         return document
@@ -87,6 +87,15 @@ def _document(pod: Pod) -> dict[str, Any]:
 
         document["warnings"] = warnings(pod, told)
     return document
+
+
+def _isolators(pod: Pod) -> list[dict[str, str]]:
+    """What became of each isolator; nothing yet of a pod that was only prepared."""
+    try:
+        found: list[dict[str, str]] = pod.read_json("isolators")
+    except FileNotFoundError:
+        return []
+    return found
 
 
 def _app(pod: Pod, entry: dict[str, Any], state: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class OnDisk:
         Path(self.pod.file("lock")).touch()
         entries = [{"name": name, "image": {"id": IMAGE_ID, "name": f"example.com/{name}"}} for name in apps]
         self.pod.write_json("pod", {"acKind": "PodManifest", "apps": entries})
-        self.pod.write_json("request", {"net": "none", "images": [], "isolators": []})
+        self.pod.write_json("request", {"net": "none", "images": []})
         self.pod.write("plan", wire.encode(pod_plan()))
 
     def status(self, name: str, **fields: int | str) -> None:
