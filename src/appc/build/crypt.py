@@ -40,7 +40,14 @@ def encrypt_file(
     if kind not in ("tar", "gzip", "bzip2", "xz"):
         raise ArchiveError("is no image: neither a tar archive nor one compressed with gzip, bzip2 or xz", where)
     plain: Source = peeked if compressed else compress.reader(peeked, where=where)
-    with NewFile(out, overwrite, mode) as file, symmetric.encrypt(plain, passphrase, where) as stream:
+    with NewFile(out, overwrite, mode) as file:
+        encrypt_into(plain, passphrase, file, where)
+        file.commit()
+
+
+def encrypt_into(source: Source, passphrase: Passphrase, file: NewFile, where: str) -> None:
+    """Append what `source` reads to a file, encrypted."""
+    with symmetric.encrypt(source, passphrase, where) as stream:
         _copy(stream, file)
 
 
@@ -56,6 +63,7 @@ def decrypt_file(
         raise ArchiveError("is not encrypted", where)
     with NewFile(out, overwrite, mode) as file, symmetric.decrypt(peeked, passphrase, where) as stream:
         _copy(stream, file)
+        file.commit()
 
 
 def mode_of(path: str) -> int:
@@ -66,4 +74,3 @@ def mode_of(path: str) -> int:
 def _copy(stream: Source, file: NewFile) -> None:
     while data := stream.read(_CHUNK):
         file.write(data)
-    file.commit()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from appc.build.newfile import NewFile
+from appc.build.outfile import ImageFile
 from appc.build.tree import TemporaryTree
 from appc.errors import ArchiveError, UsageError
 from appc.formats.aci import ROOTFS
-from appc.formats.acibuild import Times, build_aci
+from appc.formats.acibuild import build_aci
 from appc.formats.layout import check_layout, read_manifest
 from appc.schema.image import ImageManifest
 
@@ -16,31 +16,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from appc.formats.acibuild import Built
+    from appc.build.outfile import Output
+    from appc.formats.acibuild import Built, Times
 
-SUFFIX = ".aci"
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def build_file(
     source: str,
-    out: str,
+    output: Output,
     *,
     manifest: str = "",
-    compression: str = "gzip",
-    level: int | None = None,
     owner_root: bool = False,
-    times: Times | None = None,
-    overwrite: bool = False,
 ) -> Built:
-    """Build the image `out` from the layout `source`, or from the root file system `source` and a `manifest` file.
+    """Build an image from the layout `source`, or from the root file system `source` and a `manifest` file.
 
     The manifest is checked first. Raises ManifestError with all faults, ArchiveError for what cannot be
-    packed, UsageError when `out` exists (unless `overwrite`) or would be part of itself, HostError when it
-    cannot be written. After an error there is no trace of the new image, and an old one is as it was.
+    packed, UsageError when the file exists or would be part of itself, HostError when it cannot be
+    written. After an error there is no trace of the new image, and an old one is as it was.
     """
-    if not out.endswith(SUFFIX):
-        raise UsageError(f"an image's name must end with {SUFFIX}", out)
     root = _open(source)
     try:
         where = source
@@ -51,45 +45,22 @@ def build_file(
             where = os.path.join(source, ROOTFS)
             layout, root = root, os.open(ROOTFS, _OPEN_DIR | os.O_NOFOLLOW, dir_fd=root)
             os.close(layout)
-        _check_outside(out, where)
-        with NewFile(out, overwrite) as file:
+        _check_outside(output.path, where)
+        with ImageFile(output) as file:
             built = build_aci(
                 root,
                 data,
                 file,
-                compression=compression,
-                level=level,
+                compression=output.compression,
+                level=output.level,
                 owner_root=owner_root,
-                times=times,
+                times=output.times,
                 where=where,
             )
             file.commit()
     finally:
         os.close(root)
     return built
-
-
-class Output:
-    """The image file a build makes: its path, how it is compressed, its times, and whether it may replace another."""
-
-    __slots__ = ("compression", "level", "overwrite", "path", "times")
-
-    def __init__(
-        self,
-        path: str,
-        *,
-        compression: str = "gzip",
-        level: int | None = None,
-        times: Times | None = None,
-        overwrite: bool = False,
-    ) -> None:
-        if not path.endswith(SUFFIX):
-            raise UsageError(f"an image's name must end with {SUFFIX}", path)
-        self.path = path
-        self.compression = compression
-        self.level = level
-        self.times = times
-        self.overwrite = overwrite
 
 
 def build_generated(
@@ -101,7 +72,7 @@ def build_generated(
     image unless `output` has others. The file is opened first, so that what cannot be written costs no work; after
     an error there is no trace of it, and an old one is as it was.
     """
-    with NewFile(output.path, output.overwrite) as file, TemporaryTree() as directory:
+    with ImageFile(output) as file, TemporaryTree() as directory:
         # What the builder's user lets others do with new files is no property of the image.
         umask = os.umask(0o022)
         try:

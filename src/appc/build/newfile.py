@@ -29,7 +29,7 @@ class NewFile:
         try:
             self._fd = self._open()
         except OSError as error:
-            raise self._failure(error) from error
+            raise failure(error, self._path) from error
 
     def __enter__(self) -> NewFile:
         return self
@@ -39,13 +39,18 @@ class NewFile:
             os.unlink(self._temporary)
         os.close(self._fd)
 
+    @property
+    def place(self) -> str:
+        """A path by which other programs can read what was written, before the file has its name."""
+        return self._temporary if self._named else f"/proc/{os.getpid()}/fd/{self._fd}"
+
     def write(self, data: bytes) -> None:
         """Append to the file."""
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
         except OSError as error:
-            raise self._failure(error) from error
+            raise failure(error, self._path) from error
 
     def commit(self) -> None:
         """Bring the content to the disk and give the file its name."""
@@ -62,7 +67,7 @@ class NewFile:
         except FileExistsError:
             raise self._exists() from None
         except OSError as error:
-            raise self._failure(error) from error
+            raise failure(error, self._path) from error
 
     def _open(self) -> int:
         if _TMPFILE:
@@ -82,6 +87,8 @@ class NewFile:
     def _exists(self) -> UsageError:
         return UsageError("exists already", self._path, "--overwrite replaces it")
 
-    def _failure(self, error: OSError) -> HostError:
-        hint = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        return HostError(f"cannot be written: {error.strerror}", self._path, hint)
+
+def failure(error: OSError, path: str) -> HostError:
+    """The error for a file that cannot be written."""
+    hint = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return HostError(f"cannot be written: {error.strerror}", path, hint)

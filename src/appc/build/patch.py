@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 
-from appc.build.image import SUFFIX
 from appc.build.newfile import NewFile
+from appc.build.outfile import SUFFIX
 from appc.errors import AppcError, UsageError
 from appc.formats.acipatch import patch_aci
 from appc.images.piped import Piped

@@ -118,6 +118,7 @@ def _base(
     """What the build begins with, and the manifest that the image's is made of."""
     from appc.build.appbuild import NO_APP, Base
     from appc.build.manifest import manifest, name_from
+    from appc.cli.passphrase import passphrase
     from appc.images.closure import find_all
     from appc.images.fetch import host_labels, resolve
     from appc.images.render import copy_of, rootfs_of
@@ -133,6 +134,7 @@ def _base(
             config=context.config,
             insecure=args.insecure,
             keep=context.settings.images_keep_original,
+            passphrase=passphrase(args, context),
         )
         images.append(image)
         dependencies.append(_pinned(image))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from types import SimpleNamespace
 
-from appc.cli.build_options import OUTPUT, finish, own_times
+from appc.cli.build_options import OUTPUT, OUTPUT_EXCLUSIVE, finish, own_times
 from appc.cli.options import LIST, Args, Operand, Option, Verb
 from appc.cli.output import out
 from appc.errors import UsageError
@@ -159,6 +159,7 @@ def verb(
     options: tuple[Option, ...] = (),
     operands: tuple[Operand, ...] = (),
     description: str = "",
+    exclusive: tuple[tuple[str, ...], ...] = (),
     examples: tuple[tuple[str, str], ...] = (),
 ) -> SimpleNamespace:
     """One verb of `appc build`, as `main` expects it of a file."""
@@ -168,6 +169,7 @@ def verb(
         options=(*options, *COMMON),
         operands=operands,
         description=description,
+        exclusive=exclusive,
         examples=examples,
     )
     return SimpleNamespace(VERB=made, run=run)
@@ -246,6 +248,7 @@ VERBS = (
         "write the image to a file",
         description="Prints the image ID. The build goes on until `appc build end`.",
         options=OUTPUT,
+        exclusive=OUTPUT_EXCLUSIVE,
         operands=(Operand("out", "OUT.aci", complete="file", help="the image file to make"),),
     ),
     verb("end", _end, "end the build and remove what it kept"),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 
-from appc.cli.options import Operand, Option
+from appc.cli.options import OPTIONAL, Operand, Option
 from appc.cli.output import out
-from appc.errors import UsageError
+from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
+from appc.errors import SignatureError, UsageError
 from appc.schema.json import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from appc.build.image import Output
+    from appc.build.outfile import Output
     from appc.cli.context import Context
     from appc.cli.options import Args
     from appc.formats.acibuild import Times
@@ -43,7 +44,11 @@ OUTPUT = (
     LEVEL,
     Option("--mtime", metavar="SECONDS", parse=seconds, help="modification time of everything, since 1970"),
     Option("--overwrite", help="replace OUT if it exists"),
+    Option("--sign", kind=OPTIONAL, metavar="KEY", help="sign the image with gpg, making OUT.asc too"),
+    Option("--encrypt", help="encrypt the image with a passphrase"),
+    *PASSPHRASE,
 )
+OUTPUT_EXCLUSIVE = PASSPHRASE_EXCLUSIVE
 OUT = Operand("out", "OUT.aci", complete="file", help="the image file to make")
 ARGUMENTS = Operand("command", "ARG", count="--", help="arguments of the app's program")
 COMMAND = Operand("command", "COMMAND", count="--", help="the app's command, word by word")
@@ -75,11 +80,31 @@ def source_date_epoch() -> int | None:
         raise UsageError(str(error), f"SOURCE_DATE_EPOCH={text}") from None
 
 
-def output(args: Args, times: Times | None = None) -> Output:
+def output(args: Args, context: Context, times: Times | None = None) -> Output:
     """The file that the options of OUTPUT describe."""
-    from appc.build.image import Output
+    from appc.build.outfile import Output
 
-    return Output(args.out, compression=args.compress, level=args.level, times=times, overwrite=args.overwrite)
+    def sign(path: str) -> bytes:
+        from appc.trust.sign import sign_file
+
+        try:
+            return sign_file(path, args.sign)
+        except SignatureError as error:
+            if error.where == path:
+                error.where = args.out
+            raise
+
+    if not args.encrypt and not hasattr(args, "insecure") and not args.given.isdisjoint(PASSPHRASE_EXCLUSIVE[0]):
+        raise UsageError("a passphrase means something with --encrypt alone", args.out)
+    return Output(
+        args.out,
+        compression=args.compress,
+        level=args.level,
+        times=times,
+        overwrite=args.overwrite,
+        passphrase=passphrase(args, context, twice=True) if args.encrypt else None,
+        sign=sign if args.sign is not None else None,
+    )
 
 
 def fixed_times(args: Args) -> Times:
@@ -149,8 +174,16 @@ def finish(
     """Make the image that OUTPUT describes of the root and the manifest that `make` returns; see `build`."""
     from appc.build.image import build_generated
 
-    built = build_generated(output(args), make, owner_root=owner_root, times=times)
-    for warning in (*warnings, *built.warnings):
+    built = build_generated(output(args, context), make, owner_root=owner_root, times=times)
+    return done(args, context, (*warnings, *built.warnings), built.image_id)
+
+
+def done(args: Args, context: Context, warnings: Iterable[str], image_id: str) -> int:
+    """Say what there is to say of a finished image, and print its ID."""
+    for warning in warnings:
         context.warn(warning)
-    out(f"{built.image_id}\n")
+    signature = f"{args.out}.asc"
+    if args.sign is None and os.path.lexists(signature):
+        context.warn("may be of the image that was replaced; `appc image sign` makes a new one", signature)
+    out(f"{image_id}\n")
     return 0

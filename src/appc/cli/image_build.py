@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from appc.cli.build_appfile import APPFILE, check, run_file
 from appc.cli.build_options import LEVEL as LEVEL
-from appc.cli.build_options import OUT, OUTPUT, own_times
-from appc.cli.options import OPTIONAL, Args, Operand, Option, Verb
-from appc.cli.output import out
+from appc.cli.build_options import OUT, OUTPUT, OUTPUT_EXCLUSIVE, done, output, own_times
+from appc.cli.options import Args, Operand, Option, Verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,12 +31,12 @@ VERB = Verb(
         Option("--manifest", metavar="FILE", complete="file", help="the image manifest: JSON, .yaml or .toml"),
         Option("--owner-root", help="everything belongs to user 0 and group 0"),
         *OUTPUT,
-        Option("--sign", kind=OPTIONAL, metavar="KEY", help="sign the image with gpg, making OUT.asc too"),
     ),
     operands=(
         Operand("source", count="?", complete="dir", help="a layout, or a root file system"),
         OUT,
     ),
+    exclusive=OUTPUT_EXCLUSIVE,
     examples=(
         ("appc image build layout app.aci", "from layout/manifest and layout/rootfs"),
         ("appc image build --manifest app.yaml --owner-root tree app.aci", "from a bare root file system"),
@@ -55,36 +52,6 @@ def run(args: Args, context: Context) -> int:
     check(args)
     if args.file:
         return run_file(args, context)
-    built = build_file(
-        args.source,
-        args.out,
-        manifest=args.manifest or "",
-        compression=args.compress,
-        level=args.level,
-        owner_root=args.owner_root,
-        times=own_times(args),
-        overwrite=args.overwrite,
-    )
-    for warning in built.warnings:
-        context.warn(warning)
-    signature = f"{args.out}.asc"
-    if args.sign is not None:
-        _sign(args.out, signature, args.sign, args.overwrite)
-    elif os.path.lexists(signature):
-        context.warn("may be of the image that was replaced; `appc image sign` makes a new one", signature)
-    out(f"{built.image_id}\n")
-    return 0
-
-
-def _sign(image: str, signature: str, key: str, overwrite: bool) -> None:
-    """Make the signature beside the image, or leave neither."""
-    from appc.build.newfile import NewFile
-    from appc.trust.sign import sign_file
-
-    try:
-        with NewFile(signature, overwrite) as file:
-            file.write(sign_file(image, key))
-            file.commit()
-    except BaseException:
-        os.unlink(image)
-        raise
+    target = output(args, context, own_times(args))
+    built = build_file(args.source, target, manifest=args.manifest or "", owner_root=args.owner_root)
+    return done(args, context, built.warnings, built.image_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from appc.cli.build_options import ARGUMENTS, MANIFEST, MANIFEST_NOTE, OUT, OUTPUT, build, fixed_times
+from appc.cli.build_options import ARGUMENTS, MANIFEST, MANIFEST_NOTE, OUT, OUTPUT, OUTPUT_EXCLUSIVE, build, fixed_times
 from appc.cli.options import REPEAT, Args, Operand, Option, Verb
 
 TYPE_CHECKING = False
@@ -40,6 +40,7 @@ VERB = Verb(
         *OUTPUT,
     ),
     operands=(Operand("program", complete="file", help="an ELF program or a script"), OUT, ARGUMENTS),
+    exclusive=OUTPUT_EXCLUSIVE,
     examples=(
         ("appc image build from-binary ./server server.aci -- --port 80", "a program of one's own"),
         ("appc image build from-binary --name example.com/jq /usr/bin/jq jq.aci", "an installed one"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from appc.cli.build_options import COMMAND, MANIFEST, OUT, OUTPUT, build, own_times
+from appc.cli.build_options import COMMAND, MANIFEST, OUT, OUTPUT, OUTPUT_EXCLUSIVE, build, own_times
 from appc.cli.options import REPEAT, Args, Operand, Option, Verb
 
 TYPE_CHECKING = False
@@ -33,6 +33,7 @@ VERB = Verb(
         *OUTPUT,
     ),
     operands=(Operand("packages", "PKG", count="+", help="packages, as apt-get takes them"), OUT, COMMAND),
+    exclusive=OUTPUT_EXCLUSIVE,
     examples=(
         ("appc image build from-deb --no-docs redis-server redis.aci", "the program of the package's name"),
         ("appc image build from-deb nginx nginx.aci -- /usr/sbin/nginx -g 'daemon off;'", "with a command"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from appc.cli.build_options import COMMAND, MANIFEST, OUT, OUTPUT, build, own_times
+from appc.cli.build_options import COMMAND, MANIFEST, OUT, OUTPUT, OUTPUT_EXCLUSIVE, build, own_times
 from appc.cli.fetch_options import INSECURE
 from appc.cli.options import REPEAT, Args, Operand, Option, Verb
 from appc.errors import UsageError
@@ -44,6 +44,7 @@ VERB = Verb(
         *OUTPUT,
     ),
     operands=(Operand("directory", "DIR", complete="dir", help="the context"), OUT, COMMAND),
+    exclusive=OUTPUT_EXCLUSIVE,
     examples=(("appc image build from-dockerfile --net host --build-arg VERSION=2 . app.aci", "with a network"),),
 )
 
@@ -52,6 +53,7 @@ def run(args: Args, context: Context) -> int:
     """Build the image and print its ID."""
     from appc.build.dockerbuild import Builder
     from appc.build.overlay import private_mounts
+    from appc.cli.passphrase import passphrase
     from appc.executor.step import run_step
     from appc.images.fetch import resolve
     from appc.images.render import copy_rootfs, rootfs_for
@@ -66,7 +68,13 @@ def run(args: Args, context: Context) -> int:
     held = []
 
     def base(reference: str, directory: str) -> tuple[tuple[str, ...], bytes]:
-        image = resolve(store, reference, config=context.config, insecure=args.insecure)
+        image = resolve(
+            store,
+            reference,
+            config=context.config,
+            insecure=args.insecure,
+            passphrase=passphrase(args, context),
+        )
         rootfs = rootfs_for(store, image)
         held.append(rootfs)
         if rootfs.overlay:

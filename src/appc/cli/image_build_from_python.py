@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from appc.cli.build_options import ARGUMENTS, MANIFEST, MANIFEST_NOTE, OUT, OUTPUT, build, fixed_times
+from appc.cli.build_options import ARGUMENTS, MANIFEST, MANIFEST_NOTE, OUT, OUTPUT, OUTPUT_EXCLUSIVE, build, fixed_times
 from appc.cli.options import REPEAT, Args, Operand, Option, Verb
 from appc.schema.image import Port
 
@@ -48,7 +48,7 @@ VERB = Verb(
         *OUTPUT,
     ),
     operands=(Operand("project", complete="dir", help="the project's directory"), OUT, ARGUMENTS),
-    exclusive=(("--module", "--script"),),
+    exclusive=(("--module", "--script"), *OUTPUT_EXCLUSIVE),
     examples=(
         ("appc image build from-python --port 8000 ./shop shop.aci", "a web application"),
         (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from appc.cli.build_options import COMMAND, MANIFEST, OUT, OUTPUT, build, own_times
+from appc.cli.build_options import COMMAND, MANIFEST, OUT, OUTPUT, OUTPUT_EXCLUSIVE, build, own_times
 from appc.cli.options import Args, Operand, Option, Verb
 
 TYPE_CHECKING = False
@@ -23,6 +23,7 @@ VERB = Verb(
     ),
     options=(Option("--owner-root", help="everything belongs to user 0 and group 0"), *MANIFEST, *OUTPUT),
     operands=(Operand("source", complete="file", help="a directory or a tar archive"), OUT, COMMAND),
+    exclusive=OUTPUT_EXCLUSIVE,
     examples=(
         ("appc image build from-rootfs --name example.com/debian --exec /bin/bash ./bookworm out.aci", "a directory"),
         ("appc image build from-rootfs --manifest app.yaml rootfs.tar.xz out.aci", "an archive"),

@@ -16,6 +16,8 @@ import pytest
 from appc.build import newfile
 from appc.cli.main import main
 from appc.errors import SignatureError
+from appc.formats import compress
+from capabilities import need
 from hostile.tarbuild import directory, file, gz, image, tar
 
 MANIFEST = {
@@ -267,11 +269,41 @@ def test_signed_or_not_at_all(place: Path, err: Said, monkeypatch: pytest.Monkey
     assert main(["image", "build", "--sign", "layout", "app.aci"]) == 0
     assert Path("app.aci.asc").read_bytes() == b"signature of \x1f\x8b"
     assert main(["image", "build", "--sign=nobody", "layout", "other.aci"]) == 1
-    assert asked == [("app.aci", ""), ("other.aci", "nobody")]
+    assert [key for _, key in asked] == ["", "nobody"]
     assert err() == "appc: nobody: gpg has no such key\n"
     assert sorted(os.listdir()) == ["app.aci", "app.aci.asc", "layout"]
     assert main(["image", "build", "--overwrite", "layout", "app.aci"]) == 0
     assert err().startswith("appc: warning: app.aci.asc: may be of the image that was replaced")
+
+
+def test_encrypted_and_signed_or_not_at_all(place: Path, err: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    need("gpg")
+
+    def sign(path: str, key: str) -> bytes:
+        if key == "nobody":
+            raise SignatureError("could not be signed", path)
+        return Path(path).read_bytes()
+
+    monkeypatch.setattr("appc.trust.sign.sign_file", sign)
+    Path("pass").write_text("secret\n")
+    words = ["image", "build", "layout", "app.aci", "--encrypt", "--passphrase-file", "pass"]
+    assert main([*words, "--sign=nobody"]) == 1
+    assert err() == "appc: app.aci: could not be signed\n"
+    assert sorted(os.listdir()) == ["layout", "pass"]
+    assert main([*words, "--sign"]) == 0
+    # The signature is over what is distributed.
+    assert Path("app.aci.asc").read_bytes() == Path("app.aci").read_bytes()
+    assert compress.detect(Path("app.aci").read_bytes()[:512]) == "pgp"
+    assert main(["image", "build", "layout", "plain.aci"]) == 0
+    assert main(["image", "decrypt", "app.aci", "again.aci", "--passphrase-file", "pass"]) == 0
+    assert Path("again.aci").read_bytes() == Path("plain.aci").read_bytes()
+    before = Path("app.aci").read_bytes()
+    assert main([*words, "--overwrite", "--sign=nobody"]) == 1
+    assert Path("app.aci").read_bytes() == before
+    err()
+    assert main([*words[:-2], "--passphrase-file", "absent", "--overwrite"]) == 1
+    assert err() == "appc: absent: cannot be read: No such file or directory\n"
+    assert Path("app.aci").read_bytes() == before
 
 
 def test_a_place_that_cannot_be_written(place: Path, err: Said) -> None:
