@@ -8,6 +8,7 @@ from appc.cli.image_file import open_image
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.errors import AppcError, ArchiveError, ManifestError
+from appc.formats.privileges import dangers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ VERB = Verb(
     description=(
         "What each FILE is shows from its content: a directory is a layout, a tar archive (compressed or not) an "
         "image, text a manifest of an image or a pod. All faults of all files are reported; valid files are passed "
-        "over in silence. The exit status is 1 when there was any fault."
+        "over in silence, unless they take an app out of containment: by capabilities with which it can take over the "
+        "host, or by allowing all system calls. The exit status is 1 when there was any fault."
     ),
     options=(
         Option("--type", choices=("appimage", "layout", "manifest"), help="what the files are, instead of looking"),
@@ -56,10 +58,10 @@ def _validate(path: str, kind: str | None, strict: bool, secret: Passphrase, con
     if kind == "layout":
         from appc.build.image import layout_manifest
 
-        layout_manifest(path, strict)
+        _warn_of_dangers(layout_manifest(path, strict), path, context)
         return "image layout"
     if kind == "manifest":
-        return _manifest(path, strict)
+        return _manifest(path, strict, context)
     return "image" if _image(path, strict, secret, context) else ""
 
 
@@ -80,7 +82,7 @@ def _detect(path: str) -> str:
     raise ArchiveError("is neither an image, nor a layout, nor a manifest", path, "--type says what it should be")
 
 
-def _manifest(path: str, strict: bool) -> str:
+def _manifest(path: str, strict: bool, context: Context) -> str:
     from appc.build.image import manifest_file
     from appc.formats.layout import read_small
     from appc.schema.json import loads
@@ -95,9 +97,11 @@ def _manifest(path: str, strict: bool) -> str:
         if isinstance(value, dict) and any(
             str(key).lower() == "ackind" and kind == "PodManifest" for key, kind in value.items()
         ):
-            PodManifest.parse(data, strict, path)
+            for app in PodManifest.parse(data, strict, path).apps:
+                for danger in dangers(app.app.isolators if app.app else ()):
+                    context.warn(f"makes app {app.name} {danger}", path)
             return "pod manifest"
-    manifest_file(path, strict)
+    _warn_of_dangers(manifest_file(path, strict), path, context)
     return "image manifest"
 
 
@@ -117,4 +121,14 @@ def _image(path: str, strict: bool, secret: Passphrase, context: Context) -> boo
         context.warn(warning)
     if found.manifest_bytes or not faults:
         ImageManifest.parse(found.manifest_bytes, strict, f"{path}: {MANIFEST}")
+        _warn_of_dangers(found.manifest_bytes, path, context)
     return not faults
+
+
+def _warn_of_dangers(manifest: bytes, path: str, context: Context) -> None:
+    """Say when the image that this valid manifest is of takes its app out of containment."""
+    from appc.schema.image import ImageManifest
+
+    app = ImageManifest.parse(manifest).app
+    for danger in dangers(app.isolators if app else ()):
+        context.warn(f"makes its app {danger}", path)

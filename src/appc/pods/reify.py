@@ -16,6 +16,8 @@ from appc.values import ACName
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from appc.schema.image import ImageManifest, MountPoint
     from appc.schema.isolators import Isolator
     from appc.store.images import StoredImage
@@ -25,12 +27,6 @@ AC_VERSION = "0.8.11"
 EXCLUSIVE = (
     {"os/linux/capabilities-retain-set", "os/linux/capabilities-remove-set"},
     {"os/linux/seccomp-retain-set", "os/linux/seccomp-remove-set"},
-)
-
-RETAINED = "os/linux/capabilities-retain-set"
-# capabilities(7): with one of these, root in a pod becomes root of the host.
-OVER_THE_HOST = frozenset(
-    ("CAP_BPF", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_PTRACE", "CAP_SYS_RAWIO")
 )
 
 
@@ -44,8 +40,8 @@ def reify(request: PodRequest, images: list[StoredImage], warnings: list[str]) -
     for wanted, image in zip(request.apps, images, strict=True):
         name = _app_name(wanted, image, apps)
         app = _overridden_app(wanted, request, image, name)
-        if not any(str(isolator.name) in EXCLUSIVE[0] for isolator in wanted.isolators):
-            _warn_of_privileges(app, name, warnings)
+        given = {str(isolator.name) for isolator in wanted.isolators}
+        _warn_of_dangers([one for one in app.isolators if str(one.name) not in given], name, warnings)
         mounts = _mounts(wanted, request, app, name, volumes, warnings)
         apps.append(
             RuntimeApp(
@@ -74,7 +70,7 @@ def complete(manifest: PodManifest, images: list[StoredImage], request: PodReque
     for entry, image in zip(manifest.apps, images, strict=True):
         app = entry.app or _image_app(image.manifest, f"app {entry.name}")
         if entry.app is None:
-            _warn_of_privileges(app, str(entry.name), warnings)
+            _warn_of_dangers(app.isolators, str(entry.name), warnings)
         if request.inherited:
             app = app.replace(environment=_merged(request.inherited, _pairs(app)))
         apps.append(entry.replace(app=app, image=entry.image.replace(name=entry.image.name or image.name)))
@@ -125,15 +121,13 @@ def _overridden_app(wanted: AppRequest, request: PodRequest, image: StoredImage,
     return app.replace(**changes)
 
 
-def _warn_of_privileges(app: App, name: str, warnings: list[str]) -> None:
-    """Say when an image, and not the user, has an app keep capabilities that reach beyond its pod."""
-    for isolator in app.isolators:
-        if str(isolator.name) != RETAINED:
-            continue
-        kept = OVER_THE_HOST.intersection(str(capability) for capability in isolator.value.set)
-        if kept:
-            names = ", ".join(sorted(kept))
-            warnings.append(f"app {name}: its image has it keep {names}, with which it can take over the host")
+def _warn_of_dangers(isolators: Sequence[Isolator], name: str, warnings: list[str]) -> None:
+    """Say when an image, and not the user, takes its app out of containment."""
+    if not isolators:
+        return
+    from appc.formats.privileges import dangers
+
+    warnings += [f"app {name}: its image has it {danger}" for danger in dangers(isolators)]
 
 
 def _pairs(app: App) -> tuple[tuple[str, str], ...]:

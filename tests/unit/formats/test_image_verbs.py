@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import image_kit
 from appc.build import newfile
 from appc.cli.main import main
 from appc.errors import SignatureError
@@ -345,6 +346,29 @@ def test_validate_says_everything_about_every_file(place: Path, err: Said) -> No
     assert lines[6] == "hint: --type says what it should be"
     assert [line for line in lines[7:] if not line.startswith("appc: layout/rootfs: ")] == []
     assert len(lines) > 7
+
+
+def test_validate_warns_of_what_ends_containment(place: Path, err: Said) -> None:
+    isolators = [
+        {"name": "os/linux/capabilities-retain-set", "value": {"set": ["CAP_KILL", "CAP_SYS_ADMIN", "CAP_BPF"]}},
+        {"name": "os/linux/seccomp-retain-set", "value": {"set": ["@appc.io/all"]}},
+    ]
+    app = {"exec": ["/a"], "user": "0", "group": "0", "isolators": isolators}
+    image_kit.aci(Path("greedy.aci"), app=app)
+    Path("layout/manifest").write_bytes(image_kit.manifest(app=app))
+    pod = {"acKind": "PodManifest", "acVersion": "0.8.11"}
+    entry = {"name": "web", "image": {"id": f"sha512-{'a' * 128}"}, "app": app}
+    Path("pod.json").write_text(json.dumps({**pod, "apps": [entry]}))
+    files = {"greedy.aci": "its app", "layout": "its app", "layout/manifest": "its app", "pod.json": "app web"}
+    assert main(["image", "validate", *files]) == 0
+    assert err().splitlines() == [
+        f"appc: warning: {name}: makes {who} {what}"
+        for name, who in files.items()
+        for what in (
+            "keep CAP_BPF, CAP_SYS_ADMIN, with which it can take over the host",
+            "run without a filter of system calls (@appc.io/all)",
+        )
+    ]
 
 
 def test_validate_goes_by_type_when_told(place: Path, err: Said) -> None:

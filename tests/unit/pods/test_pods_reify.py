@@ -234,3 +234,28 @@ def test_a_given_manifest_whose_image_has_no_app() -> None:
     )
     with pytest.raises(AppcError, match="app a: image example.com/web has no app section"):
         reify.complete(given, [FakeImage(none=True)], PodRequest((), manifest=given), [])  # type: ignore[list-item]
+
+
+CAPABILITIES = {"name": "os/linux/capabilities-retain-set", "value": {"set": ["CAP_KILL", "CAP_SYS_MODULE"]}}
+ALL_CALLS = {"name": "os/linux/seccomp-retain-set", "value": {"set": ["@appc.io/all"]}}
+
+
+def test_what_an_image_does_to_containment_is_said_unless_the_user_decides() -> None:
+    image = FakeImage(isolators=[CAPABILITIES, ALL_CALLS])
+    keeps = "app web: its image has it keep CAP_SYS_MODULE, with which it can take over the host"
+    unfiltered = "app web: its image has it run without a filter of system calls (@appc.io/all)"
+    for given, said in (
+        ((), [keeps, unfiltered]),
+        ((Isolator.parse(CAPABILITIES),), [unfiltered]),
+        ((Isolator.parse({"name": "os/linux/seccomp-remove-set", "value": {"set": ["reboot"]}}),), [keeps]),
+        ((Isolator.parse(ALL_CALLS), Isolator.parse(CAPABILITIES)), []),
+    ):
+        warnings: list[str] = []
+        reify.reify(PodRequest((AppRequest("x", isolators=given),)), [image], warnings)  # type: ignore[list-item]
+        assert warnings == said
+    given_manifest = PodManifest.parse(
+        {"acKind": "PodManifest", "acVersion": "0.8.11", "apps": [{"name": "web", "image": {"id": IMAGE_ID}}]}
+    )
+    warnings = []
+    reify.complete(given_manifest, [image], PodRequest((), manifest=given_manifest), warnings)  # type: ignore[list-item]
+    assert warnings == [keeps, unfiltered]
