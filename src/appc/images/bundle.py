@@ -172,7 +172,7 @@ class _Offer:
     def __call__(self, claim: Signature) -> str:
         for fingerprint in self._index.keys:
             if _certificate(self._files, fingerprint).made(claim):
-                return f"--key {fingerprint} {self._path}"
+                return f"--fingerprint {fingerprint} {self._path}"
         return ""
 
 

@@ -24,16 +24,16 @@ _DENIED = "the server says 401: it wants to know who asks"
 
 
 class Step:
-    """One page that was asked: its `url`, the redirects on the way, and `said`, what came of it.
+    """One page that was asked: its `url`, the redirects from there as (status, target), and `said`, what came of it.
 
     `tags` are those of the page that are about the name; `error` is what ended the search, if this step did.
     """
 
-    __slots__ = ("error", "said", "steps", "tags", "url")
+    __slots__ = ("error", "redirects", "said", "tags", "url")
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.steps: tuple[tuple[int, str], ...] = ()
+        self.redirects: list[tuple[int, str]] = []
         self.tags: list[Tag] = []
         self.said = ""
         self.error: AppcError | None = None
@@ -83,7 +83,7 @@ class Discovery:
             page = self._page(parent)
             step = Step(page.url)
             found.steps.append(step)
-            step.steps, step.error, step.said = page.steps, page.error, page.said
+            step.redirects, step.error, step.said = page.redirects, page.error, page.said
             if step.error is not None:
                 break
             step.tags = [tag for tag in page.tags if tag.covers(name)]
@@ -114,7 +114,7 @@ class _Page:
     def __init__(self, name: str) -> None:
         self.lock = threading.Lock()
         self.url = ""
-        self.steps: tuple[tuple[int, str], ...] = ()
+        self.redirects: list[tuple[int, str]] = []
         self.tags: list[Tag] = []
         self.said = ""
         self.error: AppcError | None = None
@@ -133,7 +133,8 @@ class _Page:
         self.url = url
         try:
             with client.request("GET", url, headers={"accept": "text/html, */*;q=0.5"}) as answer:
-                self.steps = answer.steps
+                targets = [*(target for _, target in answer.steps[1:]), answer.url]
+                self.redirects = [(status, to) for (status, _), to in zip(answer.steps, targets, strict=False)]
                 if 400 <= answer.status < 500:
                     self.said = _DENIED if answer.status == 401 else f"the server says {answer.status}"
                     return

@@ -45,6 +45,28 @@ class TrustedKey:
         return not self.prefix or name == self.prefix or name.startswith(self.prefix + "/")
 
 
+class KeyFile:
+    """A key file of the configuration, whether it counts or not.
+
+    `masked_by` is the empty file that takes back what this one says, "" when it counts. `key` is the key once it was
+    `read`.
+    """
+
+    __slots__ = ("fingerprint", "key", "masked_by", "path", "prefix")
+
+    def __init__(self, prefix: str, fingerprint: str, path: str) -> None:
+        self.prefix = prefix
+        self.fingerprint = fingerprint
+        self.path = path
+        self.masked_by = ""
+        self.key: TrustedKey | None = None
+
+    def read(self) -> TrustedKey:
+        """Read the key. Raises SignatureError for a file that is no such key."""
+        self.key = TrustedKey(self.prefix, self.path, _read(self.path, self.fingerprint))
+        return self.key
+
+
 class Keystore:
     """The trusted keys of some configuration directories, lowest precedence first.
 
@@ -58,14 +80,18 @@ class Keystore:
 
     def keys(self) -> list[TrustedKey]:
         """All trusted keys, ordered by prefix and fingerprint. Raises SignatureError for a file that is no such key."""
-        paths: dict[tuple[str, str], str] = {}
+        return [file.read() for file in self.files() if not file.masked_by]
+
+    def files(self) -> list[KeyFile]:
+        """The key files, ordered by prefix and fingerprint, also those that were masked; none is read."""
+        found: dict[tuple[str, str], KeyFile] = {}
         for directory in self.directories:
             for prefix, fingerprint, path, size in _files(directory):
                 if size:
-                    paths[prefix, fingerprint] = path
-                else:
-                    paths.pop((prefix, fingerprint), None)
-        return [TrustedKey(prefix, path, _read(path, name)) for (prefix, name), path in sorted(paths.items())]
+                    found[prefix, fingerprint] = KeyFile(prefix, fingerprint, path)
+                elif (prefix, fingerprint) in found:
+                    found[prefix, fingerprint].masked_by = path
+        return [file for _, file in sorted(found.items())]
 
     def trusted(self, name: str = "") -> list[TrustedKey]:
         """The keys that may sign the image `name`; all keys without a name."""

@@ -102,7 +102,7 @@ def write(files: Files, path: str = "bad.bundle") -> None:
 
 def trust_both(host: Host, stock: Stock) -> None:
     for prefix, key in (("example.com", stock.base_key), ("example.org", stock.app_key)):
-        assert host("trust", "add", "--prefix", prefix, "--key", key, "app.bundle").out == f"{key}\n"
+        assert host("trust", "add", "--prefix", prefix, "--fingerprint", key, "app.bundle").out == f"{key}\n"
 
 
 def test_a_bundle_is_a_tar_whose_bytes_follow_from_the_images(sender: Host, stock: Stock) -> None:
@@ -134,11 +134,11 @@ def test_a_bundle_brings_everything_once_its_keys_are_trusted(receiver: Host, st
     assert refused.err.startswith(f"appc: app.bundle: images/{stock.base}.aci: signed by key ")
     # What the hint says to do is what is to be done.
     command = refused.err.partition("appc trust add ")[2].split()
-    assert command == ["--prefix", "example.com/base", "--key", stock.base_key, "app.bundle"]
+    assert command == ["--prefix", "example.com/base", "--fingerprint", stock.base_key, "app.bundle"]
     assert receiver("trust", "add", *command).status == 0
     refused = receiver("fetch", "app.bundle")
     assert (refused.status, receiver.left()) == (1, []), "half a bundle"
-    assert f"--prefix example.org/app --key {stock.app_key} app.bundle" in refused.err
+    assert f"--prefix example.org/app --fingerprint {stock.app_key} app.bundle" in refused.err
     trust_both(receiver, stock)
     fetched = receiver("fetch", "app.bundle")
     assert (fetched.status, fetched.out, fetched.err) == (0, f"{stock.app}\n", "")
@@ -190,7 +190,7 @@ def test_a_key_that_is_not_trusted_any_more_does_not_go_along(sender: Host, stoc
 def test_which_of_several_keys_has_to_be_said(receiver: Host, stock: Stock) -> None:
     refused = receiver("trust", "add", "--root", "app.bundle")
     assert (refused.status, "holds 2 keys" in refused.err) == (2, True)
-    assert receiver("trust", "add", "--root", "--key", "0" * 40, "app.bundle").status == 1
+    assert receiver("trust", "add", "--root", "--fingerprint", "0" * 40, "app.bundle").status == 1
     assert receiver("trust", "list", "--no-legend").out == ""
     assert receiver("fetch", "--signature", "app.aci.asc", "app.bundle").status == 2
 

@@ -65,7 +65,7 @@ def test_redirects_are_followed(discovery: Discovery, server: Server) -> None:
     server.pages["/d"] = meta(f"example.com {TEMPLATE}")
     found = discovery.images(NAME)
     assert found.templates == [TEMPLATE]
-    assert found.steps[0].steps == ((301, "https://example.com/project/app?ac-discovery=1"),)
+    assert found.steps[0].redirects == [(301, "https://mirror.example.com/d")]
 
 
 def test_all_tags_of_the_page_that_are_about_the_name(discovery: Discovery, server: Server) -> None:
