@@ -167,3 +167,13 @@ def _native() -> str:
 
     found = os.path.join(os.path.dirname(appc.__file__), "_native", "appc-init")
     return "" if os.access(found, os.X_OK) else "appc-init is not built"
+
+
+@_probe("resolver")
+def _resolver() -> str:
+    return "" if os.path.exists("/etc/resolv.conf") else "this host has no /etc/resolv.conf"
+
+
+@_probe("cni")
+def _cni() -> str:
+    return "" if os.path.exists("/usr/lib/cni/bridge") else "there are no CNI plugins in /usr/lib/cni"

@@ -39,6 +39,22 @@ def _path(value: object) -> str:
     return value
 
 
+def _paths(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError("is not a list of absolute paths")
+    return tuple(_path(path) for path in value)
+
+
+def _subnet(value: object) -> str:
+    from appc.errors import InvalidValue
+    from appc.schema.subnet import Subnet
+
+    try:
+        return str(Subnet.parse(str(value)))
+    except InvalidValue as error:
+        raise ValueError(error.what) from None
+
+
 def _one_of(*words: str) -> Callable[[object], str]:
     def check(value: object) -> str:
         if not isinstance(value, str) or value not in words:
@@ -112,6 +128,15 @@ TABLE = (
     Setting("net.offline", _flag, False, "never use the network: as if --offline were always given"),
     Setting("discovery.mirrors", _mirrors, {}, "places to look for images first, by prefix of their names"),
     Setting("discovery.ports", _ports, {}, "the port of discovery on hosts where it is not 443"),
+    Setting(
+        "network.subnet", _subnet, "172.16.28.0/22", "the IPv4 addresses of pods in the built-in network `default`"
+    ),
+    Setting(
+        "network.pluginPath",
+        _paths,
+        ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"),
+        "the directories where plugins of other networks are looked for, in this order",
+    ),
     Setting("logs.size", _whole(4096, 1 << 40), 16 << 20, "bytes after which an app's log is rotated"),
     Setting("logs.files", _whole(1, 100), 3, "how many files of an app's log are kept, the current one included"),
     Setting("stop.grace", _seconds, 10.0, "seconds that apps get between SIGTERM and SIGKILL"),
@@ -133,6 +158,8 @@ class Settings:
     net_offline: bool
     discovery_mirrors: dict[str, list[str]]
     discovery_ports: dict[str, int]
+    network_subnet: str
+    network_plugin_path: tuple[str, ...]
     logs_size: int
     logs_files: int
     stop_grace: float

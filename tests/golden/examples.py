@@ -6,7 +6,8 @@ from typing import Any
 
 from appc.formats.convert import app_to_oci, handler_config, pod_to_oci
 from appc.host.probe import HostFacts
-from appc.plan.compile_pod import PodApp, compile_pod, hosts_file, volume_hints
+from appc.network.names import Names, hosts
+from appc.plan.compile_pod import PodApp, compile_pod, volume_hints
 from appc.plan.compile_root import RootFS
 from appc.plan.ops import Plan
 from appc.pods.volumes import ResolvedMount
@@ -17,6 +18,7 @@ UUID = "6733c088-b507-4694-aabf-178e6ec4ea92"
 POD = f"/var/lib/appc/pods/run/{UUID}"
 TREES = "/var/lib/appc/trees"
 ALL_CAPS = (1 << 41) - 1
+HOSTS = ("/etc/hosts", 0o644, hosts(Names(), (), f"appc-{UUID}")[0], False)
 PROGRAM = bytes(8 * 120)  # stands for a seccomp filter: what is in it does not matter to a plan
 
 
@@ -83,7 +85,7 @@ def pod_app(
         cgroups=groups(host, name),
         seccomp=PROGRAM if "seccomp" in config["linux"] else None,
         hints=volume_hints(volumes, POD),
-        files=(hosts_file(f"appc-{UUID}"),),
+        files=(HOSTS,),
         pre_start=made.get("pre-start"),
         post_stop=made.get("post-stop"),
         streams=streams,

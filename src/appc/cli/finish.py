@@ -38,6 +38,8 @@ def run(args: Args, context: Context) -> int:
     error = recorded(pod)
     if pod.read_json("request").get("remove"):
         gc.discard(pod)
+    else:
+        gc.release_network(pod)
     if error is not None:
         raise error
     return 0

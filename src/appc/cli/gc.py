@@ -6,7 +6,7 @@ from appc.cli.options import Args, Option, Verb, duration
 from appc.cli.output import out
 from appc.errors import AppcError
 from appc.host import cgroups, probe
-from appc.pods import gc
+from appc.pods import gc, layout
 from appc.store.images import ImageStore
 
 TYPE_CHECKING = False
@@ -53,6 +53,9 @@ def run(args: Args, context: Context) -> int:
     for removed in ImageStore(context.root).gc(dry_run=args.dry_run):
         out(f"{removed.name} remove: {removed.kind}, {removed.reason}\n")
     if not args.dry_run:
+        from appc.network.setup import collect
+
+        collect(context, lambda uuid: any(pod.uuid == uuid for pod in layout.every(context.root)))
         cgroups.remove_root(probe.facts())
     return 1 if failed else 0
 

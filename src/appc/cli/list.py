@@ -6,7 +6,7 @@ import time
 
 from appc.cli.options import LISTING, Args, Verb
 from appc.cli.output import ago, json_document, listing
-from appc.executor.status import describe_all
+from appc.executor.status import describe_all, network_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def run(args: Args, context: Context) -> int:
                     "state": pod["state"] if first else " ",
                     "created": ago(now - pod["created"] / 1e9) if first else " ",
                     "started": ago(now - app["started"] / 1e9) if app.get("started") else None,
-                    "networks": pod.get("networks", []) if first else " ",
+                    "networks": network_words(pod) if first else " ",
                 }
             )
     columns = [("UUID", "uuid"), ("APP", "app"), ("IMAGE", "image")]

@@ -10,6 +10,7 @@ from appc.cli.options import LIST, Option, did_you_mean, duration
 from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.errors import AppcError, UsageError
 from appc.executor.prepare import discard
+from appc.network.names import Names
 from appc.pods.request import STREAM_MODES, AppRequest, PodRequest
 from appc.schema.image import EnvVar
 from appc.schema.isolators import Isolator
@@ -94,6 +95,31 @@ def gids(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in words)
 
 
+def port(text: str) -> tuple[str, str, int]:
+    """Parse NAME:PORT, NAME:IP:PORT or NAME:[IPv6]:PORT."""
+    name, colon, rest = text.partition(":")
+    address, _, number = rest.rpartition(":")
+    if not colon or not number.isdecimal() or not 1 <= int(number) <= 65535:
+        raise ValueError(f"{text!r} is not NAME:[IP:]PORT")
+    return str(ACName.parse(name)), address.strip("[]"), int(number)
+
+
+def hosts_entry(text: str) -> tuple[str, tuple[str, ...]]:
+    """Parse IP=NAME[,NAME…] or host."""
+    if text == "host":
+        return "host", ()
+    address, names = pair(text)
+    return address, tuple(name for name in names.split(",") if name)
+
+
+def server(text: str) -> str:
+    """Parse host, none, or the address of a name server."""
+    plain = text.replace(".", "").replace(":", "")
+    if text not in ("host", "none") and not (plain and all(digit in "0123456789abcdefABCDEF" for digit in plain)):
+        raise ValueError(f"{text!r} is not host, none or an address")
+    return text
+
+
 VOLUME = Option(
     "--volume", metavar="NAME,kind=K,...", kind="repeat", parse=volume, help="define a volume (kind host or empty)"
 )
@@ -102,7 +128,30 @@ POD_OPTIONS = (
     Option("--pod-manifest", metavar="FILE", complete="file", help="run this pod manifest; no images are named then"),
     VOLUME,
     Option("--mount", metavar="volume=V,target=P", kind="repeat", parse=mount, help="mount a volume in every app"),
-    Option("--net", metavar="NETWORK", default="none", help="none (loopback only, the default) or host"),
+    Option(
+        "--net",
+        metavar="NETWORK,...",
+        default="none",
+        help="none (loopback only, the default), host, default (built in), or networks of net.d: NAME[:K=V;...],...",
+    ),
+    Option(
+        "--port",
+        metavar="NAME:[IP:]PORT",
+        kind="repeat",
+        parse=port,
+        help="open an app's port NAME as PORT of the host (all addresses, or IP alone)",
+    ),
+    Option("--dns", metavar="IP", kind="repeat", parse=server, help="a name server, host (its file) or none (image's)"),
+    Option("--dns-search", metavar="DOMAIN", kind="repeat", parse=word, help="a domain to look names up in"),
+    Option("--dns-opt", metavar="OPTION", kind="repeat", parse=word, help="an option of resolv.conf"),
+    Option("--dns-domain", metavar="DOMAIN", default="", parse=word, help="the local domain's name"),
+    Option(
+        "--hosts-entry",
+        metavar="IP=NAME,...",
+        kind="repeat",
+        parse=hosts_entry,
+        help="a line of /etc/hosts, or host for the host's own file",
+    ),
     Option("--hostname", metavar="NAME", parse=word, help="the pod's hostname (default: appc-UUID)"),
     Option("--set-env", metavar="N=V", kind="repeat", parse=variable, help="set a variable in every app"),
     Option(
@@ -186,13 +235,15 @@ def request(args: Args, context: Context) -> PodRequest:
         manifest=manifest,
         volumes=tuple(args.volume),
         mounts=tuple(args.mount),
-        net=args.net,
         hostname=args.hostname or "",
         environment=tuple(environment),
         inherited=_inherited() if args.inherit_env else (),
         annotations=tuple(args.annotation),
         user_annotations=tuple(args.user_annotation),
         user_labels=tuple(args.user_label),
+        net=args.net,
+        ports=tuple(args.port),
+        names=_names(args),
         interactive=args.interactive,
         remove=args.rm,
         strict=args.strict,
@@ -211,6 +262,14 @@ def started(label: str, size: int | None) -> Callable[[int], None]:
     from appc.cli.progress import LINES
 
     return LINES.begin(label, size)
+
+
+def _names(args: Args) -> Names:
+    servers = tuple(args.dns)
+    for word in ("host", "none"):
+        if word in servers and len(servers) > 1:
+            raise UsageError(f"{word} cannot go together with other servers", "--dns")
+    return Names(servers, tuple(args.dns_search), tuple(args.dns_opt), args.dns_domain, tuple(args.hosts_entry))
 
 
 def save_uuid(path: str | None, pod: Pod) -> None:

@@ -7,7 +7,7 @@ import time
 from appc.cli.options import FORMAT, OPTIONAL, Args, Operand, Option, Verb, duration
 from appc.cli.output import json_document, out, printable
 from appc.executor import control
-from appc.executor.status import describe
+from appc.executor.status import describe, network_words
 from appc.pods import layout
 
 TYPE_CHECKING = False
@@ -60,7 +60,7 @@ def _print(document: dict[str, Any]) -> None:
     lines = [("state", document["state"]), ("created", _time(document["created"]))]
     if document["pid"]:
         lines += [("pid", document["pid"]), ("keeper", document["keeper"])]
-    lines.append(("networks", ",".join(document["networks"])))
+    lines.append(("networks", ",".join(network_words(document))))
     for app in document["apps"]:
         text = app["state"]
         if app["signal"] is not None:

@@ -10,7 +10,8 @@ from appc.executor.prepare import FOREGROUND, Prepared, stream_modes
 from appc.formats import convert
 from appc.images.view import TreeView
 from appc.metadata import access
-from appc.plan.compile_pod import PodApp, compile_pod, hosts_file, volume_hints
+from appc.network.names import RESOLVER, Names, hosts, resolver
+from appc.plan.compile_pod import PodApp, compile_pod, volume_hints
 from appc.plan.compile_root import RootFS
 from appc.plan.compile_seccomp import seccomp_for_launch
 from appc.pods import users, volumes
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
     from appc.host.cgroups import Cgroups
     from appc.host.probe import HostFacts
     from appc.images.render import Rootfs
+    from appc.network.setup import Networked
     from appc.plan.ops import Plan
     from appc.pods.layout import Pod
     from appc.schema.image import App
     from appc.schema.pod import RuntimeApp
 
-RESOLVER = "/etc/resolv.conf"
-SMALL_FILE = 64 * 1024
+HOSTS = "/etc/hosts"
 POD_SCOPE = ""
 # An app's own layer lives no longer than its pod, which no crash of the host outlives. Without this option the kernel
 # writes the whole file system that holds the layer to disk when the pod ends, and the pod waits for it.
@@ -43,7 +44,16 @@ class Compilation:
     what cannot be honoured; `settle` writes down what was decided, `plan` gives the plan.
     """
 
-    def __init__(self, prepared: Prepared, pod: Pod, where: Directories, kind: str, facts: HostFacts) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        pod: Pod,
+        where: Directories,
+        kind: str,
+        facts: HostFacts,
+        networked: Networked | None = None,
+    ) -> None:
+        self.networked = networked
         self.prepared = prepared
         self.pod = pod
         self.where = where
@@ -69,6 +79,9 @@ class Compilation:
         self.sandbox, rows = convert.pod_to_oci(
             prepared.manifest.isolators, facts=facts, hostname=self.hostname, namespaces=self.namespaces
         )
+        for namespace in self.sandbox["linux"]["namespaces"]:
+            if namespace["type"] == "network" and networked is not None:
+                namespace["path"] = networked.namespace
         self.isolators += [outcome.Row(POD_SCOPE, *row) for row in rows]
         self.mounts: dict[str, list[volumes.ResolvedMount]] = {}
         self.configs = {
@@ -156,10 +169,10 @@ class Compilation:
             log_files=settings.logs_files,
             teardown=groups.teardown,
             exited_dir=f"{pod.root}/pods/exited/{pod.uuid}",
-            finish=finish if request.remove else (),
+            finish=finish if request.remove or self.networked else (),
             warnings=self.prepared.warnings,
         )
-        if self.kind == FOREGROUND and not request.remove:
+        if self.kind == FOREGROUND and not (request.remove or self.networked):
             # Nobody else is left to say why a start failed.
             plan.tracks.append(keeper.failure_track(finish))
         return plan
@@ -180,7 +193,7 @@ class Compilation:
             cgroups=groups.app_paths[name],
             seccomp=self._filter(config),
             hints=volume_hints(self.mounts[name], self.pod.path),
-            files=self._files(),
+            files=self._files(name),
             pre_start=handlers["pre-start"],
             post_stop=handlers["post-stop"],
             streams=self.modes(index),
@@ -201,16 +214,31 @@ class Compilation:
         wanted = seccomp_for_launch(section, config["process"].get("noNewPrivileges", False))
         return filter_bytes(wanted, f"{self.pod.root}/cache/seccomp", self.facts.machine)
 
-    def _files(self) -> tuple[tuple[str, int, bytes], ...]:
-        """Files an app gets where its image has none: hosts and, on the host's network, its resolver."""
-        files = [hosts_file(self.hostname if "network" in self.namespaces else "")]
-        if self.prepared.request.net == "host":
-            try:
-                with open(RESOLVER, "rb") as stream:
-                    files.append((RESOLVER, 0o644, stream.read(SMALL_FILE)))
-            except OSError:
-                pass
+    def _files(self, app: str) -> tuple[tuple[str, int, bytes, bool], ...]:
+        """Files an app gets: hosts where its image has none, and a resolver, which replaces the image's in a network.
+
+        What a volume holds is not ours to replace.
+        """
+        names = self.prepared.request.names
+        addresses = self.networked.addresses if self.networked else ()
+        content, replace = hosts(names, addresses, self.hostname if "network" in self.namespaces else "")
+        files = [(HOSTS, 0o644, content, replace and not self._is_mounted(app, HOSTS))]
+        resolver_needed = self.networked is not None or names.servers
+        if resolver_needed or self.prepared.request.net == "host":
+            resolv = self._resolver()
+            if resolv is not None:
+                replace = bool(resolver_needed) and not self._is_mounted(app, RESOLVER)
+                files.append((RESOLVER, 0o644, resolv, replace))
         return tuple(files)
+
+    def _resolver(self) -> bytes | None:
+        names = self.prepared.request.names
+        if self.networked is None and not names.servers:
+            names = Names(("host",))
+        return resolver(names, self.networked.results if self.networked else (), self.prepared.warnings)
+
+    def _is_mounted(self, app: str, path: str) -> bool:
+        return any(f"{path}/".startswith(mount.target.rstrip("/") + "/") for mount in self.mounts[app])
 
 
 def _terminal_type(app: App) -> tuple[tuple[str, str], ...]:

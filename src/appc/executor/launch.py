@@ -82,7 +82,12 @@ def compile_only(prepared: Prepared, where: Directories) -> Plan:
     """Return the plan that running `prepared` would perform, as if it were in phase `run`; nothing is made."""
     facts = prepared.facts
     pod = Pod(prepared.pod.root, "run", prepared.pod.uuid)
-    compilation = Compilation(prepared, pod, where, FOREGROUND, facts)
+    networked = None
+    if prepared.request.networked:
+        from appc.network.setup import expected
+
+        networked = expected(pod.uuid, where)
+    compilation = Compilation(prepared, pod, where, FOREGROUND, facts, networked)
     groups = cgroups.predict(prepared.pod.uuid, _names(prepared), compilation.resources(), facts)
     return compilation.plan(groups)
 
@@ -99,7 +104,12 @@ def _enter_run(prepared: Prepared, where: Directories, kind: str) -> tuple[Plan,
         if not facts.caps >> CAPABILITY_BITS["CAP_SYS_ADMIN"] & 1:
             raise HostError("this needs root", "running pods", "rootless pods are not part of this version")
         pod.move("run")
-        compilation = Compilation(prepared, pod, where, kind, facts)
+        networked = None
+        if prepared.request.networked:
+            from appc.network.setup import attach
+
+            networked = attach(pod.path, pod.uuid, prepared.request.net, prepared.manifest, where)
+        compilation = Compilation(prepared, pod, where, kind, facts, networked)
         groups = cgroups.create(pod.uuid, _names(prepared), compilation.resources(), facts)
         compilation.settle(groups)
         plan = compilation.plan(groups)
@@ -119,6 +129,9 @@ def _undo(prepared: Prepared, groups: Cgroups | None) -> None:
             cgroups.remove(groups.teardown)
     finally:
         if prepared.again:
+            from appc.pods import gc
+
+            gc.release_network(pod)
             if pod.phase == "run":
                 pod.move("prepared")
             pod.release()

@@ -83,6 +83,7 @@ def prepare(where: Directories, request: PodRequest, warnings: list[str]) -> Pre
     else:
         manifest = reify.reify(request, images, warnings)
     manifest.check_executable()
+    _check_networks(where, request, manifest, warnings)
     for index in range(len(manifest.apps)):
         stream_modes(request, index, FOREGROUND)
     facts = probe.facts()
@@ -171,6 +172,18 @@ def _check_platform(image: StoredImage, facts: probe.HostFacts) -> None:
         raise Unenforceable(f"is for {system}, this host is {facts.os}", f"image {image.name}")
     if arch and arch != facts.arch and not (facts.arch == "amd64" and arch == "i386"):
         raise Unenforceable(f"is for {arch}, this host is {facts.arch}", f"image {image.name}")
+
+
+def _check_networks(where: Directories, request: PodRequest, manifest: PodManifest, warnings: list[str]) -> None:
+    """Refuse networks that are not there, and ports that nothing would forward."""
+    if request.networked:
+        from appc.network.setup import check
+
+        check(request.net, manifest, where)
+    elif manifest.ports and request.net == "host":
+        warnings.append("--port does nothing on the host's network: apps open their ports on the host themselves")
+    elif manifest.ports:
+        raise UsageError("a pod without a network has no ports to open", "--port", "--net default gives it one")
 
 
 def _fill(

@@ -6,7 +6,7 @@ import os
 
 from appc.errors import ManifestError, PodNotFound
 from appc.pods import layout, records
-from appc.pods.layout import Pod
+from appc.pods.layout import NETWORK, Pod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _document(pod: Pod) -> dict[str, Any]:
         manifest = pod.read_json("pod")
         request = pod.read_json("request")
         apps = [_app(pod, entry, state) for entry in manifest["apps"]]
-        document["networks"] = [request["net"]]
+        document["networks"] = _networks(pod, request["net"])
         document["isolators"] = _isolators(pod)
     except FileNotFoundError:
         # Still being prepared, or interrupted while it was.
@@ -96,6 +96,25 @@ def _isolators(pod: Pod) -> list[dict[str, str]]:
     except FileNotFoundError:
         return []
     return found
+
+
+def _networks(pod: Pod, net: str) -> list[dict[str, Any]]:
+    """The networks of a pod that runs; afterwards their names alone are known."""
+    try:
+        links = pod.read_json(NETWORK)["links"]
+    except FileNotFoundError:
+        return [{"name": word.partition(":")[0], "interface": None, "addresses": []} for word in net.split(",")]
+    from appc.schema.cni import addresses
+
+    return [
+        {"name": link["name"], "interface": link["interface"], "addresses": addresses(link["result"] or {})}
+        for link in links
+    ]
+
+
+def network_words(document: dict[str, Any]) -> list[str]:
+    """Return each network of a status document with the pod's address in it: `default:172.16.28.5`."""
+    return [":".join((network["name"], *network["addresses"][:1])) for network in document["networks"]]
 
 
 def _app(pod: Pod, entry: dict[str, Any], state: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def compile_app(
     shared: Collection[str] = POD_NAMESPACES,
     seccomp: bytes | None = None,
     hints: Mapping[str, tuple[str, ...]] | None = None,
-    files: Sequence[tuple[str, int, bytes]] = (),
+    files: Sequence[tuple[str, int, bytes, bool]] = (),
     bundle: str = "",
     keyring: str = "",
     warnings: list[str] | None = None,
@@ -52,7 +52,8 @@ def compile_app(
     `cgroups` are the groups it is in (the cgroup2 one from birth: see `membership`); `shared` the namespace types
     it joins, all others of `linux.namespaces` are its own (a pid namespace is made by who starts the track);
     `seccomp` is the program for `linux.seccomp`. `hints` tells by destination what the compiler must know of bind
-    mounts (words of compile_root); `files` are (path, mode, content) to make where the root has nothing at that path.
+    mounts (words of compile_root); `files` are (path, mode, content, replace) to make, where the root has something at
+    that path only if `replace` is set.
     Relative sources are relative to `bundle`. Warnings are appended to `warnings`.
     """
     refuse_unsupported(config)

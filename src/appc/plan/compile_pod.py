@@ -65,7 +65,7 @@ class PodApp:
         cgroups: Sequence[str] = (),
         seccomp: bytes | None = None,
         hints: Mapping[str, tuple[str, ...]] | None = None,
-        files: Sequence[tuple[str, int, bytes]] = (),
+        files: Sequence[tuple[str, int, bytes, bool]] = (),
         pre_start: Mapping[str, Any] | None = None,
         post_stop: Mapping[str, Any] | None = None,
         timeouts: tuple[int, int] = (0, 0),
@@ -225,12 +225,6 @@ def volume_hints(volumes: Iterable[ResolvedMount], own_dir: str) -> dict[str, tu
             words.append(NO_SYMLINKS)
         hints[volume.target] = tuple(words)
     return hints
-
-
-def hosts_file(hostname: str) -> tuple[str, int, bytes]:
-    """Return the /etc/hosts an app gets when its root has none (OS-SPEC.md, Common Files)."""
-    names = f"localhost {hostname}" if hostname and hostname != "localhost" else "localhost"
-    return "/etc/hosts", 0o644, f"127.0.0.1\t{names}\n::1\t\tlocalhost ip6-localhost ip6-loopback\n".encode()
 
 
 def _adoptions(sandbox: Mapping[str, Any]) -> list[Op]:

@@ -84,7 +84,7 @@ class RootBuilder:
         *,
         cgroups: Sequence[str] = (),
         hints: Mapping[str, tuple[str, ...]] | None = None,
-        files: Sequence[tuple[str, int, bytes]] = (),
+        files: Sequence[tuple[str, int, bytes, bool]] = (),
         bundle: str = "",
     ) -> None:
         self.ops: list[Op] = []
@@ -108,7 +108,9 @@ class RootBuilder:
         for index, mount, path, options in self._mounts:
             self._mount(f"mounts[{index}]", mount, path, options)
         self._devices()
-        for path, mode, content in self._files:
+        for path, mode, content, replace in self._files:
+            if replace:
+                self._add("remove", path, tolerate=(ENOENT,), source="appc")
             self._add("file", path, mode, content, tolerate=(ENOENT, EEXIST), source="appc")
         if (self._config.get("process") or {}).get("terminal"):
             self._add("console", source="process.terminal")

@@ -83,6 +83,7 @@ def end(pod: Pod) -> bool:
         return False
     try:
         remove_cgroups(pod)
+        release_network(pod)
         pod.move("exited")
         # The grace period begins now.
         os.utime(pod.file("status"))
@@ -106,7 +107,11 @@ def remove(pod: Pod) -> bool:
 
 
 def discard(pod: Pod) -> None:
-    """Delete the directory of a pod that is locked by this process (or by its keeper, which waits for it)."""
+    """Delete the directory of a pod that is locked by this process (or by its keeper, which waits for it).
+
+    HostError when its networks cannot be taken away.
+    """
+    release_network(pod)
     if pod.phase != "garbage":
         try:
             pod.move("garbage")
@@ -122,6 +127,17 @@ def remove_cgroups(pod: Pod) -> None:
     if paths:
         cgroupfs.kill(paths)
         cgroupfs.remove(paths)
+
+
+def release_network(pod: Pod) -> None:
+    """Take the pod's networks away; HostError, and the next collection tries again, when that fails."""
+    if not os.path.exists(pod.file(layout.NETWORK)):
+        return
+    from appc.network.setup import release
+
+    problems = release(pod.path, pod.uuid)
+    if problems:
+        raise HostError("; ".join(problems), f"network of pod {pod.uuid[:8]}", "the next appc gc tries again")
 
 
 def delete_tree(path: str) -> None:

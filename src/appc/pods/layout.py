@@ -41,6 +41,9 @@ STATES = {
 # How often, and how far apart, a lock is tried before it counts as somebody's.
 LOOKS, LOOK_SECONDS = 20, 0.002
 
+NETWORK = "network"
+"""The file of a pod that records what its networks made (network/setup.py)."""
+
 
 class Pod:
     """One pod directory. `lock_fd` is held open (and flocked) by whoever created or acquired it."""

@@ -11,7 +11,7 @@ from appc.errors import AppcError, UsageError
 from appc.pods.request import AppRequest, PodRequest
 from appc.schema.executable import normal_path
 from appc.schema.image import Annotation, App, EnvVar
-from appc.schema.pod import Mount, PodManifest, RuntimeApp, RuntimeImage, Volume
+from appc.schema.pod import ExposedPort, Mount, PodManifest, RuntimeApp, RuntimeImage, Volume
 from appc.values import ACName
 
 TYPE_CHECKING = False
@@ -58,6 +58,7 @@ def reify(request: PodRequest, images: list[StoredImage], warnings: list[str]) -
         ac_kind="PodManifest",
         apps=tuple(apps),
         volumes=tuple(volumes.values()),
+        ports=tuple(ExposedPort(name=port, host_ip=ip, host_port=number) for port, ip, number in request.ports),
         annotations=tuple(Annotation(name=key, value=value) for key, value in request.annotations),
         user_annotations=dict(request.user_annotations),
         user_labels=dict(request.user_labels),

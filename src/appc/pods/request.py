@@ -7,6 +7,7 @@ everything else goes into the reified pod manifest.
 from __future__ import annotations
 
 from appc.errors import UsageError
+from appc.network.names import Names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from appc.schema.isolators import Isolator
     from appc.schema.pod import Mount, PodManifest, Volume
 
-NETWORKS = ("none", "host")
 LONGEST_HOSTNAME = 64  # the kernel's limit
 LONGEST_GRACE = 86400.0
 STREAM_MODES = ("log", "null", "tty", "stream")
@@ -104,7 +104,9 @@ class PodRequest:
     isolator cannot be enforced. `inherited` is environment that every app gets below its own.
     `verify` compares the images' trees with what was imported. `passphrase` gives that of an encrypted
     image file, by its path. `network` is called when an image has to be fetched, and nothing is without it; `started`
-    when one begins to arrive (see `images.fetch.resolve`).
+    when one begins to arrive (see `images.fetch.resolve`). `net` is none, host, or the names of networks
+    (network/setup.py); `ports` are (name of an app's port, address of the host or "", port of the host); `names` is
+    what is asked of name resolution.
     """
 
     __slots__ = (
@@ -118,9 +120,11 @@ class PodRequest:
         "interactive",
         "manifest",
         "mounts",
+        "names",
         "net",
         "network",
         "passphrase",
+        "ports",
         "pull",
         "remove",
         "started",
@@ -139,6 +143,8 @@ class PodRequest:
         volumes: tuple[Volume, ...] = (),
         mounts: tuple[Mount, ...] = (),
         net: str = "none",
+        ports: tuple[tuple[str, str, int], ...] = (),
+        names: Names | None = None,
         hostname: str = "",
         environment: tuple[tuple[str, str], ...] = (),
         inherited: tuple[tuple[str, str], ...] = (),
@@ -165,6 +171,8 @@ class PodRequest:
         self.volumes = volumes
         self.mounts = mounts
         self.net = net
+        self.ports = ports
+        self.names = names or Names()
         self.hostname = hostname
         self.environment = environment
         self.inherited = inherited
@@ -178,11 +186,17 @@ class PodRequest:
         self.pull = pull
         self.grace = grace
 
+    @property
+    def networked(self) -> bool:
+        """Whether the pod is attached to networks."""
+        return self.net not in ("none", "host")
+
     def check(self) -> None:
         """Raise UsageError for what no pod can be."""
-        if self.net not in NETWORKS:
-            hint = "other networks are not part of this version"
-            raise UsageError(f"{self.net!r} is not one of {', '.join(NETWORKS)}", "net", hint)
+        if self.networked:
+            from appc.network.setup import parse
+
+            parse(self.net)
         if not self.apps and self.manifest is None:
             raise UsageError("no image is named", "pod")
         labels = self.hostname.split(".")
@@ -200,6 +214,7 @@ class PodRequest:
         """
         return {
             "net": self.net,
+            "names": self.names.to_json(),
             "hostname": self.hostname,
             "interactive": self.interactive,
             "remove": self.remove,
@@ -220,6 +235,7 @@ class PodRequest:
             ),
             manifest=manifest,
             net=document["net"],
+            names=Names.from_json(document["names"]),
             hostname=document["hostname"],
             interactive=document["interactive"],
             remove=document["remove"],

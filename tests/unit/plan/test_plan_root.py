@@ -201,7 +201,16 @@ class TestPaths:
         assert ("@/sys/fs", "/sys/fs", BIND_RECURSIVE, RDONLY) in named(found, "bind")
 
     def test_a_read_only_root_is_closed_last(self) -> None:
-        found = ops(config(root={"readonly": True}), files=(("/etc/hosts", 0o644, b"x"),))
+        found = ops(config(root={"readonly": True}), files=(("/etc/hosts", 0o644, b"x", False),))
         names = [op.name for op in found]
         assert found[names.index("pivot") - 1] == Op("attributes", "/", 0, RDONLY, 0, source="root.readonly")
         assert names.index("file") < names.index("pivot")
+
+    def test_a_file_may_replace_the_images(self) -> None:
+        for replace in (False, True):
+            names = [
+                op.name
+                for op in ops(config(), files=(("/etc/hosts", 0o644, b"x", replace),))
+                if "/etc/hosts" in op.args
+            ]
+            assert names == (["remove", "file"] if replace else ["file"])

@@ -23,7 +23,8 @@ def test_what_makes_sense(hostname: str) -> None:
     ("request_", "message"),
     [
         (PodRequest(()), "pod: no image is named"),
-        (PodRequest((APP,), net="bridge"), "net: 'bridge' is not one of none, host"),
+        (PodRequest((APP,), net="a,none"), "net: 'a,none' is not none, host, or a list of networks"),
+        (PodRequest((APP,), net="a,a"), "net: a is named twice"),
         (PodRequest((APP,), hostname="x" * 65), "hostname: "),
         (PodRequest((APP,), hostname="two words"), "hostname: 'two words' is not a host name"),
         (PodRequest((APP,), hostname="line\nbreak"), "hostname: "),

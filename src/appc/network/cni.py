@@ -1,0 +1,188 @@
+"""Running CNI plugins: the operations of a network on a pod's namespace (CNI SPEC.md 1.1.0, sections 2 to 4).
+
+A plugin is a program of the host. It gets its configuration on standard input and its parameters in the environment,
+which holds nothing else of ours but PATH.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+from appc.errors import HostError
+from appc.schema import cni
+from appc.schema.json import dumps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from appc.schema.cni import Network
+
+TIMEOUT = 60.0  # seconds that one plugin gets
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Attachment:
+    """One network's link in one pod: what each operation is told.
+
+    `namespace` is the path of the network namespace; `arguments` are CNI_ARGS; `capabilities` are runtime
+    configuration for the plugins that declare them; `plugin_path` are the directories of plugins.
+    """
+
+    __slots__ = ("arguments", "capabilities", "container", "interface", "namespace", "plugin_path")
+
+    def __init__(
+        self,
+        container: str,
+        namespace: str,
+        interface: str,
+        plugin_path: Sequence[str],
+        *,
+        arguments: Sequence[tuple[str, str]] = (),
+        capabilities: dict[str, Any] | None = None,
+    ) -> None:
+        self.container = container
+        self.namespace = namespace
+        self.interface = interface
+        self.plugin_path = plugin_path
+        self.arguments = arguments
+        self.capabilities = capabilities or {}
+
+
+def add(network: Network, attachment: Attachment) -> dict[str, Any]:
+    """Attach the pod: ADD of each plugin in order, each given the result before; return the last result.
+
+    Raises HostError, with what the plugin said; `delete` then clears what had been done.
+    """
+    result: dict[str, Any] | None = None
+    for plugin in network.plugins:
+        answer = _run("ADD", network, plugin, attachment, result)
+        result = cni.parse_result(answer, _where(network, plugin)) or result
+    return result or {}
+
+
+def delete(network: Network, attachment: Attachment, result: dict[str, Any] | None) -> list[str]:
+    """Detach the pod: DEL of every plugin in reverse, whatever fails; return what went wrong.
+
+    `result` is that of `add`, None when it is not known. Deleting what is gone already is fine (SPEC.md, DEL).
+    """
+    problems = []
+    known = result if network.speaks("0.4.0") else None
+    for plugin in reversed(network.plugins):
+        try:
+            _run("DEL", network, plugin, attachment, known)
+        except HostError as error:
+            problems.append(str(error))
+    return problems
+
+
+def check(network: Network, attachment: Attachment, result: dict[str, Any]) -> None:
+    """CHECK that an attachment is as it was made; nothing is asked where the network does not support it.
+
+    Raises HostError, with what the plugin misses.
+    """
+    if not network.speaks("0.4.0") or network.disable_check:
+        return
+    for plugin in network.plugins:
+        _run("CHECK", network, plugin, attachment, result)
+
+
+def status(network: Network, plugin_path: Sequence[str]) -> None:
+    """Ask every plugin whether it is ready for ADD (STATUS, since 1.1.0); HostError with what one lacks."""
+    attachment = Attachment("", "", "", plugin_path)
+    find_all(network, plugin_path)
+    if network.speaks("1.1.0"):
+        for plugin in network.plugins:
+            _run("STATUS", network, plugin, attachment, None)
+
+
+def collect(network: Network, valid: Sequence[tuple[str, str]], plugin_path: Sequence[str]) -> list[str]:
+    """Have plugins give back what no attachment of `valid` (container, interface) holds (GC, since 1.1.0).
+
+    Returns what went wrong.
+    """
+    if not network.speaks("1.1.0") or network.disable_gc:
+        return []
+    problems = []
+    attachment = Attachment("", "", "", plugin_path)
+    held = [{"containerID": container, "ifname": interface} for container, interface in valid]
+    for plugin in network.plugins:
+        try:
+            _run("GC", network, {**plugin, "cni.dev/valid-attachments": held}, attachment, None)
+        except HostError as error:
+            problems.append(str(error))
+    return problems
+
+
+def find_all(network: Network, plugin_path: Sequence[str]) -> None:
+    """Raise HostError unless every plugin of the network is there."""
+    for plugin in network.plugins:
+        find(plugin["type"], plugin_path, _where(network, plugin))
+
+
+def find(plugin: str, plugin_path: Sequence[str], where: str) -> str:
+    """Return the path of a plugin's program; HostError when no directory has it."""
+    for directory in plugin_path:
+        path = f"{directory}/{plugin}"
+        if os.access(path, os.X_OK) and os.path.isfile(path):
+            return path
+    hint = "Debian's are in the package containernetworking-plugins; network.pluginPath can name other directories"
+    raise HostError(f"there is no such plugin in {', '.join(plugin_path)}", where, hint)
+
+
+def _where(network: Network, plugin: dict[str, Any]) -> str:
+    return f"network {network.name}: plugin {plugin['type']}"
+
+
+def _run(
+    command: str,
+    network: Network,
+    plugin: dict[str, Any],
+    attachment: Attachment,
+    previous: dict[str, Any] | None,
+) -> bytes:
+    where = _where(network, plugin)
+    path = find(plugin["type"], attachment.plugin_path, where)
+    config = cni.plugin_config(network, plugin, attachment.capabilities, previous)
+    environment = {
+        "PATH": _SYSTEM_PATH,
+        "CNI_COMMAND": command,
+        "CNI_PATH": ":".join(attachment.plugin_path),
+        "CNI_CONTAINERID": attachment.container,
+        "CNI_NETNS": attachment.namespace,
+        "CNI_IFNAME": attachment.interface,
+        "CNI_ARGS": ";".join(f"{key}={value}" for key, value in attachment.arguments),
+    }
+    process = subprocess.Popen(
+        [path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={key: value for key, value in environment.items() if value},
+        start_new_session=True,
+        close_fds=True,
+    )
+    try:
+        out, err = process.communicate(dumps(config).encode(), TIMEOUT)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        raise HostError(f"did not answer {command} within {TIMEOUT:g} s", where) from None
+    except BaseException:
+        _kill(process)
+        raise
+    if process.returncode != 0:
+        said = cni.error_text(out) or " ".join(err.decode("utf-8", "replace").split()[-40:])
+        raise HostError(f"{command} failed: {said or f'exit status {process.returncode}'}", where)
+    return out
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a plugin with whatever it started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.communicate()

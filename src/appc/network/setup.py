@@ -1,0 +1,253 @@
+"""Networks of a pod, from beginning to end: made before it starts, recorded, taken away when it has ended.
+
+What is about to be made is recorded in the pod's directory first, so whoever finds the pod can take it away, however
+far its making came.
+"""
+
+from __future__ import annotations
+
+import os
+
+from appc.errors import AppcError, HostError, UsageError
+from appc.host import netns
+from appc.network import cni, configs, default, ports
+from appc.network.addresses import Held, give_back, sweep, take
+from appc.network.mapping import mappings
+from appc.oserrors import explain
+from appc.schema.cni import Network, addresses, from_document
+from appc.schema.json import dumps, loads
+from appc.schema.subnet import Subnet
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from appc.config import Directories
+    from appc.network.mapping import PortMapping
+    from appc.schema.pod import PodManifest
+
+RECORD = "network"  # as pods.layout.NETWORK
+
+
+class Record:
+    """What has been, or is about to be, made for the pod `uuid`: a file of the directory `directory`.
+
+    `links` are in the order of their making; `ports` tells whether ports of the host lead to the pod.
+    """
+
+    __slots__ = ("directory", "links", "namespace", "ports", "uuid")
+
+    def __init__(self, directory: str, uuid: str, namespace: str, *, ports: bool = False) -> None:
+        self.directory = directory
+        self.uuid = uuid
+        self.namespace = namespace
+        self.ports = ports
+        self.links: list[dict[str, Any]] = []
+
+    def write(self) -> None:
+        """Put the record in place of the one before."""
+        document = {"namespace": self.namespace, "ports": self.ports, "links": self.links}
+        path = f"{self.directory}/{RECORD}"
+        fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as stream:
+            stream.write(dumps(document).encode())
+        os.rename(f"{path}.new", path)
+
+    def remove(self) -> None:
+        """Forget: all of it has been taken away."""
+        os.unlink(f"{self.directory}/{RECORD}")
+
+    @classmethod
+    def read(cls, directory: str, uuid: str) -> Record | None:
+        """Return the record of a pod, None when it has none."""
+        try:
+            with open(f"{directory}/{RECORD}", "rb") as stream:
+                document = loads(stream.read())
+        except FileNotFoundError:
+            return None
+        record = cls(directory, uuid, document["namespace"], ports=document["ports"])
+        record.links = document["links"]
+        return record
+
+
+class Networked:
+    """What a pod was given: the path of its network namespace, its addresses, and the results of its networks."""
+
+    __slots__ = ("addresses", "namespace", "results")
+
+    def __init__(self, namespace: str, results: Sequence[dict[str, Any]]) -> None:
+        self.namespace = namespace
+        self.results = results
+        self.addresses = [address for result in results for address in addresses(result)]
+
+
+def expected(uuid: str, where: Directories) -> Networked:
+    """Return what is known of a pod's networks before they are made, for a plan that is only looked at."""
+    return Networked(_namespace(uuid, where.state), ())
+
+
+def parse(text: str) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
+    """Parse `NAME[:KEY=VALUE;…],NAME…` into names with their arguments. Raises UsageError."""
+    found: list[tuple[str, tuple[tuple[str, str], ...]]] = []
+    for part in text.split(","):
+        name, colon, rest = part.partition(":")
+        if not name or name in ("none", "host"):
+            raise UsageError(f"{text!r} is not none, host, or a list of networks", "net")
+        if any(name == known for known, _ in found):
+            raise UsageError(f"{name} is named twice", "net")
+        found.append((name, configs.arguments(rest) if colon else ()))
+    return found
+
+
+def check(text: str, manifest: PodManifest, where: Directories) -> None:
+    """Raise AppcError unless there are networks as `text` names them, one of which forwards ports if there are any."""
+    forwarded = mappings(manifest)
+    networks = [configs.find(name, where.config) for name, _ in parse(text)]
+    for network in networks:
+        if network is not None:
+            cni.find_all(network, where.settings.network_plugin_path)
+    if forwarded and not any(network is None or _forwards(network) for network in networks):
+        hint = "a plugin with the capability portMappings does, such as portmap"
+        raise HostError("none of the pod's networks forwards ports", f"net {text}", hint)
+
+
+def attach(directory: str, uuid: str, text: str, manifest: PodManifest, where: Directories) -> Networked:
+    """Make the namespace of the pod `uuid` and attach it to the networks that `text` names; open its ports.
+
+    What was made is recorded in `directory`, the pod's. Raises AppcError; nothing is left then.
+    """
+    unforwarded = mappings(manifest)
+    record = Record(directory, uuid, _namespace(uuid, where.state), ports=bool(unforwarded))
+    try:
+        record.write()
+        os.makedirs(os.path.dirname(record.namespace), 0o711, exist_ok=True)
+        netns.make(record.namespace)
+        for number, (name, arguments) in enumerate(parse(text)):
+            network = configs.find(name, where.config)
+            if network is None:
+                _attach_default(record, name, f"eth{number}", where, unforwarded)
+                unforwarded = ()
+                continue
+            capabilities = {}
+            if _forwards(network):
+                capabilities["portMappings"] = [entry for mapping in unforwarded for entry in mapping.to_cni()]
+                unforwarded = ()
+            link: dict[str, Any] = {
+                "name": name,
+                "interface": f"eth{number}",
+                "result": None,
+                "config": network.to_dict(),
+                "arguments": [list(pair) for pair in arguments],
+                "capabilities": capabilities,
+                "plugins": list(where.settings.network_plugin_path),
+            }
+            record.links.append(link)
+            record.write()
+            link["result"] = cni.add(network, _attachment(record, link))
+        record.write()
+    except BaseException as error:
+        release(directory, uuid)
+        if isinstance(error, OSError) and error.errno is not None:
+            _, what, why, hint = explain(error)
+            raise HostError(why, f"network of pod {uuid[:8]}: {what}", hint) from None
+        raise
+    return Networked(record.namespace, [link["result"] for link in record.links])
+
+
+def _attach_default(
+    record: Record, name: str, interface: str, where: Directories, forwarded: Sequence[PortMapping]
+) -> None:
+    subnet = Subnet.parse(where.settings.network_subnet)
+    taken = f"{where.state}/networks/{name}"
+    with Held(taken):
+        number = take(taken, subnet, record.uuid, where.root)
+        link: dict[str, Any] = {
+            "name": name,
+            "interface": interface,
+            "result": None,
+            "taken": taken,
+            "address": subnet.address(number),
+        }
+        record.links.append(link)
+        record.write()
+        link["result"] = default.attach(record.uuid, record.namespace, interface, subnet, number)
+    if forwarded:
+        ports.open_ports(record.uuid, default.host_link(record.uuid), addresses(link["result"]), forwarded)
+
+
+def release(directory: str, uuid: str) -> list[str]:
+    """Take away what `attach` made for a pod, as far as its record tells; return what went wrong.
+
+    Nothing is wrong about what is gone already. The record is removed when all went well.
+    """
+    record = Record.read(directory, uuid)
+    if record is None:
+        return []
+    problems = []
+    for link in reversed(record.links):
+        if "config" in link:
+            network = from_document(link["config"], link["name"])
+            problems += cni.delete(network, _attachment(record, link), link["result"])
+        else:
+            problems += _try(default.detach, uuid)
+            problems += _try(_leave_default, link["taken"], link["address"], uuid)
+    if record.ports:
+        problems += _try(ports.close_ports, uuid)
+    problems += _try(netns.remove, record.namespace)
+    if not problems:
+        record.remove()
+    return problems
+
+
+def collect(where: Directories, exists: Callable[[str], bool]) -> None:
+    """Free what launches took that were killed before they could write it down; `exists` tells if there is a pod."""
+    base = f"{where.state}/networks"
+    try:
+        names = os.listdir(base)
+    except FileNotFoundError:
+        return
+    for name in names:
+        with Held(f"{base}/{name}", alone=True) as network:
+            sweep(f"{base}/{name}", where.root, exists)
+            if network.unused():
+                default.forget()
+
+
+def _leave_default(taken: str, address: str, uuid: str) -> None:
+    with Held(taken, alone=True) as network:
+        give_back(taken, address, uuid)
+        if network.unused():
+            default.forget()
+
+
+def _namespace(uuid: str, state: str) -> str:
+    return f"{state}/netns/{uuid}"
+
+
+def _forwards(network: Network) -> bool:
+    return any((plugin.get("capabilities") or {}).get("portMappings") is True for plugin in network.plugins)
+
+
+def _attachment(record: Record, link: dict[str, Any]) -> cni.Attachment:
+    return cni.Attachment(
+        record.uuid,
+        # Of a namespace that is gone plugins clear what they know from elsewhere (SPEC.md, DEL).
+        record.namespace if os.path.exists(record.namespace) else "",
+        link["interface"],
+        link["plugins"],
+        arguments=[(key, value) for key, value in link["arguments"]],
+        capabilities=link["capabilities"],
+    )
+
+
+def _try(step: Callable[..., None], *arguments: str) -> list[str]:
+    try:
+        step(*arguments)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        return [f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)]
+    except AppcError as error:
+        return [str(error)]
+    return []
