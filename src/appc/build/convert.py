@@ -13,25 +13,40 @@ from appc.formats.layerhash import Hashed
 from appc.images.convert import ChangedImage, changed, convert, convert_fresh
 from appc.images.convert_aci import Aci, closure_of, file_aci
 from appc.images.convert_source import DOCKER_ARCHIVE, OCI, SCHEMES, Source
+from appc.schema.registry import SCHEME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from appc.formats.compress import Sink
+    from appc.images.convert import Opened
+    from appc.images.registry import Access
     from appc.store.images import ImageStore
 
 BUNDLE = "bundle:"
 SUFFIX = ".aci"
+_CHUNK = 1 << 20
 
 
 class How:
     """What the user asked of a conversion. `platform` is (os, arch) in appc's words, the host's unless given.
 
-    `progress` is called with the number of bytes just written.
+    `progress` is called with the number of bytes just written. `access` is called when something has to be fetched
+    from a registry; without it nothing is.
     """
 
-    __slots__ = ("compression", "layered", "level", "name", "overwrite", "platform", "platform_given", "progress")
+    __slots__ = (
+        "access",
+        "compression",
+        "layered",
+        "level",
+        "name",
+        "overwrite",
+        "platform",
+        "platform_given",
+        "progress",
+    )
 
     def __init__(
         self,
@@ -44,7 +59,9 @@ class How:
         overwrite: bool = False,
         name: str = "",
         progress: Callable[[int], None] | None = None,
+        access: Callable[[], Access] | None = None,
     ) -> None:
+        self.access = access
         self.platform = platform
         self.platform_given = platform_given
         self.layered = layered
@@ -68,9 +85,9 @@ def convert_image(store: ImageStore, source: str, target: str, how: How, warning
         raise UsageError("docker archives hold their layers uncompressed", "--compress", f"{OCI}DIR compresses them")
     if source.startswith(SCHEMES):
         with Source(source, how.platform, how.platform_given) as opened:
-            if target.startswith(SCHEMES):
-                return [convert_oci.copy(opened, target, how, warnings)]
-            return _to_files(opened, target, how, warnings)
+            return _converted(opened, target, how, warnings)
+    if source.startswith(SCHEME):
+        return _from_registry(store, source, target, how, warnings)
     if how.layered:
         raise UsageError("only OCI and docker images have layers", "--layers")
     with ExitStack() as stack:
@@ -78,6 +95,28 @@ def convert_image(store: ImageStore, source: str, target: str, how: How, warning
         if target.startswith(SCHEMES):
             return [convert_oci.write(acis, adjusted, target, how, warnings)]
         return [_copy_aci(acis[-1], target, how)]
+
+
+def _converted(opened: Opened, target: str, how: How, warnings: list[str]) -> list[str]:
+    if target.startswith(SCHEMES):
+        return [convert_oci.copy(opened, target, how, warnings)]
+    return _to_files(opened, target, how, warnings)
+
+
+def _from_registry(store: ImageStore, source: str, target: str, how: How, warnings: list[str]) -> list[str]:
+    from appc.images.registry import RegistrySource
+
+    if how.access is None:
+        raise UsageError("is in a registry, and nothing is to be fetched", source)
+    with RegistrySource(how.access(), source, store.root, how.platform, how.platform_given) as opened:
+        opened.fetch()
+        if opened.artifact is None:
+            return _converted(opened, target, how, warnings)
+        with tempfile.NamedTemporaryFile() as spool, opened.file() as stream:
+            while data := stream.read(_CHUNK):
+                spool.write(data)
+            spool.flush()
+            return convert_image(store, spool.name, target, how, warnings)
 
 
 def _acis(
@@ -101,7 +140,7 @@ def _acis(
     return closure_of(store, source, stack, whole=target.startswith(SCHEMES))
 
 
-def _to_files(source: Source, target: str, how: How, warnings: list[str]) -> list[str]:
+def _to_files(source: Opened, target: str, how: How, warnings: list[str]) -> list[str]:
     if how.name:
         return _attempt(source, target, how, warnings, convert)
     try:
@@ -111,7 +150,7 @@ def _to_files(source: Source, target: str, how: How, warnings: list[str]) -> lis
         return _attempt(source, target, how, warnings, convert_fresh)
 
 
-def _attempt(source: Source, target: str, how: How, warnings: list[str], method: Callable[..., None]) -> list[str]:
+def _attempt(source: Opened, target: str, how: How, warnings: list[str], method: Callable[..., None]) -> list[str]:
     """Make the files, and give them their names only when all of them are complete."""
     ids: list[str] = []
     files: list[NewFile] = []

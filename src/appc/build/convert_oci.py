@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from appc.formats.compress import Source as Readable
     from appc.formats.oci_image import SourceImage
     from appc.formats.ocilayout_write import BlobWriter
+    from appc.images.convert import Opened
     from appc.images.convert_aci import Aci
-    from appc.images.convert_source import Source
 
 _CHUNK = 1 << 20
 
@@ -132,7 +132,7 @@ def _aci_layer(aci: Aci, target: _Target, warnings: list[str]) -> tuple[Origin, 
     return Origin(found.image_id, found.diff_id, found.manifest, found.manifest_time, digest), layer
 
 
-def copy(source: Source, target: str, how: How, warnings: list[str]) -> str:
+def copy(source: Opened, target: str, how: How, warnings: list[str]) -> str:
     """Write the image in `source` elsewhere, as it is: the same configuration and layers, every digest checked.
 
     Layers stay compressed as they are unless another way is asked for, or the target does not have theirs.

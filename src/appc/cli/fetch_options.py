@@ -19,6 +19,14 @@ INSECURE = Option(
     choices=("image", "tls", "http"),
     help="image: accept unverified images; tls: do not verify certificates; http: allow plain http",
 )
+# Where nothing is verified anyway, or nothing that is fetched is kept.
+TRANSPORT = Option(
+    "--insecure",
+    metavar="WHAT,...",
+    kind=LIST,
+    choices=("tls", "http"),
+    help="tls: do not verify certificates; http: allow plain http",
+)
 OFFLINE = Option("--offline", help="do not use the network")
 
 
@@ -40,7 +48,8 @@ def network_of(args: Args, context: Context) -> Callable[[], Network]:
         if not made:
             from appc.images.network import Network
 
-            made.append(Network(context.config, context.settings, args.insecure, context.warn, offline=args.offline))
+            offline = getattr(args, "offline", False)
+            made.append(Network(context.config, context.settings, args.insecure, context.warn, offline=offline))
         return made[0]
 
     return network

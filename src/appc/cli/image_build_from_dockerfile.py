@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 
 from appc.cli.build_options import COMMAND, MANIFEST, OUT, OUTPUT, OUTPUT_EXCLUSIVE, build, own_times
-from appc.cli.fetch_options import INSECURE
+from appc.cli.fetch_options import INSECURE, network_of
 from appc.cli.options import REPEAT, Args, Operand, Option, Verb
-from appc.errors import UsageError
+from appc.cli.passphrase import passphrase
+from appc.errors import ImageNotFound, InvalidValue, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from appc.cli.context import Context
     from appc.schema.image import App
+    from appc.store.images import ImageStore, StoredImage
 
 
 def _argument(text: str) -> tuple[str, str]:
@@ -27,7 +29,8 @@ VERB = Verb(
     "make an image file from a Dockerfile",
     description=(
         "DIR holds the Dockerfile and is the context that COPY and ADD take files from, without what .dockerignore "
-        "names. FROM takes images of the store, image files and scratch. Each RUN is a pod whose root is an overlay on "
+        "names. FROM takes images of the store, image files, scratch and, with --net host, what registries have. Each "
+        "RUN is a pod whose root is an overlay on "
         "what came before, by default without a network. The result is one flat image; ENTRYPOINT and CMD become its "
         "app's exec, EXPOSE its ports, VOLUME its mount points, LABEL its user labels. ADD downloads nothing. The "
         "options for the manifest are those of `appc image patch`.\n\n"
@@ -53,9 +56,7 @@ def run(args: Args, context: Context) -> int:
     """Build the image and print its ID."""
     from appc.build.dockerbuild import Builder
     from appc.build.overlay import private_mounts
-    from appc.cli.passphrase import passphrase
     from appc.executor.step import run_step
-    from appc.images.fetch import resolve
     from appc.images.render import copy_rootfs, rootfs_for
     from appc.store.images import ImageStore
     from appc.store.staging import Staging
@@ -68,13 +69,7 @@ def run(args: Args, context: Context) -> int:
     held = []
 
     def base(reference: str, directory: str) -> tuple[tuple[str, ...], bytes]:
-        image = resolve(
-            store,
-            reference,
-            config=context.config,
-            insecure=args.insecure,
-            passphrase=passphrase(args, context),
-        )
+        image = _base(store, reference, args, context)
         rootfs = rootfs_for(store, image)
         held.append(rootfs)
         if rootfs.overlay:
@@ -110,3 +105,23 @@ def run(args: Args, context: Context) -> int:
         finally:
             for builder in builders:
                 builder.close()
+
+
+def _base(store: ImageStore, reference: str, args: Args, context: Context) -> StoredImage:
+    """The image that FROM means: with a network also one that is in a registry, by the names that docker knows."""
+    from appc.images.fetch import REGISTRY, classify, resolve
+
+    network = network_of(args, context) if args.net == "host" else None
+    secret = passphrase(args, context)
+
+    def find(name: str) -> StoredImage:
+        return resolve(store, name, config=context.config, insecure=args.insecure, passphrase=secret, network=network)
+
+    kind = classify(reference)
+    try:
+        # A name is docker's rather than one to look for by discovery.
+        return find(reference) if kind != "name" else resolve(store, reference, config=context.config)
+    except (ImageNotFound, InvalidValue):
+        if kind != "name" or network is None:
+            raise
+    return find(f"{REGISTRY}//{reference}")

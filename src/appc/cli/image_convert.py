@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from appc.cli.fetch_options import INSECURE
+from appc.cli.fetch_options import INSECURE, network_of
 from appc.cli.options import Args, Operand, Option, Verb, integer
 from appc.cli.output import Progress, out
 from appc.errors import InvalidValue, UsageError
@@ -42,6 +42,7 @@ VERB = Verb(
     ),
     examples=(
         ("appc image convert docker-archive:busybox.tar busybox.aci", "what `docker save` wrote, as an ACI"),
+        ("appc image convert docker://busybox busybox.aci", "out of a registry"),
         ("appc image convert app.aci oci:layouts:1.0", "for skopeo, podman and registries"),
         ("appc image convert --insecure image oci:layouts:1.0 bundle:app", "for runc and its kin"),
     ),
@@ -51,15 +52,17 @@ VERB = Verb(
 def run(args: Args, context: Context) -> int:
     """Convert the image and print what it is now known by."""
     from appc.build.convert import BUNDLE, How, convert_image
+    from appc.images.registry import Access
     from appc.store.images import ImageStore
 
     if args.target.startswith(BUNDLE):
         return _to_bundle(args, context)
     _check(args)
     warnings: list[str] = []
+    network = network_of(args, context)
     with Progress(f"converting {args.source}") as progress:
         how = How(
-            _platform(args.platform),
+            platform(args.platform),
             platform_given=bool(args.platform),
             layered=args.layers,
             compression=args.compress or "",
@@ -67,6 +70,7 @@ def run(args: Args, context: Context) -> int:
             overwrite=args.overwrite,
             name=args.name or "",
             progress=progress.advance,
+            access=lambda: Access.through(network(), warnings),
         )
         found = convert_image(ImageStore(context.root), args.source, args.target, how, warnings)
     for warning in warnings:
@@ -85,7 +89,7 @@ def _check(args: Args) -> None:
         raise UsageError("only ACIs are made of single layers", "--layers", "give FILE.aci as DST")
 
 
-def _platform(text: str | None) -> tuple[str, str]:
+def platform(text: str | None) -> tuple[str, str]:
     """The labels os and arch that OS/ARCH[/VARIANT] means, in the words of Go and the OCI or in appc's."""
     from appc.images.fetch import host_labels
     from appc.schema.common import OS_ARCH

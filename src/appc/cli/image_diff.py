@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from appc.cli.context import printable
+from appc.cli.fetch_options import TRANSPORT, network_of
 from appc.cli.image_file import file_path, open_image
 from appc.cli.options import FORMAT, LIST, Args, Operand, Option, Verb
 from appc.cli.output import json_document, out
@@ -34,6 +35,7 @@ VERB = Verb(
         Option("--rendered", help="compare images of the store with their dependencies and whitelists applied"),
         Option("--ignore", metavar="WHAT,...", kind=LIST, choices=ASPECTS, help="leave these out of the comparison"),
         Option("--exit-code", help="exit with 1 when there is a difference"),
+        TRANSPORT,
         *PASSPHRASE,
         FORMAT,
     ),
@@ -105,7 +107,7 @@ def _snapshot(text: str, rendered: bool, args: Args, context: Context) -> Snapsh
         return snapshot.of_directory(text)
     if must_be_borrowed(text):
         warnings: list[str] = []
-        with borrowed(store, text, warnings, passphrase(args, context)) as (own, image):
+        with borrowed(store, text, warnings, passphrase(args, context), network_of(args, context)) as (own, image):
             for warning in warnings:
                 context.warn(warning, text)
             return _rendered(own, image) if rendered else snapshot.of_image(image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from appc.cli.fetch_options import TRANSPORT, network_of
 from appc.cli.image_build import LEVEL
 from appc.cli.image_file import file_path, is_encrypted, open_image
 from appc.cli.manifest_edits import EDITS, EXCLUSIVE, asked, editor
@@ -44,6 +45,7 @@ VERB = Verb(
             help="how to compress the archive (default: as it was)",
         ),
         LEVEL,
+        TRANSPORT,
         *PASSPHRASE,
     ),
     operands=(
@@ -131,7 +133,9 @@ def _borrowed(edit: Callable[[bytes], bytes], args: Args, context: Context) -> N
     if args.replace:
         raise UsageError("cannot be replaced, only ACIs can", args.image, "give OUT.aci")
     warnings: list[str] = []
-    with borrowed(ImageStore(context.root), args.image, warnings, passphrase(args, context)) as (_, image):
+    with borrowed(
+        ImageStore(context.root), args.image, warnings, passphrase(args, context), network_of(args, context)
+    ) as (_, image):
         for warning in warnings:
             context.warn(warning, args.image)
         _to_file(image, edit, args, context)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Protocol, Self, TypeVar
 
+    from appc.schema.oci_image import Descriptor
     from appc.schema.record import Record
 
     _R = TypeVar("_R", bound=Record)
@@ -62,8 +63,8 @@ class Layer:
 class SourceImage:
     """An image chosen from a layout or archive.
 
-    `manifest_digest` is "" for docker archives, which have no manifest that could be named. `reference` is what the
-    image is called there ("latest", "docker.io/library/busybox:1.36"), maybe nothing.
+    `manifest_digest` is "" and `descriptor` None for docker archives, which have no manifest that could be named.
+    `reference` is what the image is called there ("latest", "docker.io/library/busybox:1.36"), maybe nothing.
     """
 
     __slots__ = (
@@ -72,6 +73,7 @@ class SourceImage:
         "config",
         "config_bytes",
         "config_digest",
+        "descriptor",
         "layers",
         "manifest_digest",
         "reference",
@@ -87,7 +89,9 @@ class SourceImage:
         annotations: Mapping[str, str] | None = None,
         reference: str = "",
         config: ImageConfig | None = None,
+        descriptor: Descriptor | None = None,
     ) -> None:
+        self.descriptor = descriptor
         self.blobs = blobs
         self.config_bytes = config_bytes
         self.config = config or document(ImageConfig, config_bytes, f"{blobs.where}: configuration of the image")

@@ -7,6 +7,8 @@ is, with one layer: a detached OpenPGP signature over the manifest's bytes.
 
 from __future__ import annotations
 
+import hashlib
+
 from appc.errors import ArchiveError
 from appc.formats.oci_image import shown
 from appc.schema.json import dumps
@@ -24,7 +26,6 @@ ACI_LAYER = "application/vnd.appc.image.v1.aci"
 SIGNATURE_TYPE = "application/vnd.appc.signature.v1"
 HEADERS_TYPE = "application/vnd.appc.headers.v1"
 PGP_SIGNATURE = "application/pgp-signature"
-FINGERPRINT = "io.appc.signature.fingerprint"
 
 EMPTY = b"{}"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
@@ -55,6 +56,12 @@ def about(kind: str, subject: dict[str, Any], config: dict[str, Any], layers: li
             "subject": {key: subject[key] for key in ("mediaType", "digest", "size")},
         }
     ).encode()
+
+
+def entry(manifest: bytes, kind: str) -> dict[str, Any]:
+    """The descriptor of an artifact's manifest, as lists of referrers have it."""
+    digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+    return {"mediaType": MEDIA_MANIFEST, "digest": digest, "size": len(manifest), "artifactType": kind}
 
 
 def aci_of(manifest: Manifest, where: str) -> tuple[Descriptor, Descriptor | None]:

@@ -69,6 +69,12 @@ def choose(blobs: Blobs, descriptors: list[Descriptor], wanted: tuple[str, str],
     return _Walk(blobs, wanted, strict_platform).choose(descriptors, 0)
 
 
+def artifacts(blobs: Blobs, artifact_type: str) -> list[Descriptor]:
+    """The manifests of this type that the index of a layout leads to directly. Raises ArchiveError."""
+    index = document(Index, read_document(blobs, INDEX_FILE), f"{blobs.where}: {INDEX_FILE}")
+    return [one for one in index.manifests if one.artifact_type == artifact_type]
+
+
 def _is_image(one: Descriptor) -> bool:
     """Whether a descriptor may lead to an image: signatures and the like stand in the same lists."""
     return one.artifact_type in ("", *CONFIG_TYPES, ACI_TYPE)
@@ -188,6 +194,7 @@ def image_of(blobs: Blobs, found: Descriptor, reference: str) -> SourceImage:
         annotations=manifest.annotations,
         reference=reference,
         config=config,
+        descriptor=found,
     )
 
 

@@ -13,8 +13,9 @@ from appc.store.staging import Staging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from appc.images.network import Network
     from appc.store.images import StoredImage
     from appc.trust.symmetric import Passphrase
 
@@ -34,15 +35,25 @@ def must_be_borrowed(reference: str) -> bool:
 
 @contextmanager
 def borrowed(
-    store: ImageStore, reference: str, warnings: list[str], passphrase: Passphrase | None = None
+    store: ImageStore,
+    reference: str,
+    warnings: list[str],
+    passphrase: Passphrase | None = None,
+    network: Callable[[], Network] | None = None,
 ) -> Iterator[tuple[ImageStore, StoredImage]]:
     """The image that `reference` means, unverified, in a store of its own beside `store`; both end with this context.
 
-    Raises what `fetch.resolve` raises.
+    `network` is called if it has to be fetched. Raises what `fetch.resolve` raises.
     """
     with Staging(store.root) as staging:
         own = ImageStore(staging.path)
         image = fetch.resolve(
-            own, reference, insecure=("image",), keep="never", passphrase=passphrase, warnings=warnings
+            own,
+            reference,
+            insecure=("image",),
+            keep="never",
+            passphrase=passphrase,
+            warnings=warnings,
+            network=network,
         )
         yield own, image

@@ -268,14 +268,14 @@ def _from_registry(store: ImageStore, reference: str, wish: Wish) -> StoredImage
     known = wanted.without_asking(wish.pull)
     if known is not None:
         return known
+    if wish.network is None:
+        raise ImageNotFound("was not fetched before, and the network is not to be used", wanted.where)
+    network = wish.network()
+    client = network.client
     from appc.images.registry import Access
     from appc.images.registry_pull import pull_image
 
-    if wish.network is not None:
-        network = wish.network()
-        access = Access(network.client, network.credentials, wish.warnings)
-    else:
-        access = Access.of(wish.config, wish.insecure, wish.warnings)
+    access = Access(client, network.credentials, wish.warnings)
     return pull_image(store, access, wanted, wish.keep, wish.progress, wish.warnings)
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from appc.errors import ArchiveError
 from appc.formats import ocilayout
-from appc.formats.oci_image import document, shown
-from appc.formats.ociartifact import ACI_TYPE
+from appc.formats.oci_image import blob_path, document, shown
+from appc.formats.ociartifact import ACI_TYPE, aci_of
 from appc.images.registry_blobs import RegistryBlobs
-from appc.net.credentials import Credentials
-from appc.net.http import Client, Settings
 from appc.net.logins import Logins
 from appc.net.registry import Registry
 from appc.schema.oci_image import INDEX_TYPES, Manifest
@@ -16,9 +14,12 @@ from appc.schema.registry import SCHEME, RegistryReference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from appc.formats.oci_image import SourceImage
+    from appc.formats.oci_image import Blob, SourceImage
+    from appc.images.network import Network
+    from appc.net.credentials import Credentials
+    from appc.net.http import Client
 
 # What may stand in the place of a layer that only its vendor distributes.
 _FOREIGN = ("foreign", "nondistributable")
@@ -42,10 +43,9 @@ class Access:
         self._warnings: list[str] = [] if warnings is None else warnings
 
     @classmethod
-    def of(cls, config: Sequence[str], insecure: Collection[str], warnings: list[str]) -> Access:
-        """Access with the credentials of these configuration directories; `insecure` may have http and tls."""
-        credentials = Credentials(config, lambda what, where: warnings.append(f"{where}: {what}"))
-        return cls(Client(Settings(insecure={*insecure} & {"http", "tls"})), credentials, warnings)
+    def through(cls, network: Network, warnings: list[str]) -> Access:
+        """Access by the client and the credentials of a command. Raises NetworkError if that is to stay offline."""
+        return cls(network.client, network.credentials, warnings)
 
     def open(
         self, reference: RegistryReference, actions: tuple[str, ...] = ("pull",), also: tuple[str, ...] = ()
@@ -84,17 +84,18 @@ class RegistrySource:
         self._image: SourceImage | None = None
         if self.top.media_type in INDEX_TYPES:
             self.chosen = ocilayout.choose(self.blobs, [self.top], platform, strict_platform)
-            with self.blobs.open(f"blobs/{self.chosen.digest.replace(':', '/')}"):
+            with self.blobs.open(blob_path(self.chosen.digest)):
                 pass
         manifest = document(Manifest, self.blobs.data(self.chosen.digest), self._where())
+        self.layers = manifest.layers
         if manifest.artifact_type == ACI_TYPE:
             self.artifact = manifest
+            self.layers = (aci_of(manifest, self._where())[0],)
             return
         _refuse_foreign(manifest, self._where())
         if strict_platform and self.chosen is self.top:
             self.chosen = ocilayout.choose(self.blobs, [self.top], platform, True)
         self._image = ocilayout.image_of(self.blobs, self.chosen, str(self.reference))
-        self.layers = manifest.layers
 
     @property
     def image(self) -> SourceImage:
@@ -107,6 +108,10 @@ class RegistrySource:
     def fetch(self) -> None:
         """Begin to fetch the layers."""
         self.blobs.fetch(self.layers)
+
+    def file(self) -> Blob:
+        """Open the file of an ACI that was pushed as it is; its end is a verified one."""
+        return self.blobs.open(blob_path(self.layers[0].digest))
 
     def __enter__(self) -> RegistrySource:
         return self

@@ -214,10 +214,10 @@ class ArrivingBlob:
 
 
 class StreamedBlob:
-    """A blob that no manifest names, read once as it comes; who reads it checks its digest."""
+    """A blob that is read once as it comes; who reads it checks its digest."""
 
-    def __init__(self, registry: Registry, digest: Digest) -> None:
-        self._answer, _ = registry.blob(digest)
+    def __init__(self, registry: Registry, digest: Digest, size: int = -1) -> None:
+        self._answer, _ = registry.blob(digest, 0, size)
         self._stream = self._answer.stream()
         if self._answer.length is None:
             self._answer.close()
@@ -279,6 +279,8 @@ class RegistryBlobs:
             digest = _digest(path)
             if digest is None:
                 raise ArchiveError("is missing", f"{self.where}: {path}")
+            if path in self._blobs and self._blobs[path].size > MAX_DOCUMENT:
+                return StreamedBlob(self.registry, digest, self._blobs[path].size)
             if path in self._blobs:
                 self._documents[path] = self.registry.small(digest, self._blobs[path].size, MAX_DOCUMENT)
             elif self._blobs and self.has(path):

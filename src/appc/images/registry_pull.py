@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from appc.errors import ArchiveError, ImageNotFound, SignatureError
-from appc.formats.oci_image import blob_path, document, shown
-from appc.formats.ociartifact import SIGNATURE_TYPE, aci_of, signature_of
+from appc.errors import SignatureError
+from appc.formats.oci_image import shown
+from appc.formats.ociartifact import aci_of
 from appc.images import vouch
 from appc.images.convert import import_source, known_as
+from appc.images.referrers import signatures
 from appc.images.registry import RegistrySource
 from appc.schema.oci_image import Manifest
 from appc.trust.check import SignatureCheck
@@ -67,20 +68,19 @@ def _converted(store: ImageStore, source: RegistrySource, wanted: Wanted, warnin
 
 def _aci(store: ImageStore, source: RegistrySource, wanted: Wanted, manifest: Manifest, keep: str) -> StoredImage:
     where = f"{wanted.where}: manifest {shown(source.chosen.digest)}"
-    file, signature = aci_of(manifest, where)
+    _, signature = aci_of(manifest, where)
     armored = b""
     if wanted.verified:
         if signature is None:
             hint = "push it again where its signature lies beside it; --insecure image takes it as it is"
             raise SignatureError("came without the signature of its file", wanted.where, hint)
         armored = source.registry.small(signature.digest, signature.size, MAX_SIGNATURE)
-    source.layers = (file,)
     source.fetch()
 
     def check() -> Verifier:
         return SignatureCheck(Keystore(wanted.config), armored, wanted.where)
 
-    with source.blobs.open(blob_path(file.digest)) as stream:
+    with source.file() as stream:
         return store.import_stream(stream, where=wanted.where, verifier=check if armored else None, keep=keep)
 
 
@@ -88,20 +88,11 @@ def signer_of(source: RegistrySource, config: Sequence[str]) -> str:
     """The fingerprint of the key that vouches for the image, or for the index that leads to it. SignatureError."""
     name = source.reference.name
     hint = f"`appc image sign {source.path}` signs it; --insecure image takes it as it is"
-    return vouch.signer(Keystore(config), signatures(source), source.path, name, hint)
+    return vouch.signer(Keystore(config), signed(source), source.path, name, hint)
 
 
-def signatures(source: RegistrySource) -> Iterator[tuple[bytes, bytes]]:
+def signed(source: RegistrySource) -> Iterator[tuple[bytes, bytes]]:
     """Yield (manifest, a signature said to be over it) for the image and for the index that leads to it."""
-    for one in dict.fromkeys((source.chosen.digest, source.top.digest)):
-        data = source.blobs.data(one)
-        for found in source.registry.referrers(one, SIGNATURE_TYPE)[: vouch.MAX_SIGNATURES]:
-            where = f"{source.path}: signature {shown(found.digest)}"
-            try:
-                manifest = document(Manifest, source.registry.manifest(found.digest).data, where)
-                layer = signature_of(manifest, one, where)
-                signature = source.registry.small(layer.digest, layer.size, MAX_SIGNATURE)
-            except (ArchiveError, ImageNotFound):
-                # Whoever may write to a registry may put anything there; another one may be good.
-                continue
-            yield data, signature
+    for digest in dict.fromkeys((source.chosen.digest, source.top.digest)):
+        for signature in signatures(source.blobs, digest):
+            yield source.blobs.data(digest), signature

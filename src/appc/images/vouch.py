@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from appc.store.images import Verifier
     from appc.trust.keystore import Keystore
 
-MAX_SIGNATURES = 20  # that are looked at for one manifest
-
 
 def signer(keystore: Keystore, signed: Iterable[tuple[bytes, bytes]], where: str, name: str, hint: str = "") -> str:
     """The fingerprint of a key that is trusted for the image `name` and made one of the signatures.
