@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from appc.cli.options import Args, Operand, Option, Verb, integer
 from appc.errors import UsageError
-from appc.executor.failure import Failure, recorded
-from appc.pods import gc, layout
+from appc.pods import gc, layout, records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from appc.cli.context import Context
+    from appc.errors import AppcError
+    from appc.executor.failure import Failure
 
 VERB = Verb(
     "finish",
@@ -35,7 +36,12 @@ def run(args: Args, context: Context) -> int:
         from appc.executor import enter
 
         raise enter.explain(pod, args.enter, args.program, args.tty, _failure(args.failure))
-    error = recorded(pod)
+    error: AppcError | None = None
+    if records.read(pod, "_failure"):
+        # What explains a failure is not needed for pods that fare well.
+        from appc.executor.failure import recorded
+
+        error = recorded(pod)
     if pod.read_json("request").get("remove"):
         gc.discard(pod)
     else:
@@ -47,6 +53,8 @@ def run(args: Args, context: Context) -> int:
 
 def _failure(words: list[str]) -> Failure:
     """Return what the keeper's last words say."""
+    from appc.executor.failure import Failure
+
     if len(words) != 4:
         raise UsageError("what failed is missing", "finish")
     number = integer(0)

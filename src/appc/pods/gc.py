@@ -11,7 +11,6 @@ import os
 import time
 
 from appc.errors import HostError, PodNotFound, PodStateError
-from appc.host import cgroupfs, probe
 from appc.pods import layout
 from appc.pods.layout import Pod
 
@@ -123,6 +122,8 @@ def discard(pod: Pod) -> None:
 
 def remove_cgroups(pod: Pod) -> None:
     """Kill whatever is left in the pod's control groups and remove them (absent ones are fine)."""
+    from appc.host import cgroupfs, probe
+
     paths = cgroupfs.pod_directories(pod.uuid, probe.facts())
     if paths:
         cgroupfs.kill(paths)

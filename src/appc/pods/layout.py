@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 
-from appc.errors import PodNotFound, PodStateError
+from appc.errors import InvalidValue, PodNotFound, PodStateError
 from appc.schema.json import dumps, loads
 from appc.values import PodUUID
 
@@ -220,6 +220,12 @@ def every(root: str) -> list[Pod]:
 def find(root: str, prefix: str) -> Pod:
     """Return the pod whose UUID begins with `prefix`; PodNotFound for none or several."""
     wanted = prefix.lower()
+    if _is_uuid(wanted):
+        # At once, however many pods there are.
+        try:
+            return Pod(root, PHASES[0], str(PodUUID.parse(wanted, strict=True))).refresh()
+        except (InvalidValue, PodNotFound):
+            pass  # what is wrong is said below
     matches = [pod for pod in every(root) if pod.uuid.startswith(wanted)] if wanted else []
     if not matches:
         raise PodNotFound("no pod has a UUID that begins so", prefix or '""', "`appc list` shows all pods")

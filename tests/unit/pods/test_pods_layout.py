@@ -205,6 +205,17 @@ def test_no_pods_at_all(tmp_path: Path) -> None:
     assert layout.every(str(tmp_path / "absent")) == []
 
 
+def test_a_whole_uuid_is_found_without_a_look_at_other_pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "run")
+    make(tmp_path, "exited", OTHER)
+    with monkeypatch.context() as patch:
+        patch.setattr(layout, "every", None)
+        assert [layout.find(str(tmp_path), uuid).phase for uuid in (UUID, OTHER.upper())] == ["run", "exited"]
+    for absent in ("../../../../../../../../../-/-/-/-/etc", UUID.replace("0", "1")):
+        with pytest.raises(PodNotFound, match="no pod has a UUID that begins so"):
+            layout.find(str(tmp_path), absent)
+
+
 def test_finding_by_prefix(tmp_path: Path) -> None:
     make(tmp_path, "run")
     assert layout.find(str(tmp_path), "0").uuid == UUID
