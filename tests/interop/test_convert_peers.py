@@ -14,6 +14,7 @@ from pathlib import Path
 import actool
 import pytest
 
+import image_kit
 from appc.cli.main import main
 from capabilities import need
 
@@ -175,6 +176,20 @@ def test_skopeo_and_umoci_accept_what_is_written(
         for there, copy in enumerate((f"oci:copy{number}", f"docker-archive:copy{number}.tar")):
             convert(copy, f"copy{number}{there}.aci")
             assert image_id(f"copy{number}{there}.aci", capsys) == before
+
+
+def test_the_identity_of_an_image_of_others_survives_skopeo(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its headers are tarfile's, so their record has to come along."""
+    need("skopeo")
+    before = image_kit.aci(
+        place / "a.aci", {"bin/app": "x" * 3000, "etc/ä": "y", "l": ("link", "bin")}, "example.com/a"
+    )
+    convert("a.aci", "oci:layout:1.0")
+    run("skopeo", "copy", "oci:layout:1.0", "oci:copy:1.0")
+    run("skopeo", "copy", "oci:copy:1.0", "docker-archive:copy.tar:foo:bar")
+    for source in ("oci:copy", "docker-archive:copy.tar"):
+        convert("--overwrite", source, "b.aci")
+        assert image_id("b.aci", capsys) == before
 
 
 def test_umoci_edits_and_repacks(built: dict[str, tuple[object, ...]], capsys: pytest.CaptureFixture[str]) -> None:

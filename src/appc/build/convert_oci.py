@@ -6,7 +6,7 @@ import tempfile
 
 from appc.build.convert_sink import ArchiveSink, DirectorySink
 from appc.formats import compress, layerwrite, ocilayout_write
-from appc.formats.convert_image_oci import Origin, Record, annotations_of, config_of, record_in
+from appc.formats.convert_image_oci import MOST_HEADERS, Origin, Record, annotations_of, config_of, record_in
 from appc.formats.layer import LayerReader
 from appc.formats.layerhash import Hashed
 from appc.formats.layerzstd import ZstdWriter
@@ -98,8 +98,10 @@ def write(acis: list[Aci], adjust: Callable[[Sink], None] | None, target: str, h
     with opened.sink:
         origins: list[Origin] = []
         layers: list[dict[str, Any]] = []
+        room = MOST_HEADERS
         for aci in acis:
-            origin, layer = _aci_layer(aci, opened, warnings)
+            origin, layer = _aci_layer(aci, opened, room, warnings)
+            room -= len(origin.headers)
             origins.append(origin)
             layers.append(layer)
         adjusted = ""
@@ -117,19 +119,27 @@ def write(acis: list[Aci], adjust: Callable[[Sink], None] | None, target: str, h
         return opened.finish(config, layers, record.diff_ids, annotations_of(record))
 
 
-def _aci_layer(aci: Aci, target: _Target, warnings: list[str]) -> tuple[Origin, dict[str, Any]]:
+def _aci_layer(aci: Aci, target: _Target, room: int, warnings: list[str]) -> tuple[Origin, dict[str, Any]]:
+    """Make a layer of an ACI; the log of its headers goes into the record if it has no more than `room` bytes."""
     written: list[layerwrite.WrittenLayer] = []
     with tempfile.TemporaryFile() as log:
         layer = target.layer(lambda out: written.append(layerwrite.write_layer(aci.open(), out, log, where=aci.where)))
         (found,) = written
         warnings += found.warnings
-        digest = ""
-        if not found.plain:
-            log.seek(0)
+        digest, headers = "", b""
+        size = 0 if found.plain else log.tell()
+        log.seek(0)
+        if 0 < size <= room:
+            headers = log.read()
+        elif size:
+            warnings.append(
+                f"the headers of {aci.where} are another tool's, and the record of them ({size >> 10} KiB) is too long "
+                "for the configuration: where other tools copy the image, it comes back with another ID"
+            )
             with target.sink.blob() as blob:
                 _pour(log, blob)
                 digest = blob.commit()[0]
-    return Origin(found.image_id, found.diff_id, found.manifest, found.manifest_time, digest), layer
+    return Origin(found.image_id, found.diff_id, found.manifest, found.manifest_time, digest, headers), layer
 
 
 def copy(source: Opened, target: str, how: How, warnings: list[str]) -> str:

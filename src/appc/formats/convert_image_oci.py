@@ -8,6 +8,8 @@ changed or built upon since, that shows, and what still holds of the manifest go
 
 from __future__ import annotations
 
+from binascii import a2b_base64, b2a_base64
+
 from appc.errors import AppcError, InvalidValue, ManifestError
 from appc.formats.convert_image import CMD, ENTRYPOINT, STOP_SIGNAL
 from appc.schema.image import ImageManifest
@@ -29,6 +31,8 @@ _VERSION = 1
 _MAX_PORTS = 100
 # Tools refuse configurations of more than 4 MiB, in which every quote of the label is escaped.
 _MAX_RECORD = 1 << 20
+# The most bytes of logs of headers that go along in the record.
+MOST_HEADERS = 192 << 10
 _STANDARD = {
     "created": "org.opencontainers.image.created",
     "authors": "org.opencontainers.image.authors",
@@ -38,17 +42,29 @@ _STANDARD = {
 
 
 class Origin:
-    """The ACI a layer was made from. `log` is the digest of the log of its headers, "" when none is needed;
-    `manifest_time`, in nanoseconds, matters only then."""
+    """The ACI a layer was made from.
 
-    __slots__ = ("diff_id", "image_id", "log", "manifest", "manifest_time")
+    The log of its headers is `headers`, or in the blob with the digest `log`, or neither, when none is needed; then
+    `manifest_time`, in nanoseconds, matters.
+    """
 
-    def __init__(self, image_id: ImageID, diff_id: str, manifest: bytes, manifest_time: int, log: str = "") -> None:
+    __slots__ = ("diff_id", "headers", "image_id", "log", "manifest", "manifest_time")
+
+    def __init__(
+        self,
+        image_id: ImageID,
+        diff_id: str,
+        manifest: bytes,
+        manifest_time: int,
+        log: str = "",
+        headers: bytes = b"",
+    ) -> None:
         self.image_id = image_id
         self.diff_id = diff_id
         self.manifest = manifest
         self.manifest_time = manifest_time
         self.log = log
+        self.headers = headers
 
 
 class Record:
@@ -73,7 +89,10 @@ class Record:
         images = []
         for origin in self.origins:
             one: dict[str, Any] = {"id": str(origin.image_id), "diffID": origin.diff_id}
-            one |= {"log": origin.log} if origin.log else {"time": origin.manifest_time}
+            if origin.headers:
+                one["headers"] = b2a_base64(origin.headers, newline=False).decode()
+            else:
+                one |= {"log": origin.log} if origin.log else {"time": origin.manifest_time}
             images.append({**one, "manifest": origin.manifest.decode("utf-8")})
         record: dict[str, Any] = {"version": _VERSION, "images": images}
         if self.adjusted:
@@ -101,9 +120,9 @@ def _origin(one: dict[str, Any]) -> Origin:
         raise ValueError
     manifest = one["manifest"].encode("utf-8")
     ImageManifest.parse(manifest)
-    return Origin(
-        ImageID.parse(one["id"]), Digest.parse(one["diffID"]), manifest, time, Digest.parse(log) if log else ""
-    )
+    headers = a2b_base64(one.get("headers", ""), strict_mode=True)
+    diff_id = Digest.parse(one["diffID"])
+    return Origin(ImageID.parse(one["id"]), diff_id, manifest, time, Digest.parse(log) if log else "", headers)
 
 
 def config_of(record: Record, platform: tuple[str, str], warnings: list[str]) -> dict[str, Any]:

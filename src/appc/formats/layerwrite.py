@@ -118,7 +118,8 @@ class _Comparing(TarLog):
     """A log that also finds out whether the archive is just what `tarwrite` would have written."""
 
     def __init__(self, out: BinaryIO) -> None:
-        super().__init__(out)
+        # It may have to fit into a label.
+        super().__init__(out, level=9)
         self.plain = True
         self._seen = bytearray()
         self._padding = 0

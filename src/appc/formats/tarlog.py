@@ -29,15 +29,18 @@ if TYPE_CHECKING:
 MAGIC = b"appc tar log 1\n"
 _RAW, _FILE, _END = b"R", b"F", b"E"
 _FLUSH_SIZE = 1 << 18
+# What one record may hold: all headers of one entry come together (formats.limits), and pieces of 1 MiB of the rest.
+_MOST_RAW = 16 << 20
+_MOST_PATH = 16 << 10
 _CHUNK = 1 << 20
 
 
 class TarLog:
-    """Writes the log of one stream to `out`; `close` completes it."""
+    """Writes the log of one stream to `out`, deflated at `level`; `close` completes it."""
 
-    def __init__(self, out: BinaryIO) -> None:
+    def __init__(self, out: BinaryIO, level: int = 1) -> None:
         self._out = out
-        self._deflate = zlib.compressobj(1)
+        self._deflate = zlib.compressobj(level)
         self._raw = bytearray()
         out.write(MAGIC)
 
@@ -87,12 +90,12 @@ def replay(log: BinaryIO, open_file: Callable[[str], BinaryIO]) -> Iterator[byte
         if kind == _END:
             break
         if kind == _RAW:
-            chunk = source.take(struct.unpack("<I", source.take(4))[0])
+            chunk = source.take(_length(source, _MOST_RAW))
             digest.update(chunk)
             size += len(chunk)
             yield chunk
         elif kind == _FILE:
-            path = source.take(struct.unpack("<I", source.take(4))[0]).decode("utf-8", "surrogateescape")
+            path = source.take(_length(source, _MOST_PATH)).decode("utf-8", "surrogateescape")
             offset, length = struct.unpack("<QQ", source.take(16))
             with open_file(path) as content:
                 content.seek(offset)
@@ -145,6 +148,13 @@ class _Inflater:
             self._buffer += self._inflate.decompress(data, _CHUNK)
         except zlib.error:
             raise _damaged() from None
+
+
+def _length(source: _Inflater, most: int) -> int:
+    (length,) = struct.unpack("<I", source.take(4))
+    if length > most:
+        raise _damaged()
+    return int(length)
 
 
 def _damaged() -> ArchiveError:

@@ -110,11 +110,11 @@ def _rebuilder(image: SourceImage, index: int, origin: Origin) -> Callable[[Sink
         layer = image.layers[index]
         try:
             with LayerReader(image.blobs, layer, index + 1) as reader:
-                if not origin.log:
+                if not (origin.log or origin.headers):
                     for data in rebuild_plain(reader.entries, origin.manifest, origin.manifest_time):
                         out.write(data)
                 else:
-                    with _log(image, Digest(origin.log)) as log:
+                    with _log(image, origin) as log:
                         for data in rebuild_logged(reader.entries, origin.manifest, log):
                             out.write(data)
                 reader.finish()
@@ -124,11 +124,15 @@ def _rebuilder(image: SourceImage, index: int, origin: Origin) -> Callable[[Sink
     return write
 
 
-def _log(image: SourceImage, digest: Digest) -> BinaryIO:
-    """The log of an ACI's headers, verified, in an unnamed file."""
+def _log(image: SourceImage, origin: Origin) -> BinaryIO:
+    """The log of an ACI's headers; verified, in an unnamed file, when it is a blob."""
     import hashlib
+    import io
     import tempfile
 
+    if origin.headers:
+        return io.BytesIO(origin.headers)
+    digest = Digest(origin.log)
     path = blob_path(digest)
     if not image.blobs.has(path):
         raise ArchiveError("the record of its headers did not come along", image.blobs.where)

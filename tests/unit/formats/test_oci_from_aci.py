@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from appc.build import convert_oci
 from appc.cli.main import main
 from image_kit import aci
 from oci_kit import Layout, layer, read_aci, simple
@@ -94,6 +95,40 @@ def test_an_aci_comes_back_as_it_was(target: str, manifest_first: bool) -> None:
     appc("image", "convert", "a.aci", target)
     appc("image", "convert", target.partition(":tag")[0], "b.aci")
     assert image_id("b.aci") == before
+
+
+def copied(directory: str) -> None:
+    """Leave in a layout what tools copy: manifest, configuration and layers."""
+    manifest, _ = documents(directory)
+    (entry,) = json.loads(Path(directory, "index.json").read_bytes())["manifests"]
+    kept = {entry["digest"], manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])}
+    for blob in Path(directory, "blobs/sha256").iterdir():
+        if f"sha256:{blob.name}" not in kept:
+            blob.unlink()
+
+
+def test_an_aci_of_others_survives_copying(capsys: pytest.CaptureFixture[str]) -> None:
+    before = aci(Path("a.aci"), FILES, "example.com/a", app=APP)
+    appc("image", "convert", "a.aci", "oci:layout")
+    assert "another tool" not in capsys.readouterr().err
+    copied("layout")
+    appc("image", "convert", "oci:layout", "b.aci")
+    assert image_id("b.aci") == before
+
+
+def test_where_its_headers_are_too_many_that_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert_oci, "MOST_HEADERS", 100)
+    before = aci(Path("a.aci"), FILES, "example.com/a", app=APP)
+    appc("image", "convert", "a.aci", "oci:layout")
+    assert "where other tools copy the image, it comes back with another ID" in capsys.readouterr().err
+    appc("image", "convert", "oci:layout", "b.aci")
+    assert image_id("b.aci") == before
+    copied("layout")
+    appc("image", "convert", "oci:layout", "c.aci")
+    assert image_id("c.aci") != before
+    assert "is not the ACI any more that it was made of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 import pytest
 
@@ -94,3 +95,23 @@ def test_a_damaged_log_never_gives_another_stream() -> None:
         except ArchiveError:
             refused += 1
     assert refused > len(log) * 0.9
+
+
+@pytest.mark.parametrize("record", [b"R\xff\xff\xff\xff", b"F\xff\xff\xff\x7f"])
+def test_a_record_that_claims_gigabytes_is_refused_before_they_are_read(record: bytes) -> None:
+    class Endless:
+        """The magic, and then zeros without end, in little space."""
+
+        def __init__(self) -> None:
+            self.deflate = zlib.compressobj(9)
+            self.waiting = [MAGIC, self.deflate.compress(record)]
+            self.given = 0
+
+        def read(self, size: int) -> bytes:
+            data = self.waiting.pop(0) if self.waiting else self.deflate.compress(bytes(1 << 20))
+            self.given += 1
+            assert self.given < 100
+            return data or self.deflate.flush(zlib.Z_SYNC_FLUSH)
+
+    with pytest.raises(ArchiveError, match="is damaged"):
+        list(replay(Endless(), lambda path: io.BytesIO()))  # type: ignore[arg-type]
