@@ -19,9 +19,7 @@ from appc.build.overlay import Overlay, private_mounts
 from appc.build.times import settle
 from appc.errors import AppcError, HostError, UsageError
 from appc.host.mounts import overlay_obstacle
-from appc.images.closure import find_all
 from appc.images.edit import ManifestEditor
-from appc.images.fetch import host_labels
 from appc.images.layers import hides, link_layers, paths
 from appc.images.render import rootfs_of
 from appc.schema.image import ImageManifest
@@ -31,11 +29,15 @@ from appc.store.staging import remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from appc.images.render import Rootfs
-    from appc.store.images import ImageStore
+    from appc.schema.image import Dependency
+    from appc.store.images import ImageStore, StoredImage
     from appc.store.locks import Hold
+
+    # The images that dependencies mean.
+    Find = Callable[[Sequence[Dependency]], Sequence[StoredImage]]
 
 DIRECTORY = ".appc-build"
 # The name of an image that was not given one; it cannot be written.
@@ -129,7 +131,7 @@ class Session:
     # The files ----------------------------------------------------------------------------------
 
     @contextmanager
-    def changed(self, store: ImageStore) -> Iterator[str]:
+    def changed(self, store: ImageStore, find: Find) -> Iterator[str]:
         """Show the image's root, dependencies and all, as a directory to change; new times are 0 afterwards.
 
         With dependencies this process gets a mount namespace of its own. Raises AppcError.
@@ -137,7 +139,7 @@ class Session:
         umask = os.umask(0o022)
         began = time.time_ns()
         try:
-            below = self._below(store)
+            below = self._below(store, find)
             if below is None:
                 yield self.rootfs
             else:
@@ -154,12 +156,12 @@ class Session:
             os.umask(umask)
             settle(self.rootfs, began)
 
-    def pack(self, store: ImageStore, warnings: list[str]) -> tuple[str, bytes]:
+    def pack(self, store: ImageStore, find: Find, warnings: list[str]) -> tuple[str, bytes]:
         """Return the root file system and the manifest to make the image of; `unpack` clears up after it."""
         manifest = self.written()
         if not hides(self.rootfs):
             return self.rootfs, manifest
-        below = self._below(store)
+        below = self._below(store, find)
         if below is None:
             raise AppcError("something was deleted from dependencies that are no longer there", self.path)
         packed = f"{self.path}/packed"
@@ -181,7 +183,7 @@ class Session:
         """Remove what `pack` made."""
         remove_tree(f"{self.path}/packed")
 
-    def _below(self, store: ImageStore) -> Rootfs | None:
+    def _below(self, store: ImageStore, find: Find) -> Rootfs | None:
         """The trees of the dependencies; None when there are none."""
         dependencies = ImageManifest.parse(self.manifest).dependencies
         if not dependencies:
@@ -191,7 +193,7 @@ class Session:
         obstacle = overlay_obstacle(self.path)
         if obstacle:
             raise HostError(obstacle, self.path, "--work-path DIR keeps the build on another file system")
-        rootfs = rootfs_of(store, find_all(store, dependencies, "dependency", host_labels()))
+        rootfs = rootfs_of(store, find(dependencies))
         if not rootfs.overlay:
             raise AppcError(f"an image below cannot be in an overlay: {rootfs.reason}", self.path)
         return rootfs

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from appc.cli.options import LIST, REPEAT, Option
+from appc.cli.build_base import FETCH, Bases
+from appc.cli.options import REPEAT, Option
 from appc.cli.pod_options import pair
 from appc.errors import UsageError
 
@@ -20,17 +21,14 @@ if TYPE_CHECKING:
     from appc.schema.image import App
     from appc.store.images import ImageStore, StoredImage
 
-INSECURE = Option(
-    "--insecure", metavar="image", kind=LIST, choices=("image",), help="take base files without signature"
-)
 APPFILE = (
     Option("--file", "-f", metavar="FILE", complete="file", help="perform this build file: TOML, .yaml or .json"),
     Option("--set", metavar="N=V", kind=REPEAT, parse=pair, help="give an argument of the build file a value"),
     Option("--network", choices=("none", "host"), help="the network of all commands, whatever the build file says"),
     Option("--no-cache", help="perform every step, although nothing changed"),
-    INSECURE,
+    *FETCH,
 )
-_ONLY = ("--set", "--network", "--no-cache", "--insecure")
+_ONLY = ("--set", "--network", "--no-cache", "--insecure", "--offline")
 _NOT = ("--manifest", "--owner-root")
 
 
@@ -118,29 +116,20 @@ def _base(
     """What the build begins with, and the manifest that the image's is made of."""
     from appc.build.appbuild import NO_APP, Base
     from appc.build.manifest import manifest, name_from
-    from appc.cli.passphrase import passphrase
-    from appc.images.closure import find_all
-    from appc.images.fetch import host_labels, resolve
     from appc.images.render import copy_of, rootfs_of
     from appc.schema.json import dumps, loads
 
     document = loads(manifest(name_from(os.path.basename(os.path.realpath(source))), app=NO_APP))
+    bases = Bases(store, args, context)
     images: list[StoredImage] = []
     dependencies = []
     if file.base:
-        image = resolve(
-            store,
-            file.base,
-            config=context.config,
-            insecure=args.insecure,
-            keep=context.settings.images_keep_original,
-            passphrase=passphrase(args, context),
-        )
+        image = bases.image(file.base)
         images.append(image)
         dependencies.append(_pinned(image))
         document["labels"] = [label for label in dependencies[0]["labels"] if label["name"] in ("os", "arch")]
         document["app"] = loads(image.manifest_bytes).get("app") or NO_APP
-    images += find_all(store, file.dependencies, f"{file.path}: dependencies", host_labels())
+    images += bases.dependencies(file.dependencies, f"{file.path}: dependencies")
     dependencies += [dependency.to_dict() for dependency in file.dependencies]
     if not images:
         os.mkdir(f"{directory}/nothing", 0o755)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 from types import SimpleNamespace
 
+from appc.cli.build_base import FETCH, Bases
 from appc.cli.build_options import OUTPUT, OUTPUT_EXCLUSIVE, finish, own_times
-from appc.cli.options import LIST, Args, Operand, Option, Verb
+from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.output import out
+from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE
 from appc.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from appc.build.session import Session
+    from appc.build.session import Find, Session
     from appc.cli.context import Context
+    from appc.store.images import ImageStore
 
 COMMON = (
     Option("--work-path", metavar="DIR", complete="dir", default="", help="where the build is kept (default: here)"),
@@ -31,10 +34,17 @@ def opened(args: Args) -> Session:
     return Session.open(args.work_path)
 
 
+def _below(args: Args, context: Context) -> tuple[ImageStore, Find]:
+    """The store, and what finds the images in it that others depend on."""
+    from appc.store.images import ImageStore
+
+    store = ImageStore(context.root)
+    return store, lambda dependencies: Bases(store, args, context).dependencies(dependencies, "the build")
+
+
 def _begin(args: Args, context: Context) -> int:
     from appc.build import start
     from appc.build.session import Session
-    from appc.images.fetch import resolve
     from appc.store.images import ImageStore
 
     source, warnings = args.start or "", list[str]()
@@ -45,8 +55,7 @@ def _begin(args: Args, context: Context) -> int:
         if files:
             start.from_files(session, source, warnings)
         else:
-            image = resolve(store, source, config=context.config, insecure=args.insecure)
-            start.from_image(session, store, image, warnings)
+            start.from_image(session, store, Bases(store, args, context).image(source), warnings)
     except BaseException:
         session.end()
         raise
@@ -76,12 +85,11 @@ def _copy_to_dir(args: Args, context: Context) -> int:
 
 def _copied(args: Args, context: Context, pairs: Sequence[tuple[str, str]]) -> int:
     from appc.build.dockercopy import Copier, HostPath
-    from appc.store.images import ImageStore
 
     for _, target in pairs:
         if not target.startswith("/"):
             raise UsageError("is not an absolute path in the image", target)
-    with opened(args) as session, session.changed(ImageStore(context.root)) as root:
+    with opened(args) as session, session.changed(*_below(args, context)) as root:
         owner = None if os.geteuid() == 0 else (0, 0)
         for source, target in pairs:
             Copier(root, owner).copy(HostPath(source), (source,), target)
@@ -93,7 +101,6 @@ def _run(args: Args, context: Context) -> int:
     from appc.build.session import Session
     from appc.executor.step import OURS, TERMINAL, run_step
     from appc.schema.image import App, ImageManifest
-    from appc.store.images import ImageStore
 
     if not args.command:
         raise UsageError("COMMAND is missing", "build run")
@@ -109,7 +116,7 @@ def _run(args: Args, context: Context) -> int:
             environment=app.environment if app is not None else (),
         )
         private_mounts()
-        with session.changed(ImageStore(context.root)) as root:
+        with session.changed(*_below(args, context)) as root:
             terminal = os.isatty(0) and os.isatty(1)
             return run_step(context, root, step, args.net, TERMINAL if terminal else OURS)
 
@@ -117,7 +124,6 @@ def _run(args: Args, context: Context) -> int:
 def _write(args: Args, context: Context) -> int:
     from appc.build.session import UNNAMED
     from appc.schema.image import ImageManifest
-    from appc.store.images import ImageStore
 
     warnings: list[str] = []
     with opened(args) as session:
@@ -128,7 +134,7 @@ def _write(args: Args, context: Context) -> int:
             context.warn("executes nothing; `appc build set-exec` says what it should", args.out)
         try:
             # Before the file is opened: a file is given its name in the mount namespace that it was opened in.
-            made = session.pack(ImageStore(context.root), warnings)
+            made = session.pack(*_below(args, context), warnings)
             return finish(args, context, lambda _: made, warnings, times=own_times(args), owner_root=os.geteuid() != 0)
         finally:
             session.unpack()
@@ -186,9 +192,11 @@ VERBS = (
             "and so are their exit statuses: that of the command for `run`, 2 when what is to be removed is not there."
         ),
         options=(
-            Option("--insecure", metavar="image", kind=LIST, choices=("image",), help="take a file without signature"),
+            *FETCH,
+            *PASSPHRASE,
             Option("--build-mode", choices=("appc",), hidden=True, help="acbuild's"),
         ),
+        exclusive=PASSPHRASE_EXCLUSIVE,
         operands=(
             Operand(
                 "start",
@@ -208,6 +216,8 @@ VERBS = (
         "copy",
         _copy,
         "copy a file or directory",
+        options=(*FETCH, *PASSPHRASE),
+        exclusive=PASSPHRASE_EXCLUSIVE,
         operands=(
             Operand("source", "SRC", complete="file", help="a file or directory of the host"),
             Operand("target", "DST", help="what it is called in the image"),
@@ -221,6 +231,8 @@ VERBS = (
         "copy-to-dir",
         _copy_to_dir,
         "copy files and directories into a directory",
+        options=(*FETCH, *PASSPHRASE),
+        exclusive=PASSPHRASE_EXCLUSIVE,
         operands=(
             Operand("source", "SRC", count="+", complete="file", help="a file or directory of the host"),
             Operand("target", "DIR", help="the directory in the image"),
@@ -238,8 +250,11 @@ VERBS = (
         options=(
             Option("--working-dir", metavar="DIR", help="where it is run (default /)"),
             Option("--net", choices=("host", "none"), default="host", help="its network"),
+            *FETCH,
+            *PASSPHRASE,
             Option("--engine", metavar="NAME", hidden=True, help="acbuild's"),
         ),
+        exclusive=PASSPHRASE_EXCLUSIVE,
         operands=(Operand("command", count="rest", help="the program and its arguments"),),
     ),
     verb(
@@ -247,7 +262,7 @@ VERBS = (
         _write,
         "write the image to a file",
         description="Prints the image ID. The build goes on until `appc build end`.",
-        options=OUTPUT,
+        options=(*OUTPUT, *FETCH),
         exclusive=OUTPUT_EXCLUSIVE,
         operands=(Operand("out", "OUT.aci", complete="file", help="the image file to make"),),
     ),

@@ -72,7 +72,7 @@ def base(sandbox: Path, place: Path) -> Path:
 def perform(sandbox: Path, text: str, *words: str | Path, out: str = "out.aci") -> subprocess.CompletedProcess[str]:
     (sandbox / "context/Appfile.toml").write_text(text)
     file = sandbox / "context/Appfile.toml"
-    return appc(sandbox, "image", "build", "--file", file, "--overwrite", *words, sandbox / out)
+    return appc(sandbox, "image", "build", "--file", file, "--offline", "--overwrite", *words, sandbox / out)
 
 
 def build(sandbox: Path, text: str, out: str = "out.aci", *words: str | Path) -> str:

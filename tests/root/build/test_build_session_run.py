@@ -90,7 +90,7 @@ def test_a_whitelist_is_applied_when_a_build_begins(sandbox: Path, work: Path) -
 def test_missing_dependencies_are_named(sandbox: Path, work: Path) -> None:
     step(sandbox, work, "begin")
     step(sandbox, work, "dependency", "add", "example.com/absent")
-    said = step(sandbox, work, "run", "true", status=1)
+    said = step(sandbox, work, "run", "--offline", "true", status=1)
     assert "example.com/absent is not in the store" in said
     assert left(sandbox) == []
 
