@@ -119,29 +119,25 @@ def signing_key(args: Args, name: str | None) -> Key | None:
 
 
 def _to_host(args: Args, context: Context) -> int:
-    from appc.net.credentials import Credentials
-    from appc.net.http import Client, Settings
     from appc.serve.push import push
     from appc.serve.uploads import read_token
 
     if len(args.image) > 1 and args.signature:
         raise UsageError("is for one image", "--signature")
-    client = Client(Settings(insecure=args.insecure), Credentials(context.config, context.warn))
-    try:
-        for file in args.image:
-            with Progress(f"sending {file}") as progress:
-                url = push(
-                    client,
-                    file,
-                    args.target,
-                    token=read_token(args.token_file) if args.token_file else "",
-                    signature=args.signature or "",
-                    overwrite=args.overwrite,
-                    progress=progress.advance,
-                )
-            out(f"{url}\n")
-    finally:
-        client.close()
-    for relaxed in sorted(client.used):
-        context.warn(f"was sent with --insecure {relaxed}", args.target)
+    token = read_token(args.token_file) if args.token_file else ""
+    network = network_of(args, context)()
+    for file in args.image:
+        with Progress(f"sending {file}") as progress:
+            url = push(
+                network.client,
+                file,
+                args.target,
+                token=token,
+                signature=args.signature or "",
+                overwrite=args.overwrite,
+                progress=progress.advance,
+            )
+        out(f"{url}\n")
+    for said in network.relaxed():
+        context.warn(said, args.target)
     return 0

@@ -125,7 +125,7 @@ def run(args: Args, context: Context) -> int:
         from appc.serve import selfsigned
 
         certificate, key = selfsigned.certificate(cache, _names(host))
-        context.info(f"is the fingerprint of the certificate: {selfsigned.fingerprint(certificate)}", "SHA-256")
+        context.info(f"has the SHA-256 fingerprint {selfsigned.fingerprint(certificate)}", certificate)
     how = How(
         host,
         port,

@@ -193,17 +193,27 @@ class Connection:
             headers=[(name.encode("ascii"), value.encode("ascii", "xmlcharrefreplace")) for name, value in fields],
             reason=HTTPStatus(response.status).phrase,
         )
-        await self._write(self._http.send(head) or b"")
-        wanted = exchange.line.startswith("HEAD ") or response.status in _NO_BODY
-        if not wanted and response.length:
-            await self._send_body(response.body, exchange)
-        await self._write(self._http.send(h11.EndOfMessage()) or b"")
-
-    async def _send_body(self, body: bytes | FileBody, exchange: Exchange) -> None:
+        begin = self._http.send(head) or b""
+        body = response.body
+        if exchange.line.startswith("HEAD ") or response.status in _NO_BODY:
+            body = b""
+        elif isinstance(body, FileBody) and body.count <= _READ_PIECE:
+            # With the head in one packet.
+            body = os.pread(body.fd, body.count, body.offset)
+            if len(body) != response.length:
+                raise ConnectionAbortedError("the file has become shorter")
         if isinstance(body, bytes):
-            await self._write(self._http.send(h11.Data(data=body)) or b"")
-            exchange.sent += len(body)
+            await self._write(begin + (self._http.send(h11.Data(data=body)) if body else b"") + self._end())
+            exchange.sent = len(body)
             return
+        await self._write(begin)
+        await self._send_file(body, exchange)
+        await self._write(self._end())
+
+    def _end(self) -> bytes:
+        return self._http.send(h11.EndOfMessage()) or b""
+
+    async def _send_file(self, body: FileBody, exchange: Exchange) -> None:
         # h11 only counts: the bytes themselves go past it.
         self._http.send_with_data_passthrough(h11.Data(data=body))  # type: ignore[arg-type]
         at, end = body.offset, body.offset + body.count
