@@ -1,7 +1,8 @@
 """`appc serve` beside nginx on the same files: throughput of one large image and requests for small ones.
 
 Each contender serves the same directory on loopback, nginx with one worker and sendfile; wrk asks, over 200 connections
-and over one. Memory is the largest resident set of the server's process while it was asked. Contenders take turns.
+and over one. Memory is the largest resident set of the server's processes until then. Contenders take turns; processor
+time is what to compare on a machine that does other work too.
 
     python bench/serve.py [--seconds N] [--mib SIZE] [--json FILE]
 """
@@ -64,10 +65,18 @@ class Contender:
     def resident(self) -> int:
         """KiB, of the process and its children."""
         total = 0
-        for pid in (self.process.pid, *children(self.process.pid)):
+        for pid in self.pids():
             found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
             total += int(found.group(1)) if found else 0
         return total
+
+    def processor(self) -> float:
+        """Seconds of processor time until now, of the process and its children."""
+        fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.pids()]
+        return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
+
+    def pids(self) -> list[int]:
+        return [self.process.pid, *children(self.process.pid)]
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -138,12 +147,19 @@ def main() -> None:
                 runs: dict[str, list[dict[str, Any]]] = {server.name: [] for server in servers}
                 for _ in range(ROUNDS):
                     for server in servers:
-                        runs[server.name].append(wrk(server.url + path, connections, args.seconds))
+                        before = server.processor()
+                        one = wrk(server.url + path, connections, args.seconds)
+                        used = server.processor() - before
+                        one["s/GiB"] = used * 1024 / (one["MiB/s"] * args.seconds)
+                        one["ms/request"] = used * 1000 / max(1.0, one["requests/s"] * args.seconds)
+                        runs[server.name].append(one)
                 for server in servers:
                     found = runs[server.name]
                     figures[f"{title}: {server.name}"] = {
                         "MiB/s": round(statistics.median(one["MiB/s"] for one in found)),
                         "requests/s": round(statistics.median(one["requests/s"] for one in found), 1),
+                        "CPU s/GiB": round(statistics.median(one["s/GiB"] for one in found), 2),
+                        "CPU ms/request": round(statistics.median(one["ms/request"] for one in found), 2),
                         "failed": "; ".join(filter(None, (one["failed"] for one in found))),
                         "resident MiB": round(server.resident() / 1024),
                     }

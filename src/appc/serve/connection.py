@@ -10,6 +10,7 @@ from http import HTTPStatus
 import h11
 
 from appc.serve.conditions import http_date
+from appc.serve.filesender import FileSender
 from appc.serve.messages import FileBody, Refusal, Request, Response
 
 TYPE_CHECKING = False
@@ -27,7 +28,6 @@ STALL_SECONDS = 60.0
 """How long a client may take to send, or to take, the next piece of a body."""
 
 _RECEIVE = 64 * 1024
-_SENDFILE_PIECE = 1 << 20
 _READ_PIECE = 128 * 1024
 _BUFFERED = 256 * 1024
 _LINGER_SECONDS = 2.0
@@ -206,6 +206,9 @@ class Connection:
             await self._write(begin + (self._http.send(h11.Data(data=body)) if body else b"") + self._end())
             exchange.sent = len(body)
             return
+        if not self._secure:
+            # The socket is written to directly, so what the transport has must have gone.
+            self._writer.transport.set_write_buffer_limits(high=0)
         await self._write(begin)
         await self._send_file(body, exchange)
         await self._write(self._end())
@@ -216,26 +219,22 @@ class Connection:
     async def _send_file(self, body: FileBody, exchange: Exchange) -> None:
         # h11 only counts: the bytes themselves go past it.
         self._http.send_with_data_passthrough(h11.Data(data=body))  # type: ignore[arg-type]
-        at, end = body.offset, body.offset + body.count
-        while at < end:
-            if self._secure:
-                piece = await self._copy(body.fd, at, min(_READ_PIECE, end - at))
-            else:
-                piece = await self._sendfile(body.fd, at, min(_SENDFILE_PIECE, end - at))
-            if not piece:
-                raise ConnectionAbortedError("the file has become shorter")
-            at += piece
-            exchange.sent += piece
-
-    async def _copy(self, fd: int, at: int, count: int) -> int:
-        data = os.pread(fd, count, at)
-        await self._write(data)
-        return len(data)
-
-    async def _sendfile(self, fd: int, at: int, count: int) -> int:
-        with os.fdopen(fd, "rb", buffering=0, closefd=False) as file:
-            async with asyncio.timeout(STALL_SECONDS):
-                return await asyncio.get_running_loop().sendfile(self._writer.transport, file, at, count)
+        if self._secure:
+            while exchange.sent < body.count:
+                data = os.pread(body.fd, min(_READ_PIECE, body.count - exchange.sent), body.offset + exchange.sent)
+                if not data:
+                    raise ConnectionAbortedError("the file has become shorter")
+                await self._write(data)
+                exchange.sent += len(data)
+            return
+        sock = self._writer.get_extra_info("socket").fileno()
+        if sock < 0:
+            raise ConnectionAbortedError("the client has gone")
+        sender = FileSender(sock, body.fd, body.offset, body.count)
+        try:
+            await sender.run(STALL_SECONDS)
+        finally:
+            exchange.sent = sender.sent
 
     async def _write(self, data: bytes) -> None:
         if data:
