@@ -188,6 +188,9 @@ class Wish:
 
     def remote(self, store: ImageStore) -> Remote:
         """What fetches images; `network` must not be None."""
+        from appc.images.network import with_packages
+
+        with_packages()
         from appc.images.remote import Remote
 
         assert self.network is not None

@@ -125,7 +125,9 @@ class Appc:
         self.root = base / "root"
         self.state = base / "state"
         self.config = base / "config"
-        self.config.mkdir(parents=True, exist_ok=True)
+        # What a test does not make is not to be looked for on the network.
+        (self.config / "config.d").mkdir(parents=True, exist_ok=True)
+        (self.config / "config.d/offline.json").write_text('{"net": {"offline": true}}')
 
     def words(self, *words: str) -> list[str]:
         """The argument vector of a command."""

@@ -15,8 +15,8 @@ def pair(appc: Appc, first: str, second: str, *pod: str) -> Done:
 
 
 def test_processes(appc: Appc) -> None:
-    # Signals reach the other app; it would otherwise run for ever.
-    done = pair(appc, "sleep 600", f"{until('kill -TERM -2')}; ls -d /proc/1 /proc/2")
+    # Signals reach the other app; it would otherwise run for ever. Its failure then stops this one as well.
+    done = pair(appc, "sleep 600", f"trap '' TERM; {until('kill -TERM -2')}; ls -d /proc/1 /proc/2")
     assert done.status == 143
     assert "b: /proc/1" in done.out
 
