@@ -36,7 +36,7 @@ def test_of_several_apps_the_first_that_fails_decides(appc: Appc) -> None:
     done = appc.run(
         *app("calm", "exit", "0"),
         "---",
-        *app("first", "await", "/dev/shm/up", "exit", "3"),
+        *app("first", "await", "/dev/shm/up", "gone", "/proc/2", "exit", "3"),
         "---",
         *app("second", "trap", "15", "4", "write", "/dev/shm/up", "", "wait"),
     )
