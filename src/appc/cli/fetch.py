@@ -30,7 +30,9 @@ VERB = Verb(
         "becomes visible before it is verified. What the image depends on is fetched as well. A download that was "
         "broken off is gone on with. A file that was imported before and has not changed is not read again.\n\n"
         "A bundle (`appc image export --bundle`) brings all its images, each verified by its own signature. OCI "
-        "layouts and docker archives are converted; they carry no signature, and so need --insecure image."
+        "images, docker://REGISTRY/REPOSITORY[:TAG] and oci:DIR[:TAG] among them, are converted; their signatures "
+        "stand beside their manifests (`appc image sign`), and docker archives, which have none, need "
+        "--insecure image."
     ),
     options=(
         pull_option("update"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appc.errors import ArchiveError, ImageNotFound, SignatureError
+from appc.errors import ArchiveError, ImageNotFound
 from appc.formats import convert_image, layersquash
 from appc.formats.convert_image_oci import RECORD, Record, record_in, renewed, unchanged
 from appc.formats.layer import LayerReader
@@ -10,12 +10,12 @@ from appc.formats.layerwrite import rebuild_logged, rebuild_plain
 from appc.formats.oci_image import blob_path
 from appc.images.convert_source import Source, default_name
 from appc.images.piped import Piped
-from appc.schema.image import Dependency
+from appc.schema.image import Dependency, ImageManifest
 from appc.values import Digest, ImageID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
     from typing import BinaryIO, Protocol
 
     from appc.formats.compress import Sink
@@ -161,25 +161,36 @@ def import_image(
     pull: str = "new",
     insecure: Collection[str] = (),
     trusted: Callable[[StoredImage], bool] = lambda image: False,
+    config: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
     warnings: list[str] | None = None,
 ) -> StoredImage:
     """Return the image that `reference` (`oci:DIR[:TAG]` …) means, converting and importing it if it is not there.
 
-    Such images carry no signature that could be checked: unless `insecure` has "image", only what is in the store and
-    `trusted` is taken. What conversion cannot keep is added to `warnings`. Raises SignatureError, ImageNotFound,
-    ArchiveError, StoreError.
+    Unless `insecure` has "image", what is in the store has to be `trusted`, and what is not needs a signature beside
+    its manifest by a key that is trusted for its name, by the configuration directories `config`. What conversion
+    cannot keep is added to `warnings`. Raises SignatureError, ImageNotFound, ArchiveError, StoreError.
     """
     with Source(reference, platform) as source:
         known = None if pull == "update" else known_as(store, source)
         if known is not None and ("image" in insecure or trusted(known)):
             return known
-        if "image" not in insecure:
-            hint = "--insecure image takes it as it is; `appc image convert` makes a file of it that can be signed"
-            raise SignatureError("is not signed: OCI and docker images carry no signature of appc's", reference, hint)
         if pull == "never":
             raise ImageNotFound("is not in the store, and --pull never is given", reference)
-        return import_source(store, source, progress, warnings=warnings)
+        if "image" in insecure:
+            return import_source(store, source, progress, warnings=warnings)
+        from appc.images.vouch import signer_of_layout, vouching
+
+        check = vouching(config, signer_of_layout(source, config, reference), reference)
+        return import_source(store, source, progress, lambda rest: None if rest else check, warnings)
+
+
+def own_name(source: Opened) -> str:
+    """What the image in `source` is called as an ACI."""
+    record = intact_record(source.image)
+    if record is not None:
+        return str(ImageManifest.parse(record.origins[-1].manifest).name)
+    return str(name_of(source, "").name)
 
 
 def import_source(

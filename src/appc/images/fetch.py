@@ -257,6 +257,7 @@ def _from_layout(store: ImageStore, reference: str, wish: Wish) -> StoredImage:
         pull=wish.pull,
         insecure=wish.insecure,
         trusted=wish.trusted,
+        config=wish.config,
         progress=wish.progress,
         warnings=wish.warnings,
     )

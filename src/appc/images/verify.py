@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from appc.errors import ManifestError
+from appc.errors import ManifestError, UsageError
 from appc.images.fetch import open_file, verifier_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
-    from appc.store.images import Verifier
+    from appc.images.registry import Access
+    from appc.store.images import ImageStore, Verifier
     from appc.trust.symmetric import Passphrase
 
 
@@ -49,6 +50,34 @@ def verify(path: str, config: Sequence[str], signature: str = "", passphrase: Pa
             return Verified(manifest.name, found.image_id, check.finish(manifest.name))
         finally:
             check.close()
+
+
+def verify_oci(
+    store: ImageStore, reference: str, config: Sequence[str], platform: tuple[str, str], access: Callable[[], Access]
+) -> Verified:
+    """Check an image in a registry or a layout for `platform` against the signatures beside its manifest.
+
+    `image_id` is the digest of the manifest then. What the manifest names is not read. Raises SignatureError,
+    ArchiveError, ImageNotFound, NetworkError.
+    """
+    from appc.images.convert import own_name
+    from appc.images.convert_source import Source
+    from appc.images.registry import RegistrySource
+    from appc.images.registry_pull import signer_of
+    from appc.images.vouch import Vouched, signer_of_layout
+    from appc.schema.registry import SCHEME
+
+    if not reference.startswith(SCHEME):
+        with Source(reference, platform) as source:
+            signer = signer_of_layout(source, config, reference)
+            return Verified(own_name(source), source.image.manifest_digest, signer)
+    with RegistrySource(access(), reference, store.root, platform) as remote:
+        if remote.artifact is not None:
+            hint = f"`appc fetch {reference}` verifies it by the signature of its file"
+            raise UsageError("is an ACI as it is", reference, hint)
+        signer = signer_of(remote, config)
+        Vouched(config, signer, reference).admit(own_name(remote))
+        return Verified(own_name(remote), str(remote.chosen.digest), signer)
 
 
 class _Feed:

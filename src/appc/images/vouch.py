@@ -7,15 +7,17 @@ that leads to it. They name everything below by digest.
 from __future__ import annotations
 
 from appc.errors import SignatureError
+from appc.formats.oci_image import read_blob
 from appc.trust.check import SignatureCheck
+from appc.trust.keystore import Keystore
 from appc.trust.lookup import is_trusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from appc.images.convert_source import Source
     from appc.store.images import Verifier
-    from appc.trust.keystore import Keystore
 
 
 def signer(keystore: Keystore, signed: Iterable[tuple[bytes, bytes]], where: str, name: str, hint: str = "") -> str:
@@ -39,6 +41,22 @@ def signer(keystore: Keystore, signed: Iterable[tuple[bytes, bytes]], where: str
         finally:
             check.close()
     raise refusal or SignatureError("is not signed", where, hint)
+
+
+def signer_of_layout(source: Source, config: Sequence[str], reference: str) -> str:
+    """The fingerprint of the key that vouches for an image in a layout, by the name it is to have. SignatureError."""
+    from appc.images.convert import own_name
+    from appc.images.referrers import signatures
+
+    image = source.image
+    found: Iterable[tuple[bytes, bytes]] = ()
+    hint = "--insecure image takes it as it is; `appc image convert` makes a file of it that can be signed"
+    if image.descriptor is not None:
+        one = image.descriptor
+        data = read_blob(image.blobs, one.digest, one.size, "manifest")
+        found = ((data, signature) for signature in signatures(image.blobs, one.digest))
+        hint = f"`appc image sign {reference}` signs it; --insecure image takes it as it is"
+    return signer(Keystore(config), found, reference, own_name(source), hint)
 
 
 class Vouched:

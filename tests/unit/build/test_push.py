@@ -13,12 +13,15 @@ import pytest
 
 from appc.build.convert import How
 from appc.build.push import PushHow, push
-from appc.errors import AppcError, NetworkError, UsageError
+from appc.build.sign import sign_in_layout, sign_in_registry
+from appc.errors import AppcError, NetworkError, SignatureError, UsageError
 from appc.formats import ociartifact
+from appc.images.fetch import resolve
 from appc.images.referrers import Key
 from appc.images.registry import Access
 from appc.images.registry_known import Wanted
 from appc.images.registry_pull import pull_image
+from appc.images.verify import verify_oci
 from appc.net import registry_push
 from appc.net.credentials import Credentials
 from appc.net.http import Client, Settings
@@ -280,3 +283,83 @@ def test_a_digest_is_no_place_to_push_to(world: World) -> None:
     path, _ = world.image()
     with pytest.raises(UsageError, match="follows from it"):
         world.push(path, to=f"a/app@{digest(b'')}")
+
+
+# -- signing what is there already ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("api", [True, False])
+def test_what_is_in_a_registry_is_signed_there(world: World, key: Any, api: bool) -> None:
+    world.fake.referrers_api = api
+    path, _ = world.image()
+    name = world.push(path)
+    reference = f"docker://{world.fake.host}/a/app:1"
+    keystore = Keystore(world.config)
+    keystore.add(bytes(key.extract_certificate()), "")
+
+    def check() -> tuple[str, str]:
+        found = verify_oci(world.store, reference, world.config, AMD64, lambda: world.access)
+        return found.name, found.image_id
+
+    with pytest.raises(SignatureError, match="is not signed"):
+        check()
+    sign_in_registry(world.access, reference, key_file(key, world.path / "secret"))
+    assert check() == ("example.com/app", name)
+    assert world.pull(insecure=()).signer
+
+
+def test_an_index_is_signed_whole(world: World, key: Any) -> None:
+    world.push(world.image("amd64")[0], world.image("armv7l")[0])
+    sign_in_registry(world.access, f"docker://{world.fake.host}/a/app:1", key_file(key, world.path / "secret"))
+    Keystore(world.config).add(bytes(key.extract_certificate()), "")
+    assert world.pull(insecure=()).signer
+
+
+def layout_of(world: World) -> str:
+    layout = Layout()
+    layout.tag(layout.image([layer(("file", "hello"))], {"Cmd": ["/file"]}), "1.0")
+    layout.tag(layout.image([layer(("file", "other"))]), "2.0")
+    layout.write(world.path / "app")
+    return f"oci:{world.path}/app:1.0"
+
+
+def test_a_layout_is_signed_and_verified(world: World, key: Any) -> None:
+    reference = layout_of(world)
+    secret = key_file(key, world.path / "secret")
+
+    def fetch() -> StoredImage:
+        return resolve(world.store, reference, config=world.config)
+
+    with pytest.raises(SignatureError, match="is not signed") as caught:
+        fetch()
+    assert f"appc image sign {reference}" in caught.value.hint
+    sign_in_layout(reference, AMD64, secret)
+    with pytest.raises(SignatureError, match="not trusted for app"):
+        fetch()
+    Keystore(world.config).add(bytes(key.extract_certificate()), "app")
+    image = fetch()
+    assert (image.name, bool(image.signer)) == ("app", True)
+    assert verify_oci(world.store, reference, world.config, AMD64, lambda: world.access).signer == image.signer
+    with pytest.raises(SignatureError, match="is not signed"):
+        resolve(world.store, reference.replace("1.0", "2.0"), config=world.config)
+    # A second one by somebody else takes nothing away, and both images are still there for everybody.
+    sign_in_layout(reference, AMD64, key_file(pysequoia.Tsk.generate(user_id="x"), world.path / "other"))
+    assert resolve(world.store, reference, config=world.config, pull="update").signer
+    listed = json.loads((world.path / "app/index.json").read_text())["manifests"]
+    assert sorted(one.get("artifactType", "") for one in listed) == ["", "", *[ociartifact.SIGNATURE_TYPE] * 2]
+
+
+def test_a_layout_brings_its_signatures_into_a_registry(world: World, key: Any) -> None:
+    reference = layout_of(world)
+    sign_in_layout(reference, AMD64, key_file(key, world.path / "secret"))
+    world.push(reference)
+    Keystore(world.config).add(bytes(key.extract_certificate()), "")
+    assert world.pull(insecure=()).signer
+
+
+def test_a_signature_of_something_else_in_a_layout_is_passed_over(world: World, key: Any) -> None:
+    reference = layout_of(world)
+    sign_in_layout(reference.replace("1.0", "2.0"), AMD64, key_file(key, world.path / "secret"))
+    Keystore(world.config).add(bytes(key.extract_certificate()), "")
+    with pytest.raises(SignatureError, match="is not signed"):
+        resolve(world.store, reference, config=world.config)
