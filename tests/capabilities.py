@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import pytest
 
+from appc.host.disks import whole_disks
 from appc.host.mounts import overlay_obstacle
 from appc.host.probe import HostFacts, facts
 
@@ -177,3 +178,10 @@ def _resolver() -> str:
 @_probe("cni")
 def _cni() -> str:
     return "" if os.path.exists("/usr/lib/cni/bridge") else "there are no CNI plugins in /usr/lib/cni"
+
+
+@_probe("disks")
+def _disks() -> str:
+    if not whole_disks():
+        return "this host has no disk of its own"
+    return "" if {"blkio", "io"} & set(_facts().controllers) else "no usable cgroup controller for block devices"

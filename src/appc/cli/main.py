@@ -44,6 +44,7 @@ FAST = (
 # The others, in the order the help shows them.
 VERBS = (
     *FAST,
+    "update",
     "df",
     "fetch",
     "discover",

@@ -107,7 +107,8 @@ def run(
     cpu: str = "",
     mounts: Mapping[str, str] | None = None,
     volumes: Mapping[str, str | None] | None = None,
-    net: str = "none",
+    net: str = "",
+    ports: Mapping[str, int | str] | None = None,
     hostname: str = "",
     read_only: bool = False,
     strict: bool = False,
@@ -122,18 +123,16 @@ def run(
     `args` to `cpu`, `mounts` (target path to volume name) and `read_only` describe the app when there
     is just one image; `volumes` maps names to host paths, or to None for an empty volume. `memory` and
     `cpu` are quantities ("512Mi", "250m"); `grace` is the time between SIGTERM and SIGKILL in seconds, the
-    configuration's when not given; `verify` refuses images whose files are not as they were imported.
+    configuration's when not given; `net` is none, host or the names of networks (by default none, or `default` when
+    there are ports); `ports` opens ports of apps, by name, on the host: 8080, or "192.0.2.1:8080"; `verify` refuses
+    images whose files are not as they were imported.
     Raises AppcError; nothing runs then.
     """
     single = len(apps) == 1 and not isinstance(apps[0], AppRequest)
     described = any((args, name, exec, env, user, group, working_dir, memory, cpu, mounts, read_only))
     if described and not single:
         raise UsageError("options of an app need just one image", "appc.run", "pass appc.App(image, …) for each app")
-    isolators = [
-        Isolator.parse_string(f"resource/{kind},limit={quantity}")
-        for kind, quantity in (("memory", memory), ("cpu", cpu))
-        if quantity
-    ]
+    isolators = _limits(memory, cpu)
     requests = []
     for app in apps:
         if isinstance(app, AppRequest):
@@ -163,7 +162,8 @@ def run(
             Volume(name=volume, kind="host", source=source) if source else Volume(name=volume, kind="empty")
             for volume, source in (volumes or {}).items()
         ),
-        net=net,
+        net=net or ("default" if ports else "none"),
+        ports=tuple(_port(port, place) for port, place in (ports or {}).items()),
         hostname=hostname,
         strict=strict,
         verify=verify,
@@ -175,6 +175,21 @@ def run(
         prepared = prepare(where, request, warnings)
         keeper = launch(prepared, where)
     return RunningPod(prepared.pod, warnings, keeper)
+
+
+def _limits(memory: str, cpu: str) -> list[Isolator]:
+    return [
+        Isolator.parse_string(f"resource/{kind},limit={quantity}")
+        for kind, quantity in (("memory", memory), ("cpu", cpu))
+        if quantity
+    ]
+
+
+def _port(name: str, place: int | str) -> tuple[str, str, int]:
+    address, _, number = str(place).rpartition(":")
+    if not number.isdecimal():
+        raise UsageError(f"{place!r} is not a port, or ADDRESS:PORT", f"port {name}")
+    return name, address.strip("[]"), int(number)
 
 
 def pod(uuid: str, *, directories: Directories | None = None) -> RunningPod:
@@ -264,6 +279,16 @@ class RunningPod:
         if not ended:
             raise TimeoutError(f"pod {self.uuid} is still stopping")
         self._reap(ended=True)
+
+    def update(self, app: str = "", *, memory: str = "", cpu: str = "", isolators: Sequence[Isolator] = ()) -> None:
+        """Change limits of an app, or of the whole pod, while it runs: quantities ("512Mi", "250m"), or isolators.
+
+        Raises PodStateError when the pod does not run, Unenforceable for what cannot be enforced as asked.
+        """
+        from appc.executor.update import update
+
+        with _HostErrors():
+            update(self._pod.refresh(), app, [*_limits(memory, cpu), *isolators], strict=True)
 
     def kill(self, signal: int, app: str = "") -> None:
         """Send a signal to one app, or to all; PodStateError when none of them runs."""

@@ -18,6 +18,7 @@ from appc.pods import users, volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from appc.config import Directories
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from appc.plan.ops import Plan
     from appc.pods.layout import Pod
     from appc.schema.image import App
+    from appc.schema.isolators import Isolator
     from appc.schema.pod import RuntimeApp
 
 HOSTS = "/etc/hosts"
@@ -77,7 +79,11 @@ class Compilation:
         )
         self.token = access.new_token()
         self.sandbox, rows = convert.pod_to_oci(
-            prepared.manifest.isolators, facts=facts, hostname=self.hostname, namespaces=self.namespaces
+            prepared.manifest.isolators,
+            facts=facts,
+            hostname=self.hostname,
+            namespaces=self.namespaces,
+            block_devices=_disks(prepared.manifest.isolators),
         )
         for namespace in self.sandbox["linux"]["namespaces"]:
             if namespace["type"] == "network" and networked is not None:
@@ -116,6 +122,7 @@ class Compilation:
             rootfs=self.pod.file(f"apps/{name}/rootfs"),
             shm=self.pod.file("shm"),
             terminal=terminal,
+            block_devices=_disks(app.isolators),
         )
         self.isolators += [outcome.Row(name, *row) for row in rows]
         return config
@@ -239,6 +246,15 @@ class Compilation:
 
     def _is_mounted(self, app: str, path: str) -> bool:
         return any(f"{path}/".startswith(mount.target.rstrip("/") + "/") for mount in self.mounts[app])
+
+
+def _disks(isolators: Iterable[Isolator]) -> tuple[tuple[int, int], ...]:
+    """The disks that limits of block devices are for; nobody looks when there are none."""
+    if not any(str(isolator.name).startswith("resource/block-") for isolator in isolators):
+        return ()
+    from appc.host.disks import whole_disks
+
+    return whole_disks()
 
 
 def _terminal_type(app: App) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,7 @@ from appc.executor import control
 from appc.executor.keeper import environment, failure_track, finish_argv
 from appc.formats import convert
 from appc.host import probe
+from appc.host.cgroupfs import ROOT
 from appc.images.view import TreeView
 from appc.launch import spawn
 from appc.plan import wire
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from appc.executor.failure import Failure
+    from appc.host.probe import HostFacts
     from appc.plan.ops import Op, Plan
     from appc.pods.layout import Pod
 
@@ -59,14 +61,15 @@ def _plan(pod: Pod, app: str, pid: int, command: tuple[str, ...], tty: bool) -> 
     variables = config["process"]["env"]
     if tty and "TERM" in os.environ and not any(variable.startswith("TERM=") for variable in variables):
         config["process"]["env"] = [*variables, f"TERM={os.environ['TERM']}"]
-    # What the app itself was started with: its groups and its filter, as the plan that was performed has them.
+    # The filter the app itself was started with, as the plan that was performed has it.
     launched = wire.decode(pod.read("plan"))
+    facts = probe.facts()
     return compile_enter(
         config,
         name=app,
         pid=pid,
-        facts=probe.facts(),
-        cgroups=_groups(launched, app),
+        facts=facts,
+        cgroups=_groups(pod, app, facts),
         seccomp=_filter(launched.track(f"app {app}").ops),
         streams=("tty", "tty", "tty") if tty else ("inherit", "inherit", "inherit"),
     )
@@ -83,11 +86,11 @@ def _shell(root: str) -> str:
     raise ProgramNotFound("the app's root has no shell", "enter", "give the command to run: appc enter UUID PROGRAM")
 
 
-def _groups(plan: Plan, app: str) -> list[str]:
-    """The groups of the app: the one it was born in, and those it went into by their control files."""
-    born = [str(op.args[-1]) for op in plan.track("keeper").ops if op.name == "app" and op.args[0] == app]
-    files = [str(op.args[0]) for op in plan.track(f"app {app}").ops if op.name == "cgroup"]
-    return [directory for directory in born if directory] + [file.rpartition("/")[0] for file in files]
+def _groups(pod: Pod, app: str, facts: HostFacts) -> list[str]:
+    """The groups of the app as they are by now: in each hierarchy its own or, where it has none, the pod's."""
+    pods = [f"{base}/{ROOT}/{pod.uuid}" for base in facts.bases.values()]
+    candidates = [next((path for path in (f"{one}/{app}", one) if os.path.isdir(path)), "") for one in pods]
+    return [path for path in candidates if path]
 
 
 def _filter(ops: list[Op]) -> bytes | None:

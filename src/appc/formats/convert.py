@@ -186,6 +186,19 @@ def pod_to_oci(
     return config, pod.outcome
 
 
+def resources(
+    isolators: Iterable[Isolator],
+    scope: str,
+    where: str,
+    *,
+    facts: Facts,
+    block_devices: tuple[tuple[int, int], ...] = (),
+) -> tuple[dict[str, Any], Outcome]:
+    """Return (OCI linux.resources, outcomes) of isolators of an APP or POD; `where` is their place for messages."""
+    enforced = Enforcement(scope, facts, (), block_devices).apply(isolators, where)
+    return _resources(enforced, 0), enforced.outcome
+
+
 def handler_config(config: dict[str, Any], exec_: Sequence[str]) -> dict[str, Any]:
     """Return `config` for an event handler: the app's root, environment and isolators, but run by root.
 

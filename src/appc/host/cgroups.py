@@ -51,7 +51,7 @@ def create(
     `resources` maps "" (the pod) and app names to OCI `linux.resources` objects. What the host cannot enforce is
     told in `outcome`, never raised; HostError when a group cannot be made, and then none is left.
     """
-    maker = _Maker(Layout(pod_uuid, app_names, resources, facts))
+    maker = Maker(Layout(pod_uuid, app_names, resources, facts))
     try:
         return maker.make()
     except BaseException as error:
@@ -62,7 +62,9 @@ def create(
         raise
 
 
-class _Maker:
+class Maker:
+    """Makes the groups of a layout, one after the other, and tells what became of each setting."""
+
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.made: list[str] = []
@@ -70,16 +72,11 @@ class _Maker:
         self.lacking: dict[str, str] = {}  # v2 controllers that the kernel did not enable, and why
 
     def make(self) -> Cgroups:
+        """Make the groups and set their limits; return them with the outcome. Raises OSError and HostError."""
         for scope, setting in self.layout.unmet:
             self._row(scope, setting.field, setting.status, setting.note)
         for group in self.layout.groups:
-            if group.base:
-                self._make_outermost(group)
-            else:
-                os.mkdir(group.path)
-            self.made.append(group.path)
-            if "cpuset" in group.controllers:
-                _inherit_cpuset(group.path)
+            self._make_group(group)
             if group.base and not group.controllers:
                 self._enable_controllers(group)
             self._apply(group)
@@ -89,6 +86,15 @@ class _Maker:
         result = self.layout.result
         result.outcome = [(*key, *value) for key, value in self.rows.items()]
         return result
+
+    def _make_group(self, group: Group) -> None:
+        if group.base:
+            self._make_outermost(group)
+        else:
+            os.mkdir(group.path)
+        self.made.append(group.path)
+        if "cpuset" in group.controllers:
+            _inherit_cpuset(group.path)
 
     def _make_outermost(self, group: Group) -> None:
         """Make the pod's directory, and first `appc` where it is missing (gc may take it away meanwhile)."""

@@ -107,7 +107,7 @@ def _overridden_app(wanted: AppRequest, request: PodRequest, image: StoredImage,
     changes: dict[str, object] = {
         "exec": command,
         "environment": environment,
-        "isolators": _isolators(tuple(app.isolators), wanted.isolators),
+        "isolators": merged_isolators(tuple(app.isolators), wanted.isolators),
         "user_annotations": {**app.user_annotations, **dict(wanted.user_annotations)},
         "user_labels": {**app.user_labels, **dict(wanted.user_labels)},
     }
@@ -142,7 +142,8 @@ def _merged(*layers: tuple[tuple[str, str], ...]) -> tuple[EnvVar, ...]:
     return tuple(EnvVar(name=name, value=value) for name, value in merged.items())
 
 
-def _isolators(own: tuple[Isolator, ...], overrides: tuple[Isolator, ...]) -> tuple[Isolator, ...]:
+def merged_isolators(own: tuple[Isolator, ...], overrides: tuple[Isolator, ...]) -> tuple[Isolator, ...]:
+    """Return `own` with `overrides` in the place of those of the same name, or of the same group of EXCLUSIVE."""
     replaced: set[str] = set()
     for isolator in overrides:
         name = str(isolator.name)

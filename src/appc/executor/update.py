@@ -1,0 +1,142 @@
+"""Changing the isolators of a pod while it runs, and its manifest with them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from appc.errors import PodStateError, Unenforceable
+from appc.executor import control, outcome
+from appc.formats import convert
+from appc.host import cgroupfs, probe
+from appc.host.cgroup_update import update as update_groups
+from appc.host.disks import whole_disks
+from appc.pods import records
+from appc.pods.reify import merged_isolators
+from appc.schema.isolators import APP, POD
+from appc.schema.pod import PodManifest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from appc.pods.layout import Pod
+    from appc.schema.isolators import Isolator
+
+_OOM_SCORE = "os/linux/oom-score-adj"
+_IN_GROUPS = (
+    "os/linux/cpu-shares",
+    "resource/block-bandwidth",
+    "resource/block-iops",
+    "resource/cpu",
+    "resource/memory",
+)
+
+
+def update(pod: Pod, app: str, isolators: Sequence[Isolator], *, strict: bool = False) -> list[outcome.Row]:
+    """Put `isolators` in the place of those of the same name, of the app called `app` or ("") of the whole pod.
+
+    The reified manifest has them from then on, so the metadata service tells the apps. Returns what became of each;
+    with `strict`, one that is not enforced as asked is refused, after the others were applied.
+    Raises PodStateError for a pod that does not run, Unenforceable for an isolator the kernel does not change in a
+    running process, HostError for a limit it does not take.
+    """
+    if pod.phase != "run" or not pod.locked():
+        raise PodStateError(f"is not running ({pod.state()})", f"pod {pod.uuid}")
+    for isolator in isolators:
+        if isolator.name not in (*_IN_GROUPS, *([_OOM_SCORE] if app else [])):
+            hint = f"{', '.join(_IN_GROUPS)} and, of an app, {_OOM_SCORE} can be"
+            raise Unenforceable("cannot be changed while the pod runs", f"isolator {isolator.name}", hint)
+    if app:
+        control.chosen_apps(pod, (app,))
+    # Two changes at once would each write the manifest they began with.
+    fd = pod.open("config")
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return _update(pod, app, isolators, strict)
+    finally:
+        os.close(fd)
+
+
+def _update(pod: Pod, app: str, isolators: Sequence[Isolator], strict: bool) -> list[outcome.Row]:
+    manifest = PodManifest.parse(pod.read("pod"))
+    if app:
+        index = next(index for index, entry in enumerate(manifest.apps) if entry.name == app)
+        entry = manifest.apps[index]
+        assert entry.app is not None, "a reified manifest has an app in each entry"
+        changed = merged_isolators(tuple(entry.app.isolators), tuple(isolators))
+        entries = list(manifest.apps)
+        entries[index] = entry.replace(app=entry.app.replace(isolators=changed))
+        manifest = manifest.replace(apps=tuple(entries))
+    else:
+        changed = merged_isolators(tuple(manifest.isolators), tuple(isolators))
+        manifest = manifest.replace(isolators=changed)
+    facts = probe.facts()
+    live = [isolator for isolator in changed if isolator.name in (*_IN_GROUPS, _OOM_SCORE)]
+    where = f"app {app}" if app else "pod"
+    resources, decided = convert.resources(live, APP if app else POD, where, facts=facts, block_devices=whole_disks())
+    told = update_groups(pod.uuid, pod.app_names(), app, resources, lambda: _members(pod, app), facts)
+    given = {str(isolator.name) for isolator in isolators}
+    if _OOM_SCORE in given:
+        _set_oom_score(pod, app, next(int(one.value) for one in live if one.name == _OOM_SCORE))
+    rows = outcome.combine([outcome.Row(app, *row) for row in decided if row[0] in given], told)
+    pod.write("pod", manifest.to_json())
+    _keep(pod, app, rows)
+    if app:
+        _keep_resources(pod, app, resources)
+    lacking = [row for row in rows if row.state != outcome.ENFORCED]
+    if strict and lacking:
+        raise Unenforceable("; ".join(f"{row.name} {row.state}: {row.reason}" for row in lacking), where)
+    return rows
+
+
+def _keep(pod: Pod, app: str, rows: Sequence[outcome.Row]) -> None:
+    """Write down what became of the isolators, for `status`."""
+    new = [row.to_dict() for row in rows]
+    replaced = {(row["scope"], row["name"]) for row in new}
+    try:
+        old = pod.read_json("isolators")
+    except FileNotFoundError:
+        old = []
+    pod.write_json("isolators", [row for row in old if (row["scope"], row["name"]) not in replaced] + new)
+
+
+def _keep_resources(pod: Pod, app: str, resources: dict[str, Any]) -> None:
+    """Have what enters the app later know its limits."""
+    config = pod.read_json(f"config/{app}")
+    devices = config["linux"]["resources"].get("devices", [])
+    config["linux"]["resources"] = {"devices": devices, **resources}
+    pod.write_json(f"config/{app}", config)
+
+
+def _members(pod: Pod, app: str) -> list[int]:
+    """Return the processes of an app, or of all apps: those in the pod's groups with the app's mount namespace."""
+    found = {
+        pid
+        for directory in cgroupfs.pod_directories(pod.uuid, probe.facts())
+        for group in cgroupfs.tree(directory)
+        for pid in cgroupfs.processes(group)
+    }
+    if not app:
+        return sorted(found)
+    record = records.app_record(pod, app)
+    own = _mount_namespace(record.pid) if record.pid else ""
+    return sorted(pid for pid in found if own and _mount_namespace(pid) == own)
+
+
+def _mount_namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    except OSError:
+        return ""
+
+
+def _set_oom_score(pod: Pod, app: str, score: int) -> None:
+    for pid in _members(pod, app):
+        try:
+            cgroupfs.write(f"/proc/{pid}/oom_score_adj", str(score))
+        except FileNotFoundError:
+            continue
+        except PermissionError:
+            raise Unenforceable(f"{score} is less than this host lets it be", f"isolator {_OOM_SCORE}") from None
