@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 import image_kit
+import oci_kit
 from appc.build import newfile
+from appc.cli import output_directory
 from appc.cli.main import main
-from appc.errors import SignatureError
+from appc.errors import SignatureError, UsageError
 from appc.formats import compress
 from capabilities import need
 from hostile.tarbuild import directory, file, gz, image, tar
@@ -453,6 +455,25 @@ def test_a_failed_extraction_leaves_the_directory_as_it_was(place: Path, err: Sa
     assert err() == 'appc: bad.aci: evil: is neither "manifest" nor below "rootfs"\n'
     assert Path("dir").exists() == there
     assert not there or os.listdir("dir") == []
+
+
+@pytest.mark.parametrize("path", ["/", "//", "/usr/..", "link"])
+def test_nothing_is_unpacked_over_the_root_directory(place: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """--overwrite would first remove what is there."""
+    monkeypatch.setattr(output_directory, "_empty", lambda path: pytest.fail(f"{path} was to be emptied"))
+    Path("link").symlink_to("/")
+    with (
+        pytest.raises(UsageError, match="nothing is put over the root directory"),
+        output_directory.output_directory(path, overwrite=True),
+    ):
+        pytest.fail("it was prepared")
+
+
+def test_a_layout_of_another_kind_is_extracted_too(place: Path, err: Said) -> None:
+    oci_kit.simple(Path("oci"), oci_kit.layer(("etc", ("dir", 0o755)), ("etc/conf", "x")))
+    assert main(["--root", "data", "image", "extract", "oci:oci", "dir"]) == 0
+    assert Path("dir/rootfs/etc/conf").read_text() == "x"
+    assert err() == ""
 
 
 def test_junk_behind_an_image_is_let_pass_with_a_warning(place: Path, err: Said) -> None:
