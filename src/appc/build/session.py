@@ -11,6 +11,7 @@ With dependencies, files are changed on an overlay above them, and `upper` has w
 from __future__ import annotations
 
 import os
+import stat
 import time
 from contextlib import contextmanager
 
@@ -68,8 +69,13 @@ class Session:
     def open(cls, work_path: str, begun: bool = True) -> Session:
         """Go on with a build, one whose beginning was interrupted only if not `begun`. Raises UsageError, AppcError."""
         path = os.path.abspath(os.path.join(work_path, DIRECTORY))
-        if not os.path.isdir(path):
-            raise UsageError("no build is in progress", path, "`appc build begin` begins one")
+        try:
+            status = os.lstat(path)
+        except OSError:
+            raise UsageError("no build is in progress", path, "`appc build begin` begins one") from None
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            # In a directory that others write to, what is in it could lead anywhere.
+            raise UsageError("was not made by this user's `appc build begin`", path)
         session = cls._locked(path)
         if begun and not os.path.exists(f"{path}/manifest"):
             session.close()

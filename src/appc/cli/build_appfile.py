@@ -66,6 +66,7 @@ def run_file(args: Args, context: Context) -> int:
         raise UsageError("is not a directory", source)
     if os.geteuid():
         raise UsageError("needs root", "image build --file")
+    directory = os.path.realpath(source)
     store = ImageStore(context.root)
     warnings: list[str] = []
     held: list[Rootfs] = []
@@ -82,7 +83,7 @@ def run_file(args: Args, context: Context) -> int:
             builder = Builder(
                 file,
                 base,
-                directory_of(os.path.realpath(source), os.path.realpath(args.file), file.exclude),
+                directory_of(directory, os.path.realpath(args.file), (*file.exclude, *_output(directory, args.out))),
                 staging.path,
                 root=store.root,
                 run=run,
@@ -101,6 +102,14 @@ def run_file(args: Args, context: Context) -> int:
     layers.trim(store.root, context.settings.build_cache_size)
     layers.discard(store.root, store_path(store.root, "builds", build_name(args.file)))
     return 0
+
+
+def _output(directory: str, out: str) -> tuple[str, ...]:
+    """What to leave out of the context so that no image holds the one that was built before it."""
+    path = os.path.relpath(
+        os.path.join(os.path.realpath(os.path.dirname(out) or "."), os.path.basename(out)), directory
+    )
+    return () if path.startswith("../") else (path, f"{path}.asc")
 
 
 def _base(

@@ -282,6 +282,11 @@ def test_a_build_from_nothing(sandbox: Path, place: Path) -> None:
     build(sandbox, FROM_NOTHING)
     assert manifest(sandbox / "out.aci")["name"] == "context"
     assert run(sandbox, sandbox / "out.aci").stdout == "made of nothing\n"
+    # An image that lies among what is copied is not part of the next.
+    whole = '[[steps]]\ncopy = { from = ".", to = "/" }\n'
+    first = build(sandbox, whole, "context/out.aci")
+    assert build(sandbox, whole, "context/out.aci") == first
+    assert set(members(place / "out.aci")) == {"manifest", "rootfs", "Appfile.toml", "busybox"}
 
 
 def test_bases_that_are_refused(sandbox: Path, base: Path) -> None:

@@ -108,6 +108,9 @@ def test_statuses_and_reasons(place: Path, capsys: pytest.CaptureFixture[str]) -
     refused("what", 2, "no such command")
     with Session.open(""):
         refused("set-user 5", 1, "another command is working on this build")
+    (place / DIRECTORY).chmod(0o777)
+    refused("set-user 5", 2, "was not made by this user")
+    (place / DIRECTORY).chmod(0o700)
     (place / DIRECTORY / "manifest").unlink()
     refused("set-user 5", 2, "was not begun completely")
     assert build("end") == 0
