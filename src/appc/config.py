@@ -125,6 +125,7 @@ TABLE = (
         "bytes of what the steps of build files made that are kept for the next build",
     ),
     Setting("net.caFile", _path, "", "certificates of authorities that are trusted besides the system's"),
+    Setting("net.timeout", _seconds, 30.0, "seconds that a server may take to send nothing"),
     Setting("net.offline", _flag, False, "never use the network: as if --offline were always given"),
     Setting("discovery.mirrors", _mirrors, {}, "places to look for images first, by prefix of their names"),
     Setting("discovery.ports", _ports, {}, "the port of discovery on hosts where it is not 443"),
@@ -155,6 +156,7 @@ class Settings:
     images_passphrase_file: str
     build_cache_size: int
     net_ca_file: str
+    net_timeout: float
     net_offline: bool
     discovery_mirrors: dict[str, list[str]]
     discovery_ports: dict[str, int]

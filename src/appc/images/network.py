@@ -71,7 +71,13 @@ class Network:
                 with_packages()
                 from appc.net.http import Client, Settings
 
-                settings = Settings(ca_file=self.settings.net_ca_file, insecure=self.insecure & {"http", "tls"})
+                timeout = max(self.settings.net_timeout, 0.1)
+                settings = Settings(
+                    ca_file=self.settings.net_ca_file,
+                    insecure=self.insecure & {"http", "tls"},
+                    connect=min(timeout, 20.0),
+                    read=timeout,
+                )
                 self._client = Client(settings, self.credentials)
             return self._client
 

@@ -21,7 +21,7 @@ from appc.images.expected import Expected
 from appc.images.fetch import host_labels
 from appc.images.places import Place, places, signature_url
 from appc.images.transport import Context, transport_for
-from appc.net.http import shown
+from appc.net.urls import shown
 from appc.store import downloads
 from appc.trust.check import SignatureCheck
 from appc.trust.keystore import Keystore, read_file

@@ -6,14 +6,14 @@ from email.utils import parsedate_to_datetime
 
 from appc.errors import HttpStatus, ImageNotFound, NetworkError
 from appc.images.transport import Download
-from appc.net.http import shown
+from appc.net.urls import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from appc.images.transport import Context
-    from appc.net.http import Response
+    from appc.net.response import Response
 
 # What asks for an image takes what is there, and no description of it.
 _ACCEPT = {"accept": "application/octet-stream, */*;q=0.5"}

@@ -12,15 +12,16 @@ import random
 import ssl
 import threading
 import time
-import zlib
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
-from appc.errors import HttpStatus, NetworkError, UsageError
+from appc.errors import NetworkError, UsageError
 from appc.net import proxies
 from appc.net.reasons import dropped, explain
+from appc.net.response import Response
+from appc.net.urls import host_of, origin, shown
 from appc.net.watch import PlainPool, SecurePool, Watch, watching
 from appc.version import VERSION
 
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _AGAIN = (502, 503, 504)
-_PIECE = 128 << 10
 # Headers that are for one host alone.
 _PRIVATE = ("authorization", "cookie", "proxy-authorization")
 
@@ -224,7 +224,7 @@ class Client:
                 raise _Dropped(reason) from error
             raise reason from error
         watch.body()
-        return Response(raw, url, tuple(steps), watch, settings)
+        return Response(raw, url, tuple(steps), watch, settings.connect, settings.read)
 
     def _check(self, url: str) -> None:
         try:
@@ -284,132 +284,3 @@ class _Dropped(Exception):
 
     def __init__(self, reason: NetworkError) -> None:
         self.reason = reason
-
-
-class Response:
-    """An answer: `status`, `headers` (lower-case names or any other), the final `url`, and `steps`, the redirects
-    before it as (status, url). Close it, or use it in a `with` statement.
-    """
-
-    def __init__(
-        self,
-        raw: urllib3.BaseHTTPResponse,
-        url: str,
-        steps: tuple[tuple[int, str], ...],
-        watch: Watch,
-        settings: Settings,
-    ) -> None:
-        self.status = raw.status
-        self.headers: Mapping[str, str] = raw.headers
-        self.url = url
-        self.steps = steps
-        self._raw = raw
-        self._watch = watch
-        self._settings = settings
-
-    @property
-    def length(self) -> int | None:
-        """The length of the body in bytes as it was announced, None when it was not."""
-        text = self.headers.get("content-length", "")
-        return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
-
-    def check(self) -> Response:
-        """Return this answer if its status is 2xx; raise HttpStatus for others."""
-        if 200 <= self.status < 300:
-            return self
-        hint = ""
-        if self.status == 401:
-            hint = f"credentials for {host_of(self.url)} go into auth.d of the configuration; see docs/fetching.md"
-        said = http.client.responses.get(self.status, "")
-        raise HttpStatus(self.status, f"the server says {self.status} {said}".rstrip(), shown(self.url), hint)
-
-    def read(self, limit: int) -> bytes:
-        """Return the whole body, decoded if it is compressed; NetworkError when it has more than `limit` bytes."""
-        if (self.length or 0) > limit:
-            raise NetworkError(f"is larger than {limit} bytes", shown(self.url))
-        pieces, size = [], 0
-        while piece := self._read(min(_PIECE, limit + 1 - size)):
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
-                raise NetworkError(f"is larger than {limit} bytes", shown(self.url))
-        return self._decoded(b"".join(pieces), limit)
-
-    def stream(self) -> Stream:
-        """Return the body as a file to read from, as it is sent; it may take its time, but must not stall."""
-        self._watch.stream()
-        return Stream(self)
-
-    def close(self) -> None:
-        """Let go of the connection; it is kept for the next request if the body was read to its end."""
-        if self._raw.closed:
-            self._raw.release_conn()
-        else:
-            self._raw.close()
-
-    def __enter__(self) -> Response:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _read(self, size: int) -> bytes:
-        try:
-            data = self._raw.read(size)
-        except (HTTPError, http.client.HTTPException, OSError, ValueError) as error:
-            raise explain(
-                error, shown(self.url), host_of(self.url), self._settings.connect, self._settings.read
-            ) from error
-        self._watch.delivered += len(data)
-        return data
-
-    def _decoded(self, data: bytes, limit: int) -> bytes:
-        """Nothing compressed was asked for, but object stores send what was uploaded, whatever one asks for."""
-        coding = self.headers.get("content-encoding", "identity").strip().lower()
-        if coding in ("identity", "") or not data:
-            return data
-        if coding not in ("gzip", "x-gzip", "deflate"):
-            raise NetworkError(f"is encoded as {coding[:20]!r}, which was not asked for", shown(self.url))
-        unpack = zlib.decompressobj(15 + 32)
-        try:
-            plain = unpack.decompress(data, limit + 1)
-        except zlib.error:
-            raise NetworkError(f"is damaged, or not {coding} as it says", shown(self.url)) from None
-        if len(plain) > limit:
-            raise NetworkError(f"is larger than {limit} bytes", shown(self.url))
-        if not unpack.eof:
-            raise NetworkError("its compressed content ends early", shown(self.url))
-        return plain
-
-
-class Stream:
-    """The body of a response, read piece by piece."""
-
-    def __init__(self, response: Response) -> None:
-        self._response = response
-
-    def read(self, size: int = _PIECE) -> bytes:
-        """Return up to `size` bytes, b"" at the end; NetworkError when the body ends early, stalls or is too slow."""
-        return self._response._read(min(size, _PIECE))
-
-
-def origin(url: str) -> tuple[str, str, int]:
-    """Return (scheme, host, port) of a URL: what credentials belong to."""
-    parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
-    return parts.scheme, (parts.hostname or "").lower(), port
-
-
-def host_of(url: str) -> str:
-    """Return the host of a URL, with its port where it gives one, as configuration files and messages name it."""
-    return urlsplit(url).netloc.rpartition("@")[2].lower()
-
-
-def shown(url: str) -> str:
-    """Return a URL for messages: without a password, and without a query, which may hold a signature."""
-    try:
-        parts = urlsplit(url)
-        query = "?…" if parts.query and parts.query != "ac-discovery=1" else f"?{parts.query}" if parts.query else ""
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
-    except ValueError:
-        return repr(url)

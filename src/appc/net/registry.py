@@ -12,8 +12,8 @@ import time
 from urllib.parse import urljoin, urlsplit
 
 from appc.errors import HttpStatus, ImageNotFound, InvalidValue, ManifestError, NetworkError
-from appc.net.http import shown
 from appc.net.tokens import NOBODY, Tokens
+from appc.net.urls import shown
 from appc.schema.json import loads
 from appc.schema.oci_image import INDEX_TYPES, MANIFEST_TYPES, MEDIA_INDEX, Index
 from appc.schema.registry import referrers_tag
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import BinaryIO
 
-    from appc.net.http import Client, Response
+    from appc.net.http import Client
     from appc.net.logins import Login, Logins
+    from appc.net.response import Response
     from appc.schema.oci_image import Descriptor
     from appc.schema.registry import RegistryReference
 

@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 from appc.errors import AppcError, HttpStatus, InvalidValue, ManifestError, NetworkError
 from appc.net import challenges
-from appc.net.http import shown
+from appc.net.urls import shown
 from appc.schema.json import loads
 
 TYPE_CHECKING = False
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from appc.net.challenges import Challenge
-    from appc.net.http import Client, Response
+    from appc.net.http import Client
     from appc.net.logins import Login
+    from appc.net.response import Response
 
 MAX_ANSWER = 1 << 20
 MAX_TOKEN = 64 << 10

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_HEADERS = 256 << 10  # bytes of status lines and headers of one answer, interim ones included
 _OVERHEAD = 8 << 20  # bytes of chunk sizes, extensions and trailers that are let pass, besides as much as the body
-_WINDOW = 60.0  # seconds of waiting over which the rate is looked at
+_WINDOW = 2  # times the longest silence: the seconds of waiting over which the rate is looked at
 
 
 class Watch:
@@ -73,7 +73,7 @@ class Watch:
         # Time in which we did not read is not the server's, so only the waiting counts.
         self._waited += waited
         self._window_bytes += size
-        if self._waited >= _WINDOW:
+        if self._waited >= _WINDOW * self._read:
             if self._window_bytes < self._slowest * self._waited:
                 rate = self._window_bytes / self._waited
                 raise NetworkError(f"is too slow: {rate:.0f} bytes a second, less than {self._slowest}", self._where)

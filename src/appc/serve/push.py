@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, BinaryIO
 
-    from appc.net.http import Client, Response
+    from appc.net.http import Client
+    from appc.net.response import Response
 
 _SAID = 4096
 

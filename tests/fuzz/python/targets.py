@@ -19,7 +19,7 @@ from appc.plan.wire import decode, encode
 from appc.schema.image import ImageManifest
 from appc.schema.pod import PodManifest
 from appc.schema.registry import RegistryReference
-from fuzz.python import hosting, oci
+from fuzz.python import fetching, hosting, oci
 from fuzz.python.engine import Target
 from fuzz.python.sinks import LIMITS, Inside, NoThread
 from hostile.corpus import cases
@@ -51,6 +51,7 @@ def targets() -> dict[str, Target]:
         "challenges": Target(_challenges, (InvalidValue,), _CHALLENGES, words=(b'="', b'", ', b"\\", b"Basic ", b"==")),
         "registry-reference": Target(_registry_reference, (InvalidValue,), [b"r.io:5000/a/b__c:1@sha256:" + b"0" * 64]),
         "hosting": Target(hosting.run, hosting.ALLOWED, hosting.SEEDS, words=hosting.WORDS),
+        **fetching.TARGETS,
         "plan": Target(_plan, (LaunchError,), [encode(_PLAN), encode(Plan([], {}))]),
     }
 

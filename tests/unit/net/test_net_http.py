@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from appc.errors import HttpStatus, NetworkError, UsageError
-from appc.net import watch
 from appc.net.http import Client, Settings
 from net_kit import Authority, Names, Request, Server
 
@@ -362,8 +361,7 @@ def test_a_server_that_says_nothing(client: Client, server: Server) -> None:
         stop.set()
 
 
-def test_a_stream_that_trickles(authority: Authority, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_WINDOW", 0.5)
+def test_a_stream_that_trickles(authority: Authority, server: Server) -> None:
     stop = threading.Event()
 
     def answer(request: Request) -> None:
@@ -372,7 +370,7 @@ def test_a_stream_that_trickles(authority: Authority, server: Server, monkeypatc
             request.wfile.write(b"a")
 
     server.pages["/x"] = answer
-    client = Client(Settings(ca_file=str(authority.file)))
+    client = Client(Settings(ca_file=str(authority.file), read=0.4))
     try:
         with client.request("GET", f"{server.url}/x") as response, pytest.raises(NetworkError, match="is too slow"):
             b"".join(iter(response.stream().read, b""))

@@ -1,0 +1,8 @@
+"""Pods are made with the kit of tests/root/run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "run"))
