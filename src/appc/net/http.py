@@ -20,8 +20,9 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning
 from appc.errors import NetworkError, UsageError
 from appc.net import proxies
 from appc.net.reasons import dropped, explain
-from appc.net.response import Response
-from appc.net.urls import host_of, origin, shown
+from appc.net.response import Response as Response  # what requests return is named with the client
+from appc.net.urls import host_of, origin
+from appc.net.urls import shown as shown
 from appc.net.watch import PlainPool, SecurePool, Watch, watching
 from appc.version import VERSION
 
