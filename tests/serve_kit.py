@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import socket
 import ssl
 import threading
@@ -15,6 +16,7 @@ from appc.serve.connection import Exchange
 from appc.serve.files import Directory
 from appc.serve.index import Index
 from appc.serve.layers import Conversions
+from appc.serve.memory import Memory
 from appc.serve.registry import Registry
 from appc.serve.server import Server, listen, tls
 from appc.serve.site import Site
@@ -47,6 +49,8 @@ class Hosting:
     def __init__(self, directory: Path, **how: Any) -> None:
         self.exchanges: list[Exchange] = []
         self._directory = Directory(str(directory))
+        if "cache" in how:
+            os.makedirs(how["cache"], exist_ok=True)
         self._tls: tuple[str, str] | None = how.pop("tls", None)
         self._how = how
         self._sock = listen("127.0.0.1", 0)
@@ -68,8 +72,9 @@ class Hosting:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
-        index = Index(self._directory, self._how.pop("prefixes", ()))
         cache = self._how.pop("cache", "")
+        memory = Memory(str(cache), self._directory.path) if cache else None
+        index = Index(self._directory, self._how.pop("prefixes", ()), memory)
         conversions = Conversions(self._directory, str(cache)) if cache else None
         if conversions is not None:
             self._how["registry"] = Registry(index, self._directory, conversions).respond
@@ -82,6 +87,7 @@ class Hosting:
             context = tls(*self._tls) if self._tls else None
             await Server(self._sock, site.respond, self.exchanges.append, context=context).run(self._stopped)
         finally:
+            await index.save()
             index.close()
             if conversions is not None:
                 conversions.close()

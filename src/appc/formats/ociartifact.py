@@ -31,14 +31,23 @@ EMPTY = b"{}"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
 
-def aci(config: dict[str, Any], layers: list[dict[str, Any]], annotations: dict[str, str]) -> bytes:
-    """The manifest of an ACI; `layers` are the descriptors of its file and, maybe, of its signature."""
+def aci(
+    config: dict[str, Any],
+    layers: list[dict[str, Any]],
+    annotations: dict[str, str],
+    subject: dict[str, Any] | None = None,
+) -> bytes:
+    """The manifest of an ACI; `layers` are the descriptors of its file and, maybe, of its signature.
+
+    `subject` is the OCI image that was made of it, where that is beside it.
+    """
     document = {
         "schemaVersion": 2,
         "mediaType": MEDIA_MANIFEST,
         "artifactType": ACI_TYPE,
         "config": config,
         "layers": layers,
+        **({"subject": subject} if subject else {}),
         **({"annotations": annotations} if annotations else {}),
     }
     return dumps(document).encode()

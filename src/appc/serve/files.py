@@ -107,7 +107,7 @@ class Directory:
         """Look at every file below the directory; names that begin with a dot are nobody's business."""
         found = Found()
         count = 0
-        for path in self._files(found):
+        for path, status in self._files(found):
             count += 1
             if count > _MAX_FILES:
                 found.faults["."] = f"has more than {_MAX_FILES} files; the rest is not served"
@@ -116,44 +116,53 @@ class Directory:
             if not kind:
                 continue
             try:
-                fd = self.open(path)
+                if not stat.S_ISREG(status.st_mode):
+                    # A link may lead to a file that is all right.
+                    fd = self.open(path)
+                    status = os.fstat(fd)
+                    os.close(fd)
+                getattr(found, kind)[path] = identity(status)
             except Unservable as error:
                 found.faults[path] = str(error)
-                continue
-            getattr(found, kind)[path] = identity(os.fstat(fd))
-            os.close(fd)
         return found
 
-    def _files(self, found: Found) -> Iterator[str]:
-        """Yield the paths of everything that is no directory, in the order of the names."""
+    def _files(self, found: Found) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield path and status of everything that is no directory, in the order of the names."""
         waiting = [""]
         while waiting:
             directory = waiting.pop()
             try:
-                names = self._names(directory)
+                entries = self._entries(directory)
             except OSError as error:
                 found.faults[directory or "."] = f"cannot be read: {os.strerror(error.errno or 0)}"
                 continue
             below = []
-            for name, is_directory in names:
+            for name, status in entries:
                 path = f"{directory}/{name}" if directory else name
-                if not is_directory:
-                    yield path
+                if not stat.S_ISDIR(status.st_mode):
+                    yield path, status
                 elif path.count("/") < _MAX_DEPTH:
                     below.append(path)
                 else:
                     found.faults[path] = f"lies more than {_MAX_DEPTH} directories deep"
             waiting += reversed(below)
 
-    def _names(self, directory: str) -> list[tuple[str, bool]]:
-        """The names in a directory that are text, and whether each is a directory."""
+    def _entries(self, directory: str) -> list[tuple[str, os.stat_result]]:
+        """Name and status of what is in a directory and has a name that is text."""
         fd = self.open_directory(directory)
+        seen = []
         try:
             with os.scandir(fd) as entries:
-                seen = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries if entry.name[0] != "."]
+                for entry in entries:
+                    if entry.name[0] != "." and entry.name.isprintable():
+                        try:
+                            seen.append((entry.name, entry.stat(follow_symlinks=False)))
+                        except FileNotFoundError:
+                            # Gone between the two looks.
+                            pass
         finally:
             os.close(fd)
-        return sorted((name, kind) for name, kind in seen if name.isprintable())
+        return sorted(seen, key=lambda one: one[0])
 
 
 def _kind(path: str) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from appc.serve.files import Directory, Found, Identity
     from appc.serve.image import ServedImage
+    from appc.serve.memory import Memory
     from appc.trust.packets import Certificate
 
     # What an image was read as: its file, its signature and the keys of that time.
@@ -36,15 +37,22 @@ _UNSIGNED = ""
 
 
 class Index:
-    """The images of `directory`. With `prefixes` only those whose names are one of them or below one."""
+    """The images of `directory`. With `prefixes` only those whose names are one of them or below one.
 
-    def __init__(self, directory: Directory, prefixes: Sequence[str] = ()) -> None:
+    What `memory` knows, if there is one, is not read again.
+    """
+
+    def __init__(self, directory: Directory, prefixes: Sequence[str] = (), memory: Memory | None = None) -> None:
+        self._memory = memory
+        self._learnt = False
         self.catalog = Catalog()
         self._directory = directory
         self.prefixes = tuple(prefixes)
         self._known: dict[str, tuple[State, ServedImage | str]] = {}
         self._reading: dict[str, State] = {}
         self._walked = self._published = -1.0
+        self._fresh = _FRESH
+        self._seen: tuple[dict[str, Identity] | dict[str, str], ...] = ()
         self._walk_faults: dict[str, str] = {}
         self._walking = asyncio.Lock()
         self._settled = asyncio.Event()
@@ -55,7 +63,7 @@ class Index:
 
     async def fresh(self) -> Catalog:
         """The catalog of this moment, without images that are still being read."""
-        if time.monotonic() - self._walked > _FRESH:
+        if time.monotonic() - self._walked > self._fresh:
             await self._refresh(time.monotonic())
         return self.catalog
 
@@ -88,8 +96,13 @@ class Index:
             found = await asyncio.to_thread(self._directory.walk)
             if found.keys != self._keys[0]:
                 self._keys = await asyncio.to_thread(self._read_keys, found.keys)
-            self._compare(found)
+            seen = (found.images, found.signatures, found.keys, found.faults)
+            if seen != self._seen:
+                self._seen = seen
+                self._compare(found)
             self._walked = begun
+            # Walking is never to take more than a tenth of the time.
+            self._fresh = max(_FRESH, 10 * (time.monotonic() - begun))
 
     def _compare(self, found: Found) -> None:
         """Have read what is new, and forget what is gone."""
@@ -101,6 +114,10 @@ class Index:
             known = self._known.get(path)
             if (known is None or known[0] != state) and self._reading.get(path) != state:
                 self._known.pop(path, None)
+                remembered = self._memory.recall(path, state) if self._memory is not None else None
+                if remembered is not None:
+                    self._known[path] = (state, remembered)
+                    continue
                 self._reading[path] = state
                 task = asyncio.create_task(self._read(path, state, self._keys[1]))
                 self._tasks.add(task)
@@ -125,8 +142,16 @@ class Index:
         if self._reading.get(path) == state:
             del self._reading[path]
             self._known[path] = (state, result)
+            self._learnt = True
             if not self._reading or time.monotonic() - self._published > _FRESH:
                 self._publish()
+
+    async def save(self) -> None:
+        """Have the memory keep what was learnt."""
+        if self._memory is not None and self._learnt:
+            self._learnt = False
+            known = [(state, result) for state, result in self._known.values() if not isinstance(result, str)]
+            await asyncio.to_thread(self._memory.save, known)
 
     def _publish(self) -> None:
         images, faults = [], {**self._walk_faults, **self._keys[2]}

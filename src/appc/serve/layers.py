@@ -12,17 +12,17 @@ from contextlib import ExitStack
 from appc.build import convert_oci
 from appc.build.convert import How
 from appc.errors import AppcError
+from appc.formats.convert_image_oci import record_in
 from appc.formats.ocilayout import INDEX_FILE
+from appc.formats.ocilayout_write import platform as platform_in
 from appc.images.convert_aci import Aci
 from appc.images.fetch import host_labels
-from appc.schema.json import loads
-from appc.schema.oci_image import Index, Manifest
+from appc.schema.oci_image import ImageConfig, Index, Manifest
 from appc.serve.files import Unservable, identity
+from appc.values import Digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from appc.schema.image import Dependency
     from appc.serve.catalog import Catalog
     from appc.serve.files import Directory
@@ -33,15 +33,26 @@ _MAX_DOCUMENT = 4 << 20
 
 
 class Converted:
-    """An image in its OCI form. `blobs` are the paths of its blobs (configuration, layers, logs) by digest."""
+    """An image in its OCI form. `blobs` are the paths of its blobs (configuration, layers, headers) by digest.
 
-    __slots__ = ("blobs", "digest", "manifest", "platform")
+    `headers` are digest and size of those that rebuilding the ACI takes and the manifest does not name.
+    """
 
-    def __init__(self, manifest: bytes, digest: str, platform: dict[str, str], blobs: dict[str, str]) -> None:
+    __slots__ = ("blobs", "digest", "headers", "manifest", "platform")
+
+    def __init__(
+        self,
+        manifest: bytes,
+        digest: str,
+        platform: dict[str, str],
+        blobs: dict[str, str],
+        headers: list[tuple[str, int]],
+    ) -> None:
         self.manifest = manifest
         self.digest = digest
         self.platform = platform
         self.blobs = blobs
+        self.headers = headers
 
 
 class Conversions:
@@ -132,14 +143,18 @@ class Conversions:
             (entry,) = Index.parse(_read(f"{layout}/{INDEX_FILE}")).manifests
             data = _read(_blob(layout, entry.digest))
             manifest = Manifest.parse(data)
-            config = loads(_read(_blob(layout, manifest.config.digest)))
+            config = _read(_blob(layout, manifest.config.digest))
         except (OSError, AppcError, ValueError):
             return None
-        platform = {name: config[name] for name in ("architecture", "os", "variant") if config.get(name)}
         blobs = {str(one.digest): _blob(layout, one.digest) for one in (manifest.config, *manifest.layers)}
-        for name in os.listdir(f"{layout}/blobs/sha256"):
-            blobs.setdefault(f"sha256:{name}", f"{layout}/blobs/sha256/{name}")
-        return Converted(data, str(entry.digest), platform, blobs)
+        headers = []
+        record = record_in(ImageConfig.parse(config))
+        for origin in record.origins if record is not None else ():
+            path = _blob(layout, Digest(origin.log)) if origin.log else ""
+            if path and os.path.exists(path):
+                blobs[origin.log] = path
+                headers.append((origin.log, os.path.getsize(path)))
+        return Converted(data, str(entry.digest), platform_in(config), blobs, headers)
 
 
 def parts(catalog: Catalog, image: ServedImage) -> list[ServedImage]:
@@ -180,7 +195,7 @@ def _key(stack: list[ServedImage]) -> str:
     return hashlib.sha256("\n".join(image.image_id for image in stack).encode()).hexdigest()
 
 
-def _blob(layout: str, digest: Any) -> str:
+def _blob(layout: str, digest: Digest) -> str:
     return f"{layout}/blobs/{digest.algorithm}/{digest.hex}"
 
 

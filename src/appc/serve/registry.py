@@ -13,13 +13,15 @@ import os
 import re
 
 from appc.errors import AppcError, InvalidValue
+from appc.formats import ociartifact
+from appc.formats.convert_image_oci import ANNOTATION_PREFIX
 from appc.formats.ocilayout_write import docker_reference, docker_tag
 from appc.schema.json import dumps
 from appc.schema.oci_image import MEDIA_INDEX, MEDIA_MANIFEST
 from appc.serve.files import SIGNATURE_SUFFIX, Unservable, identity
 from appc.serve.image import read_small
 from appc.serve.messages import JSON, Refusal, Response
-from appc.serve.site import API, IMAGE_TYPE, SIGNATURE_TYPE, file_response
+from appc.serve.site import API, IMAGE_TYPE, file_response
 from appc.serve.templates import LATEST
 from appc.trust.packets import MAX_SIGNATURE
 from appc.values import Digest
@@ -36,12 +38,6 @@ if TYPE_CHECKING:
     from appc.serve.layers import Conversions, Converted
     from appc.serve.messages import Fields, Request
 
-ARTIFACT = "application/vnd.appc.image.v1"
-"""The type of artifact that an ACI and its signature make."""
-
-_EMPTY = b"{}"
-_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
-_TITLE = "org.opencontainers.image.title"
 _ENDPOINT = re.compile(r"/v2/(?P<name>.+)/(?P<what>manifests|blobs|referrers|tags)/(?P<which>[^/]+)")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _VERSION: Fields = (("Docker-Distribution-Api-Version", "registry/2.0"),)
@@ -195,7 +191,8 @@ class _Repository:
     def _manifests(self, converted: dict[ServedImage, Converted]) -> list[tuple[bytes, str]]:
         """Every manifest of the repository, as far as it was made."""
         found = [(one.manifest, MEDIA_MANIFEST) for one in converted.values()]
-        found += [(self._artifact(image, one), MEDIA_MANIFEST) for image, one in converted.items()]
+        for image, one in converted.items():
+            found += [(data, MEDIA_MANIFEST) for _, data, _ in self._artifacts(image, one)]
         for tag in {docker_tag(image.version) for image in self._images} | {LATEST}:
             images = self._tagged(tag)
             if len(images) > 1 and all(image in converted for image in images):
@@ -229,13 +226,10 @@ class _Repository:
             *_VERSION,
         )
         tag = f'"{digest}"'
-        if digest == _sha256(_EMPTY):
-            return Response(200, _EMPTY, (*fields, ("ETag", tag)))
         for image in self._images:
             if digest == f"sha256:{image.sha256}":
                 return self._file(request, image, tag, fields)
-            if image.signature is not None:
-                data = self._signature(image)
+            for data in (ociartifact.EMPTY, image.manifest_bytes, self._signature(image)):
                 if digest == _sha256(data):
                     return Response(200, data, (*fields, ("ETag", tag)))
         for complete in (False, True):
@@ -252,53 +246,50 @@ class _Repository:
         return _owned(request, fd, tag, fields)
 
     def _signature(self, image: ServedImage) -> bytes:
+        """The signature's bytes; b"" for an image that has none, or whose signature has just been taken away."""
+        if image.signature is None:
+            return b""
         try:
             return read_small(self._directory, image.path + SIGNATURE_SUFFIX, MAX_SIGNATURE)
         except Unservable:
             return b""
 
     def referrers(self, request: Request, reference: str) -> Response:
-        """The artifacts that refer to a manifest: the ACI it was made of."""
+        """What refers to a manifest: the ACI that it was made of, and what brings that back from the layers."""
         digest = _digest(reference)
         wanted = request.query.get("artifactType", "")
         found = []
         for image in self._images:
             one = self._conversions.known(self._catalog, image)
-            if one is not None and one.digest == digest and wanted in ("", ARTIFACT):
-                data = self._artifact(image, one)
-                described = _descriptor(MEDIA_MANIFEST, data)
-                found.append({**described, "artifactType": ARTIFACT, "annotations": _annotations(image)})
+            if one is not None and one.digest == digest:
+                for kind, data, annotations in self._artifacts(image, one):
+                    if wanted in ("", kind):
+                        noted = {"annotations": annotations} if annotations else {}
+                        found.append({**ociartifact.entry(data, kind), **noted})
         fields: Fields = (("OCI-Filters-Applied", "artifactType"),) if wanted else ()
         return _json({"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": found}, fields, MEDIA_INDEX)
 
-    def _artifact(self, image: ServedImage, converted: Converted) -> bytes:
-        """The manifest of the artifact that carries an ACI and its signature."""
-        name = image.path.rpartition("/")[2]
-        layers: list[dict[str, Any]] = [
-            {
-                "mediaType": IMAGE_TYPE,
-                "digest": f"sha256:{image.sha256}",
-                "size": image.size,
-                "annotations": {_TITLE: name},
-            }
-        ]
+    def _artifacts(self, image: ServedImage, converted: Converted) -> list[tuple[str, bytes, dict[str, str]]]:
+        """(type, manifest, annotations) of each artifact that refers to the OCI form of `image`."""
+        subject = _descriptor(MEDIA_MANIFEST, converted.manifest)
+        file = {"mediaType": ociartifact.ACI_LAYER, "digest": f"sha256:{image.sha256}", "size": image.size}
+        layers = [file]
         if image.signature is not None:
-            signature = _descriptor(SIGNATURE_TYPE, self._signature(image))
-            layers.append({**signature, "annotations": {_TITLE: name + SIGNATURE_SUFFIX}})
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": MEDIA_MANIFEST,
-            "artifactType": ARTIFACT,
-            "config": _descriptor(_EMPTY_TYPE, _EMPTY),
-            "layers": layers,
-            "subject": _descriptor(MEDIA_MANIFEST, converted.manifest),
-            "annotations": _annotations(image),
+            layers.append(_descriptor(ociartifact.PGP_SIGNATURE, self._signature(image)))
+        config = _descriptor(ociartifact.ACI_CONFIG, image.manifest_bytes)
+        annotations = {
+            f"{ANNOTATION_PREFIX}image-id": str(image.image_id),
+            f"{ANNOTATION_PREFIX}name": image.name,
+            "org.opencontainers.image.title": image.path.rpartition("/")[2],
         }
-        return dumps(manifest).encode()
-
-
-def _annotations(image: ServedImage) -> dict[str, str]:
-    return {"io.appc.image-id": str(image.image_id), "io.appc.name": image.name}
+        found = [(ociartifact.ACI_TYPE, ociartifact.aci(config, layers, annotations, subject), annotations)]
+        if converted.headers:
+            empty = _descriptor(ociartifact.EMPTY_TYPE, ociartifact.EMPTY)
+            logs = [{"mediaType": IMAGE_TYPE, "digest": digest, "size": size} for digest, size in converted.headers]
+            found.append(
+                (ociartifact.HEADERS_TYPE, ociartifact.about(ociartifact.HEADERS_TYPE, subject, empty, logs), {})
+            )
+        return found
 
 
 def _index(converted: Sequence[Converted]) -> bytes:

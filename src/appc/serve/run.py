@@ -11,6 +11,7 @@ from appc.serve.accesslog import AccessLog
 from appc.serve.files import Directory
 from appc.serve.index import Index
 from appc.serve.layers import Conversions
+from appc.serve.memory import Memory
 from appc.serve.registry import Registry
 from appc.serve.server import Server, listen, load_certificate, raise_descriptor_limit, tls
 from appc.serve.site import Site
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from appc.serve.connection import Exchange
+
+
+_SAVE_SECONDS = 30.0
 
 
 class How:
@@ -90,20 +94,21 @@ def serve(path: str, how: How, ready: Callable[[str], None], fault: Callable[[Ex
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
         loop.add_signal_handler(signal.SIGHUP, reload)
-        index = Index(directory, how.prefixes)
+        index = Index(directory, how.prefixes, Memory(how.cache, path))
         conversions = Conversions(directory, how.cache)
         registry = Registry(index, directory, conversions)
         uploads = None
         if how.token:
             uploads = Uploads(index, directory, how.token, limit=how.limit, prefixes=how.prefixes)
         site = Site(index, directory, how.url, registry.respond, uploads)
-        sweeping = asyncio.create_task(_sweep(index, conversions))
+        keeping = asyncio.create_task(_keep_cache(index, conversions))
         try:
             await index.fresh()
             ready(how.url or f"{'https' if context else 'http'}://{shown}:{port}")
             await Server(sock, site.respond, done, context=context).run(stopped)
         finally:
-            sweeping.cancel()
+            keeping.cancel()
+            await index.save()
             index.close()
             conversions.close()
             if uploads is not None:
@@ -116,10 +121,13 @@ def serve(path: str, how: How, ready: Callable[[str], None], fault: Callable[[Ex
         directory.close()
 
 
-async def _sweep(index: Index, conversions: Conversions) -> None:
-    """Once everything has been read, drop from the cache what was there for other images."""
+async def _keep_cache(index: Index, conversions: Conversions) -> None:
+    """Write down what was learnt; once everything has been read, drop what was kept for other images."""
     catalog = await index.complete()
     await asyncio.to_thread(conversions.sweep, catalog)
+    while True:
+        await index.save()
+        await asyncio.sleep(_SAVE_SECONDS)
 
 
 def cache_directory(given: str) -> str:

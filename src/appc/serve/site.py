@@ -34,6 +34,7 @@ _NEVER_CHANGES = ("Cache-Control", "public, max-age=31536000, immutable")
 API = "/v2/"
 """Where the OCI distribution API is, whatever the host."""
 
+_MOST_PAGES = 100
 _RETRY = (("Retry-After", "2"),)
 
 
@@ -56,6 +57,7 @@ class Site:
         self._uploads = uploads
         self._directory = directory
         self._url = url.rstrip("/")
+        self._pages: tuple[Catalog | None, dict[tuple[str, str, str], bytes]] = (None, {})
 
     async def respond(self, request: Request) -> Response:
         """Answer one request. Raises Refusal."""
@@ -94,8 +96,16 @@ class Site:
             name = self._name(view, request.path)
         if name is None:
             raise self._missing(view.catalog, "no image is called that")
-        body = pages.name_page(view, name)
-        return _document(request, body, HTML, view.links(name))
+        return _document(request, self._made(view, name), HTML, view.links(name))
+
+    def _made(self, view: View, name: str) -> bytes:
+        """The page of a name; made again only when something has changed."""
+        if self._pages[0] is not view.catalog or len(self._pages[1]) >= _MOST_PAGES:
+            self._pages = (view.catalog, {})
+        key = (view.base, view.domain, name)
+        if key not in self._pages[1]:
+            self._pages[1][key] = pages.name_page(view, name)
+        return self._pages[1][key]
 
     @staticmethod
     def _name(view: View, path: str) -> str | None:

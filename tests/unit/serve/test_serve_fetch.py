@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def images(tmp_path: Path) -> Path:
 @pytest.fixture
 def hosting(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosting]:
     authority = Authority(tmp_path / "ca")
-    certificate, key = authority.certificate("localhost")
+    certificate, key = authority.certificate("localhost", "127.0.0.1")
     with Hosting(images, cache=tmp_path / "cache", token=TOKEN, tls=(str(certificate), str(key))) as hosting:
         (tmp_path / "config").mkdir()
         settings = {"net": {"caFile": str(authority.file)}, "discovery": {"ports": {"localhost": hosting.port}}}
@@ -79,4 +80,24 @@ def test_it_comes_from_the_registry_as_well(hosting: Hosting, images: Path, capf
     image_id = aci(images / "x.aci", {"etc/hello": "hi"}, NAME, "1.0.0", labels=PLATFORM)
     reference = f"docker://localhost:{hosting.port}/{NAME}:1.0.0"
     assert _appc("fetch", "--insecure", "image", reference) == 0, capfd.readouterr().err
+    assert capfd.readouterr().out.strip() == image_id
+
+
+def test_the_aci_itself_can_be_had_from_the_registry_with_its_signature(
+    hosting: Hosting, images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image_id = aci(images / "x.aci", {"etc/hello": "hi"}, NAME, "1.0.0", labels=PLATFORM)
+    signer = Signer()
+    signer.sign(images / "x.aci")
+    (tmp_path / "key.asc").write_bytes(signer.certificate)
+    assert _appc("trust", "add", "--prefix", "localhost/team", "key.asc") == 0
+    context = ssl.create_default_context(cafile=str(tmp_path / "ca/ca.pem"))
+    api = f"/v2/{NAME}"
+    subject = hosting.get(f"{api}/manifests/1.0.0", context=context).fields["docker-content-digest"]
+    kind = "application/vnd.appc.image.v1"
+    listed = hosting.get(f"{api}/referrers/{subject}?artifactType={kind}", context=context).body
+    (artifact,) = json.loads(listed)["manifests"]
+    capfd.readouterr()
+    reference = f"docker://localhost:{hosting.port}/{NAME}@{artifact['digest']}"
+    assert _appc("fetch", reference) == 0, capfd.readouterr().err
     assert capfd.readouterr().out.strip() == image_id

@@ -105,6 +105,38 @@ def test_an_image_is_read_once(hosting: Hosting, images: Path) -> None:
     assert os.stat(images / "a.aci").st_atime_ns == atime
 
 
+def test_what_was_read_is_remembered(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restart nothing is read again but what has changed."""
+    from appc.serve import index
+
+    aci(images / "a.aci", {}, version="1.0", labels=PLATFORM)
+    with Hosting(images, cache=tmp_path / "cache") as hosting:
+        before = hosting.get(APP)
+        page = hosting.get("/app", "example.com").body
+    read: list[str] = []
+    real = index.read_image
+    monkeypatch.setattr(index, "read_image", lambda *words: (read.append(words[1]), real(*words))[1])
+    with Hosting(images, cache=tmp_path / "cache") as hosting:
+        assert hosting.get(APP).body == before.body
+        assert hosting.get("/app", "example.com").body.splitlines()[:9] == page.splitlines()[:9]
+        assert read == []
+        aci(images / "b.aci", {}, version="2.0", labels=PLATFORM)
+        assert hosting.get(f"{IMAGES}example.com/app-2.0-linux-amd64.aci").status == 200
+        assert read == ["b.aci"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"version":1,"images":[{}]}', b'{"version":9,"images":[]}'])
+def test_a_memory_that_makes_no_sense_is_forgotten(images: Path, tmp_path: Path, content: bytes) -> None:
+    aci(images / "a.aci", {}, version="1.0", labels=PLATFORM)
+    with Hosting(images, cache=tmp_path / "cache") as hosting:
+        assert hosting.get(APP).status == 200
+    (memory,) = (tmp_path / "cache").glob("index-*.json")
+    memory.write_bytes(content)
+    with Hosting(images, cache=tmp_path / "cache") as hosting:
+        assert hosting.get(APP).status == 200
+    assert b'"manifest"' in memory.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("asked", "begin", "end"),
     [("bytes=0-4", 0, 5), ("bytes=5-", 5, None), ("bytes=-7", -7, None), ("bytes=3-999999", 3, None)],

@@ -1,0 +1,149 @@
+"""The verb: what it refuses before it begins, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from appc.cli.main import main
+from appc.serve import server
+from appc.serve.templates import precedence
+from image_kit import aci
+from serve_kit import IMAGES, PLATFORM, Hosting, until
+
+APP = f"{IMAGES}example.com/app-1.0-linux-amd64.aci"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["gone"], "gone: is no directory"),
+        (["--listen", "nonsense", "."], "is not ADDR:PORT"),
+        (["--listen", "::1:80", "."], "stands in brackets"),
+        (["--listen", "127.0.0.1:99999", "."], "is not ADDR:PORT"),
+        (["--tls-cert", "x", "."], "--tls-cert and --tls-key go together"),
+        (["--tls-cert", "x", "--tls-key", "y", "."], "cannot be read: No such file"),
+        (["--tls-cert", "text", "--tls-key", "text", "."], "is no PEM file"),
+        (["--url", "ftp://x", "."], "is no URL"),
+        (["--url", "https://x y", "."], "is no URL"),
+        (["--name-prefix", "No Name", "."], "is not an AC Identifier"),
+        (["--upload-token-file", "gone", "."], "gone: cannot be read"),
+        (["--upload-token-file", "text", "--listen", "0.0.0.0:0", "."], "where others can read it"),
+        (["--export", "out", "--listen", ":80", "."], "cannot go together"),
+        (["--export", "out", "."], "has no image that could be served"),
+        (["--access-log", "gone/log", "."], "--access-log gone/log: cannot be written"),
+        (["--cache", "open", "."], "can be written by others"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "text").write_text("hello")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    cache = [] if "--cache" in words or "--export" in words else ["--cache", "cache"]
+    assert main(["serve", *cache, *words]) in (1, 2, 125)
+    message = capfd.readouterr().err
+    assert said in message
+    assert len([line for line in message.splitlines() if line.startswith("appc: ")]) == 1
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["serve", "--cache", f"{tmp_path}/cache", "--listen", f"127.0.0.1:{port}", str(tmp_path)]) == 125
+    assert f"127.0.0.1:{port}: cannot be listened on: Address already in use" in capfd.readouterr().err
+
+
+@contextmanager
+def _served(images: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A server of its own, and its port."""
+    command = [sys.executable, "-m", "appc", "serve", "--listen", "127.0.0.1:0", "--cache", f"{images}/../cache"]
+    with subprocess.Popen([*command, *words, str(images)], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        yield process, int(process.stderr.readline().rpartition(":")[2])
+
+
+def test_a_transfer_may_end_before_the_server_does(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    size = 32 << 20
+    aci(images / "a.aci", {"x": bytes(size)}, version="1.0", labels=PLATFORM, compress="none")
+    with _served(images) as (process, port), socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(f"GET {APP} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        received = len(sock.recv(65536))
+        process.send_signal(signal.SIGTERM)
+        until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) != 0)
+        while data := sock.recv(1 << 20):
+            received += len(data)
+        assert received > size
+        assert process.wait(20) == 0
+
+
+def test_an_idle_client_does_not_keep_the_server(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    with _served(tmp_path / "images") as (process, port), socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+
+
+def test_more_clients_than_there_is_room_for_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "CONNECTIONS", 2)
+    aci(tmp_path / "a.aci", {}, version="1.0", labels=PLATFORM)
+    with Hosting(tmp_path) as hosting:
+        assert hosting.get(APP).status == 200
+        idle = [socket.create_connection(("127.0.0.1", hosting.port)) for _ in range(2)]
+        waiting = socket.create_connection(("127.0.0.1", hosting.port))
+        waiting.sendall(f"GET {APP} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        waiting.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            waiting.recv(1)
+        idle[0].close()
+        waiting.settimeout(20)
+        assert waiting.recv(65536).startswith(b"HTTP/1.1 200")
+        idle[1].close()
+        waiting.close()
+
+
+def test_the_log_says_what_was_asked(tmp_path: Path) -> None:
+    from appc.serve.accesslog import AccessLog
+    from appc.serve.connection import Exchange
+
+    log = AccessLog(str(tmp_path / "log"))
+    exchange = Exchange("192.0.2.1")
+    exchange.line, exchange.agent, exchange.status, exchange.sent = 'GET /"\x1b[31m', 'a"b\nc', 404, 12
+    log.write(exchange)
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert line.startswith("192.0.2.1 - - [")
+    assert line.endswith('] "GET /\\x22\\x1b[31m HTTP/1.1" 404 12 "-" "a\\x22b\\x0ac"')
+    assert os.stat(tmp_path / "log").st_mode & 0o007 == 0
+
+
+def test_versions_have_an_order() -> None:
+    ordered = [
+        "",
+        "edge",
+        "stable2",
+        "stable10",
+        "1.0-rc1",
+        "2.0.0-alpha",
+        "0.9",
+        "v1.0",
+        "1.0.1",
+        "1.9",
+        "1.10",
+        "2.0+5",
+    ]
+    assert sorted(ordered, key=precedence) == ordered
