@@ -161,6 +161,9 @@ void listen_helper_ended(pid_t pid);
 
 /* keep_status.c */
 void status_keeper(void);
+/* How many processes of the app the kernel killed for want of memory; 0 where that cannot be told. */
+uint64_t cgroup_oom_kills(const char *app);
+
 void status_app(const struct task *app);
 void status_failure(void);
 void status_warning(const char *track, uint32_t index, int error);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,6 +91,9 @@ void status_app(const struct task *app)
 			text_pair(&text, "signal", (uint64_t)WTERMSIG(app->status));
 		else
 			text_pair(&text, "status", (uint64_t)WEXITSTATUS(app->status));
+		/* A shell says 128 + 9 of a child that was killed. */
+		if (task_exit_status(app) == 128 + SIGKILL && cgroup_oom_kills(app->app) > 0)
+			text_add(&text, "out-of-memory=1\n");
 	}
 	if (app->post == POST_SKIPPED)
 		text_add(&text, "post-stop=skipped\n");

@@ -67,6 +67,8 @@ def _print(document: dict[str, Any]) -> None:
             text += f", killed by signal {app['signal']}"
         elif app["exit-status"] is not None:
             text += f", status {app['exit-status']}"
+        if app["out-of-memory"]:
+            text += f", out of memory (limit {app['memory-limit']})" if app["memory-limit"] else ", out of memory"
         if app["pid"]:
             text += f", pid {app['pid']}"
         if app["started"]:

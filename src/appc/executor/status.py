@@ -140,8 +140,17 @@ def _app(pod: Pod, entry: dict[str, Any], state: str) -> dict[str, Any]:
         "exited": record.exited,
         "exit-status": record.exit_status,
         "signal": record.signal,
+        "out-of-memory": record.out_of_memory,
+        "memory-limit": _memory_limit(entry) if record.out_of_memory else None,
         "post-stop": record.post_stop or None,
     }
+
+
+def _memory_limit(entry: dict[str, Any]) -> str | None:
+    """The limit of an app's memory, as its manifest says it; None when only the pod, or the host, has one."""
+    isolators = (entry.get("app") or {}).get("isolators") or ()
+    limits = [one["value"].get("limit") for one in isolators if one["name"] == "resource/memory"]
+    return str(limits[-1]) if limits and limits[-1] else None
 
 
 def _exit_status(apps: list[dict[str, Any]], state: str) -> int | None:

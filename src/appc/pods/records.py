@@ -14,9 +14,12 @@ RECORD_LIMIT = 64 * 1024
 
 
 class AppRecord:
-    """How one app fares: pid, times (ns since the epoch), exit status or signal, its handler's end."""
+    """How one app fares: pid, times (ns since the epoch), exit status or signal, its handler's end.
 
-    __slots__ = ("exited", "name", "pid", "post_stop", "signal", "started", "status")
+    `out_of_memory` tells that the kernel killed for memory where the app ended as killed.
+    """
+
+    __slots__ = ("exited", "name", "out_of_memory", "pid", "post_stop", "signal", "started", "status")
 
     def __init__(self, name: str, fields: dict[str, str]) -> None:
         self.name = name
@@ -25,6 +28,7 @@ class AppRecord:
         self.exited = number(fields.get("exited"))
         self.status = number(fields.get("status"))
         self.signal = number(fields.get("signal"))
+        self.out_of_memory = fields.get("out-of-memory") == "1"
         self.post_stop = fields.get("post-stop", "")
 
     @property

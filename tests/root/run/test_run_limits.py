@@ -32,8 +32,18 @@ def test_an_app_over_its_memory_limit_is_killed(appc: Appc) -> None:
     done = appc.run(PROBE, "--memory", "24Mi", "--", "memory", "100", "echo", "survived")
     assert done.status == 137, done
     assert "survived" not in done.out
-    app = appc.status(appc.the_pod().uuid)["apps"][0]
-    assert app["signal"] == 9
+    uuid = appc.the_pod().uuid
+    app = appc.status(uuid)["apps"][0]
+    assert (app["signal"], app["out-of-memory"], app["memory-limit"]) == (9, True, "24Mi")
+    assert "app-probe=exited, killed by signal 9, out of memory (limit 24Mi)" in appc("status", uuid).out
+
+
+def test_an_app_that_is_killed_otherwise_is_not_out_of_memory(appc: Appc) -> None:
+    uuid = appc.detached(PROBE, "--memory", "24Mi", "--", "wait")
+    assert appc("kill", "--signal", "KILL", uuid).status == 0
+    assert appc("status", "--wait", uuid).status == 0
+    app = appc.status(uuid)["apps"][0]
+    assert (app["signal"], app["out-of-memory"], app["memory-limit"]) == (9, False, None)
 
 
 def test_an_app_within_its_memory_limit_is_not(appc: Appc) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pod_on_disk import UUID, OnDisk
+from pod_on_disk import IMAGE_ID, UUID, OnDisk
 
 from appc.errors import PodNotFound
 from appc.executor import status
@@ -160,3 +160,24 @@ def test_the_newest_first(tmp_path: Path) -> None:
     os.makedirs(tmp_path / "pods/embryo" / other)
     (tmp_path / "pods/embryo" / other / "lock").touch()
     assert [document["uuid"] for document in status.describe_all(str(tmp_path))] == [other, UUID]
+
+
+@pytest.mark.parametrize(
+    ("fields", "isolators", "shown"),
+    [
+        ({"signal": 9, "out_of_memory": 1}, [("resource/memory", {"limit": "64Mi"})], (True, "64Mi")),
+        # The pod's limit, or the host's memory, was what did not suffice.
+        ({"status": 137, "out_of_memory": 1}, [("resource/cpu", {"limit": "1"})], (True, None)),
+        ({"signal": 9}, [("resource/memory", {"limit": "64Mi"})], (False, None)),
+    ],
+)
+def test_an_app_that_the_kernel_killed_for_memory(
+    tmp_path: Path, fields: dict[str, int], isolators: list[tuple[str, object]], shown: tuple[bool, str | None]
+) -> None:
+    disk = OnDisk(tmp_path)
+    app = {"exec": ["/x"], "isolators": [{"name": name, "value": value} for name, value in isolators]}
+    entry = {"name": "web", "image": {"id": IMAGE_ID, "name": "example.com/web"}, "app": app}
+    disk.pod.write_json("pod", {"acKind": "PodManifest", "apps": [entry]})
+    disk.status("web", pid=7, started=1, exited=2, **fields)
+    (found,) = status.describe(disk.pod)["apps"]
+    assert (found["out-of-memory"], found["memory-limit"]) == shown
