@@ -44,6 +44,8 @@ class Bases:
         )
         for warning in warnings:
             self._context.warn(warning)
+        if "image" in self._args.insecure and not image.signer:
+            self._context.warn("was not verified (--insecure image)", reference)
         return image
 
     def dependencies(self, dependencies: Sequence[Dependency], where: str) -> list[StoredImage]:

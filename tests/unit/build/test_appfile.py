@@ -6,8 +6,11 @@ import json
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from appc.build import appfile
 from appc.build.appsteps import digest, inputs, remove
@@ -88,6 +91,14 @@ def test_the_same_in_yaml_and_json(tmp_path: Path) -> None:
     texts = [step.text for step in _read(tmp_path, json.dumps(said), "a.json").steps]
     assert [step.text for step in _read(tmp_path, json.dumps(said), "a.yaml").steps] == texts
     assert len(texts) == 2
+
+
+def test_the_example_of_the_documentation_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/building.md").read_text()
+    lines = page[page.index("    # Appfile.toml") :].splitlines()
+    end = next(index for index, line in enumerate(lines) if line and not line.startswith("    "))
+    file = _read(tmp_path, "\n".join(lines[:end]))
+    assert [step.action for step in file.steps] == ["run", "copy", "write", "remove", "set"]
 
 
 def test_all_faults_are_told_at_once_with_their_paths(tmp_path: Path) -> None:
@@ -220,3 +231,32 @@ def test_remove_takes_links_and_not_what_they_lead_to(tmp_path: Path) -> None:
         with pytest.raises(InvalidValue):
             remove(str(root), pattern)
     assert (victim / "file").exists()
+
+
+_LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=8),
+    st.sampled_from(["/a", "x=y", "${args.A}", "http,protocol=tcp,port=80", "resource/memory,limit=1", "0644", "none"]),
+)  # fmt: skip
+_KEYS = st.sampled_from(
+    ["name", "base", "output", "labels", "annotations", "dependencies", "exclude", "network", "shell", "args", "steps",
+     "set", "copy", "run", "remove", "mkdir", "symlink", "write", "env", "from", "to", "path", "mode", "owner", "text",
+     "command", "exec", "port", "mount", "isolator", "handler", "user", "caps-retain", "supplementary-gids", "seccomp",
+     "remove-env", "A", ""]
+)  # fmt: skip
+_VALUES = st.recursive(
+    _LEAVES,
+    lambda below: st.one_of(st.lists(below, max_size=3), st.dictionaries(_KEYS, below, max_size=4)),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(_KEYS, _VALUES, max_size=5))
+def test_whatever_a_file_says_it_is_taken_or_its_faults_are_told(
+    tmp_path_factory: pytest.TempPathFactory, said: dict[str, Any]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "said.json"
+    path.write_text(json.dumps(said))
+    try:
+        appfile.read(str(path), {}, from_table)
+    except ManifestError as error:
+        assert error.faults
