@@ -31,8 +31,11 @@ static void stop_apps(void)
 	for (size_t i = 0; i < keep.tasks; i++) {
 		struct task *task = &keep.task[i];
 
-		if (task->role == ROLE_APP)
-			task_kill(task, task->phase == RUNNING ? SIGTERM : SIGKILL);
+		if (task->role != ROLE_APP)
+			continue;
+		/* It may have been executed, and we not have seen that yet. */
+		task_ready(task, 0);
+		task_kill(task, task->phase == RUNNING ? SIGTERM : SIGKILL);
 	}
 }
 

@@ -108,6 +108,19 @@ def test_a_failing_app_stops_the_others(binaries: Path, pod: Path, tree: Path) -
     assert keeper.log("main")[-1] == "stdout F caught 15"
 
 
+def test_an_app_that_has_just_begun_is_stopped_as_one_that_has(release: Path, pod: Path, tree: Path) -> None:
+    """Both are there when the keeper looks: that one app has failed, and that the other was executed before that."""
+    need("strace")
+    apps = {
+        "side": app_ops(tree, "await", "/tmp/up", "exit", "3"),
+        "main": app_ops(tree, "trap", "15", "0", "write", "/tmp/up", "", "wait"),
+    }
+    slow = ("strace", "-qq", "-o", "/dev/null", "-e", "trace=sendto", "-e", "inject=sendto:delay_exit=500000")
+    keeper = Keeper(release, pod_plan(pod, apps), pod, prefix=slow)
+    assert keeper.wait()[0] == 3
+    assert keeper.status("main")["status"] == "0"
+
+
 def test_an_app_that_ends_well_leaves_the_others_alone(binaries: Path, pod: Path, tree: Path) -> None:
     apps = {"short": app_ops(tree, "exit", "0"), "long": app_ops(tree, "sleep", "0.4", "echo", "done")}
     keeper = Keeper(binaries, pod_plan(pod, apps), pod)
