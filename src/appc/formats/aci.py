@@ -166,25 +166,41 @@ class _Rules:
 
     def admit(self, entry: Entry) -> None:
         """Set `path` and `link_path` of an entry, or raise ArchiveError; the archive's own root gets no path."""
-        try:
-            path = safe_name(entry.name, self._limits)
-        except ArchiveError as error:
-            raise self._fault(entry.name, error.what) from None
-        if not path:
-            if entry.type != DIRECTORY:
-                raise self._fault(entry.name, f"is a {entry.type} where the archive's root directory would be")
-            return
-        self._check_place(path, entry)
+        path = entry.name
+        if not self._is_plain(path):
+            try:
+                path = safe_name(path, self._limits)
+            except ArchiveError as error:
+                raise self._fault(entry.name, error.what) from None
+            if not path:
+                if entry.type != DIRECTORY:
+                    raise self._fault(entry.name, f"is a {entry.type} where the archive's root directory would be")
+                return
+            self._check_place(path, entry)
+            self._check_parents(path)
         before = self._kinds.get(path)
         if before == _IMPLIED and entry.type != DIRECTORY:
             raise self._fault(path, f"is a {entry.type}, but an earlier entry lies below it")
         if before is not None and before != _IMPLIED:
             raise self._fault(path, "is in the archive twice")
-        self._check_parents(path)
         if entry.type == HARDLINK:
             entry.link_path = self._link_target(path, entry.linkname)
         self._kinds[path] = entry.type
         entry.path = path
+
+    def _is_plain(self, name: str) -> bool:
+        """Whether `name` is as it should be because it is that of a directory before it and one short component more.
+
+        Most are, and need no looking into the directory's own again.
+        """
+        directory, _, last = name.rpartition("/")
+        return (
+            self._kinds.get(directory) == DIRECTORY
+            and last not in ("", ".", "..")
+            and len(last) <= self._limits.component // 4
+            and name.count("/") < self._limits.depth
+            and "\0" not in last
+        )
 
     def missing(self) -> list[ArchiveError]:
         """What the archive should have had by its end."""

@@ -101,8 +101,12 @@ class Extractor:
     """
 
     def __init__(self, root_fd: int, *, prefix: str = "", owners: bool = True, where: str = "") -> None:
+        import hashlib
+
+        self._sha256 = hashlib.sha256
         self._root = root_fd
         self._prefix = prefix
+        self._inside = f"{prefix}/"
         self._owners = owners
         self._where = where
         self._directories: dict[str, Record] = {}
@@ -198,8 +202,6 @@ class Extractor:
             self._leave_out(record)
 
     def _file(self, parent: int, name: str, record: Record, entry: Entry) -> None:
-        import hashlib
-
         raw = _raw(name)
         try:
             fd = os.open(raw, _CREATE, 0o600, dir_fd=parent)
@@ -207,7 +209,7 @@ class Extractor:
             self._displace(parent, name, record)
             fd = os.open(raw, _CREATE, 0o600, dir_fd=parent)
         try:
-            digest = hashlib.sha256()
+            digest = self._sha256()
             if entry.sparse is None:
                 for _, data in entry.extents():
                     digest.update(data)
@@ -291,7 +293,8 @@ class Extractor:
         elif record.uid != os.geteuid() or record.gid != os.getegid():
             self._skip("owner")
         os.fchmod(fd, record.mode)
-        self._attributes(fd, record)
+        if record.xattrs:
+            self._attributes(fd, record)
         os.utime(fd, ns=(record.mtime_ns, record.mtime_ns))
 
     def _unopened_metadata(self, parent: int, name: str, record: Record) -> None:
@@ -366,11 +369,11 @@ class Extractor:
     def _strip(self, path: str) -> str:
         if not self._prefix:
             return path
-        if path == self._prefix:
-            return ""
-        if not path.startswith(self._prefix + "/"):
+        if path.startswith(self._inside):
+            return path[len(self._inside) :]
+        if path != self._prefix:
             raise self._refusal(path, f"is outside {self._prefix}/")
-        return path[len(self._prefix) + 1 :]
+        return ""
 
     # -- errors -----------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from appc.errors import ArchiveError
 from appc.formats import tarheader, tarpax
 from appc.formats.limits import DEFAULT, Limits
-from appc.formats.tarheader import BLOCK, ZERO_BLOCK, HeaderError, RawHeader, decode
+from appc.formats.tarheader import BLOCK, EXTENSIONS, ZERO_BLOCK, HeaderError, RawHeader, decode, extension
 from appc.formats.tarnames import BLOCK_DEVICE, CHAR, DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK, printable, safe_name
 
 TYPE_CHECKING = False
@@ -233,7 +233,7 @@ class Reader:
                 if records is not None or long_name is not None or long_link is not None:
                     raise self.error("ends after an extended header that belongs to no entry")
                 return None
-            header = RawHeader(block)
+            header = extension(block) if block[156] in EXTENSIONS else RawHeader(block)
             flag = header.typeflag
             if flag in (b"x", b"X"):
                 if records is not None:

@@ -7,12 +7,18 @@ reader adds which archive and which entry.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
+from zlib import adler32
 
 BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
 EXTENSIONS = b"xXgLK"
 
-_FIELDS = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12s")
+# Mode and owner are one field, and so is everything from the magic to the device numbers: few archives have more than
+# a handful of different ones, so they are decoded once each.
+_FIELDS = struct.Struct("100s24s12s12s8s1s100s88s155s12s")
+_IDENTITY = struct.Struct("8s32s32s8s8s")
+_REMEMBERED = 256
 _SPACES = b" " * 8
 _MAX_DECIMAL_DIGITS = 20
 
@@ -43,7 +49,7 @@ class RawHeader:
     def __init__(self, block: bytes) -> None:
         """Decode `block` (512 bytes, not all zero); of an extension's header only type and size matter."""
         fields = _FIELDS.unpack(block)
-        name, mode, uid, gid, size, mtime, checksum, typeflag, linkname, magic = fields[:10]
+        name, owner, size, mtime, checksum, typeflag, linkname, identity, prefix, end = fields
         if not _checksum_holds(block, checksum):
             raise HeaderError("header checksum does not match (corrupt, or not a tar archive)")
         self.block = block
@@ -51,10 +57,10 @@ class RawHeader:
         self.size = number(size)
         if typeflag in EXTENSIONS:
             return
-        uname, gname, major, minor, prefix, end = fields[10:]
+        magic, self.uname, self.gname, major, minor = _identity(identity)
         name = cut(name)
         # GNU headers keep other fields where ustar keeps the name's prefix.
-        if magic[:6] == b"ustar\0":
+        if magic == b"ustar\0":
             if end[-4:] == b"tar\0":
                 prefix = prefix[:131]
             prefix = cut(prefix)
@@ -62,18 +68,33 @@ class RawHeader:
                 name = prefix + b"/" + name
         self.name = name
         self.linkname = cut(linkname)
-        self.mode = number(mode)
-        self.uid = number(uid)
-        self.gid = number(gid)
+        self.mode, self.uid, self.gid = _owner(owner)
         self.mtime = number(mtime)
         self.devmajor = self.devminor = 0
-        self.uname = self.gname = b""
-        if magic[:5] == b"ustar":
-            self.uname = cut(uname)
-            self.gname = cut(gname)
-            if typeflag in b"34":
-                self.devmajor = number(major)
-                self.devminor = number(minor)
+        if magic and typeflag in b"34":
+            self.devmajor = number(major)
+            self.devminor = number(minor)
+
+
+@lru_cache(_REMEMBERED)
+def extension(block: bytes) -> RawHeader:
+    """The header block of an extended header; in most archives all of them are the same."""
+    return RawHeader(block)
+
+
+@lru_cache(_REMEMBERED)
+def _owner(fields: bytes) -> tuple[int, int, int]:
+    """Mode, user and group."""
+    return number(fields[:8]), number(fields[8:16]), number(fields[16:])
+
+
+@lru_cache(_REMEMBERED)
+def _identity(fields: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    """The magic, the names of user and group, and the fields of the device numbers; all b"" before ustar."""
+    magic, uname, gname, major, minor = _IDENTITY.unpack(fields)
+    if magic[:5] != b"ustar":
+        return b"", b"", b"", b"", b""
+    return magic[:6], cut(uname), cut(gname), major, minor
 
 
 def _checksum_holds(block: bytes, field: bytes) -> bool:
@@ -82,7 +103,8 @@ def _checksum_holds(block: bytes, field: bytes) -> bool:
         stored = number(field)
     except HeaderError:
         return False
-    plain = sum(block) - sum(field) + 256
+    # The low half of adler32 is 1 plus the sum of the bytes, modulo a number that 256 bytes do not reach.
+    plain = (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2 - sum(field) + 256
     if plain == stored:
         return True
     # Old writers on machines with signed characters summed those.
@@ -101,8 +123,8 @@ def decode(raw: bytes) -> str:
 
 def number(field: bytes) -> int:
     """A numeric header field: octal text, or base-256 (GNU, star) when its first bit is set."""
-    digits = field[:-1]
-    if not digits.isdigit() or field[-1] not in b"\0 ":
+    digits = field.rstrip(b"\0 ")
+    if not digits.isdigit():
         first = field[0]
         if first & 0x80:
             # Some writers use the low bits of the first byte too; the next one is the sign.

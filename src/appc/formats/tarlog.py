@@ -22,12 +22,15 @@ from appc.errors import ArchiveError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future, ThreadPoolExecutor
     from typing import BinaryIO
 
     from appc.formats.tar import Entry
 
 MAGIC = b"appc tar log 1\n"
 _RAW, _FILE, _END = b"R", b"F", b"E"
+_LENGTH = struct.Struct("<I")
+_PLACE = struct.Struct("<QQ")
 _FLUSH_SIZE = 1 << 18
 # What one record may hold: all headers of one entry come together (formats.limits), and pieces of 1 MiB of the rest.
 _MOST_RAW = 16 << 20
@@ -36,12 +39,15 @@ _CHUNK = 1 << 20
 
 
 class TarLog:
-    """Writes the log of one stream to `out`, deflated at `level`; `close` completes it."""
+    """Writes the log of one stream to `out`, deflated at `level` in a thread; `close` completes it."""
 
     def __init__(self, out: BinaryIO, level: int = 1) -> None:
         self._out = out
         self._deflate = zlib.compressobj(level)
+        self._pool: ThreadPoolExecutor | None = None
+        self._job: Future[bytes] | None = None
         self._raw = bytearray()
+        self._records = bytearray()
         out.write(MAGIC)
 
     def raw(self, data: bytes) -> None:
@@ -49,6 +55,7 @@ class TarLog:
         self._raw += data
         if len(self._raw) >= _FLUSH_SIZE:
             self._flush()
+            self._hand_on()
 
     def content(self, entry: Entry) -> None:
         """The content of `entry`, whose `path` is set, came by."""
@@ -56,21 +63,37 @@ class TarLog:
             if length:
                 self._flush()
                 path = entry.path.encode("utf-8", "surrogateescape")
-                self._write(_FILE + struct.pack("<I", len(path)) + path + struct.pack("<QQ", offset, length))
+                self._records += _FILE + _LENGTH.pack(len(path)) + path + _PLACE.pack(offset, length)
+                if len(self._records) >= _FLUSH_SIZE:
+                    self._hand_on()
 
     def close(self, size: int, sha512: bytes) -> None:
         """The stream ended after `size` bytes with that SHA-512 (64 bytes)."""
         self._flush()
-        self._write(_END + struct.pack("<Q", size) + sha512)
-        self._out.write(self._deflate.flush())
+        self._wait()
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._records += _END + struct.pack("<Q", size) + sha512
+        self._out.write(self._deflate.compress(self._records) + self._deflate.flush())
 
     def _flush(self) -> None:
         if self._raw:
-            self._write(_RAW + struct.pack("<I", len(self._raw)) + self._raw)
+            self._records += _RAW + _LENGTH.pack(len(self._raw)) + self._raw
             self._raw.clear()
 
-    def _write(self, data: bytes) -> None:
-        self._out.write(self._deflate.compress(data))
+    def _hand_on(self) -> None:
+        if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(1, "appc-log")
+        self._wait()
+        self._job = self._pool.submit(self._deflate.compress, bytes(self._records))
+        self._records.clear()
+
+    def _wait(self) -> None:
+        if self._job is not None:
+            self._out.write(self._job.result())
+            self._job = None
 
 
 def replay(log: BinaryIO, open_file: Callable[[str], BinaryIO]) -> Iterator[bytes]:

@@ -134,7 +134,9 @@ class Sink:
 
     def entry(self, entry: Entry) -> None:
         """Take the next entry below rootfs."""
-        if len(entry.path.encode("utf-8", "surrogateescape")) > self._longest:
+        path = entry.path
+        # A character takes four bytes at most.
+        if len(path) > self._longest // 4 and len(path.encode("utf-8", "surrogateescape")) > self._longest:
             raise ArchiveError(
                 f"has a path of more than {self._longest} bytes, which no path in the store can hold", self._where
             )
@@ -142,7 +144,8 @@ class Sink:
         record = self._extractor.entry(entry)
         self._records.add(record)
         self.size += record.size
-        self.special = self.special or _special(record)
+        if not self.special and (record.xattrs or record.type == CHAR):
+            self.special = _special(record)
 
 
 def _special(record: Record) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 HEADER = b"appc entries 1\n"
 _EMPTY: tuple[Any, ...] = ("", 0, {})
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class RecordWriter:
@@ -42,14 +43,13 @@ class RecordWriter:
             record.size,
             record.mtime_ns,
             record.sha256,
-            record.linkname,
-            record.devmajor,
-            record.devminor,
-            {name: b2a_base64(value, newline=False).decode() for name, value in record.xattrs.items()},
         ]
+        if record.linkname or record.devmajor or record.devminor or record.xattrs:
+            xattrs = {name: b2a_base64(value, newline=False).decode() for name, value in record.xattrs.items()}
+            fields += (record.linkname, record.devmajor, record.devminor, xattrs)
         while fields[-1] in _EMPTY:
             fields.pop()
-        self._out.write(json.dumps(fields, separators=(",", ":")).encode() + b"\n")
+        self._out.write(_encode(fields).encode() + b"\n")
         self.count += 1
 
     def close(self) -> None:
