@@ -28,12 +28,13 @@ def build_file(
     *,
     manifest: str = "",
     owner_root: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> Built:
     """Build an image from the layout `source`, or from the root file system `source` and a `manifest` file.
 
-    The manifest is checked first. Raises ManifestError with all faults, ArchiveError for what cannot be
-    packed, UsageError when the file exists or would be part of itself, HostError when it cannot be
-    written. After an error there is no trace of the new image, and an old one is as it was.
+    The manifest is checked first. `progress` is called with the number of bytes just packed. Raises ManifestError with
+    all faults, ArchiveError for what cannot be packed, UsageError when the file exists or would be part of itself,
+    HostError when it cannot be written. After an error there is no trace of the new image, and an old one is as it was.
     """
     root = _open(source)
     try:
@@ -56,6 +57,7 @@ def build_file(
                 owner_root=owner_root,
                 times=output.times,
                 where=where,
+                progress=progress,
             )
             file.commit()
     finally:

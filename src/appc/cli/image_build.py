@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from appc.cli.build_appfile import APPFILE, check, run_file
 from appc.cli.build_options import LEVEL as LEVEL
 from appc.cli.build_options import OUT, OUTPUT, OUTPUT_EXCLUSIVE, done, output, own_times
 from appc.cli.options import Args, Operand, Option, Verb
+from appc.cli.output import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,5 +56,24 @@ def run(args: Args, context: Context) -> int:
     if args.file:
         return run_file(args, context)
     target = output(args, context, own_times(args))
-    built = build_file(args.source, target, manifest=args.manifest or "", owner_root=args.owner_root)
+    with Progress(f"building {args.out}", lambda: _size(args.source)) as progress:
+        built = build_file(
+            args.source,
+            target,
+            manifest=args.manifest or "",
+            owner_root=args.owner_root,
+            progress=progress.advance,
+        )
     return done(args, context, built.warnings, built.image_id)
+
+
+def _size(directory: str) -> int:
+    """About how many bytes the archive of a directory has: contents and a header for each file."""
+    total = 0
+    for path, _, names in os.walk(directory):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(path, name)).st_size + 512
+            except OSError:
+                pass
+    return total

@@ -126,12 +126,13 @@ def ago(seconds: float) -> str:
 class Progress:
     """A progress line on stderr, drawn only on a terminal and only when the work takes long enough to wonder.
 
-    `with Progress("importing x.aci", total_bytes) as progress: progress.advance(n)`; total None = unknown.
+    `with Progress("importing x.aci", total_bytes) as progress: progress.advance(n)`; total None = unknown. One that
+    takes work to know may be a function, which is called when the line is first drawn.
     """
 
     PATIENCE = 0.5  # seconds without a sign of life that nobody minds
 
-    def __init__(self, label: str, total: int | None = None) -> None:
+    def __init__(self, label: str, total: int | Callable[[], int] | None = None) -> None:
         import time
 
         self.label = label
@@ -158,13 +159,16 @@ class Progress:
         self._due = float("inf")
         try:
             from rich.console import Console
-            from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+            from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
             from rich.progress import Progress as Bar
         except ImportError:
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task(printable(self.label), total=self.total, completed=self.done)
+        size = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        total = self.total() if callable(self.total) else self.total
+        self._bar = Bar(
+            TextColumn("{task.description}"), BarColumn(), *size, console=Console(stderr=True), transient=True
+        )
+        self._task = self._bar.add_task(printable(self.label), total=total, completed=self.done)
         self._bar.start()
 
     def __exit__(self, *exception: object) -> None:
