@@ -140,7 +140,9 @@ class _Page:
                     return
                 body = answer.check().read(MAX_PAGE)
                 fields = answer.headers
-            self.tags = [*tags_of_page(body), *tags_of_headers(fields, self._name)]
+            tags = [*tags_of_page(body), *tags_of_headers(fields, self._name)]
+            # Header fields may say what the page says too: that is no second mirror.
+            self.tags = list({(tag.kind, tag.prefix, tag.target): tag for tag in tags}.values())
         except InvalidValue as error:
             self.error = NetworkError(str(error), url)
         except AppcError as error:

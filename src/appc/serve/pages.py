@@ -31,7 +31,7 @@ def name_page(view: View, name: str) -> bytes:
     if own:
         parts += [_versions(view, own), _how_to_get(view, own[0], _version_alone(own[0]))]
     if others:
-        parts.append(section("Images below" if own else "Images", _names(view, others)))
+        parts.append(section("Images below" if own else "Names", _names(view, others)))
     if name:
         parts.append(_keys(view, name))
     if name == view.top:
@@ -136,7 +136,8 @@ def _signer(signer: Signer) -> Markup:
 
 
 def _image_facts(view: View, image: ServedImage) -> Markup:
-    uncompressed = f"{size(image.size)} ({image.size} bytes), {size(image.content_size)} uncompressed"
+    exact = f" ({image.size} bytes)" if image.size >= 1024 else ""
+    sizes = f"{size(image.size)}{exact}, {size(image.content_size)} uncompressed"
     signature = join((_signed(image), *((" – ", link(view.signature(image), "signature")) if image.signature else ())))
     return facts(
         (
@@ -144,7 +145,7 @@ def _image_facts(view: View, image: ServedImage) -> Markup:
             *((f"Label {name}", value) for name, value in image.labels.items()),
             ("Image ID", element("code", image.image_id)),
             ("SHA-256 of the file", element("code", image.sha256)),
-            ("Size", uncompressed),
+            ("Size", sizes),
             ("Compression", image.compression),
             ("Changed", datetime.fromtimestamp(image.modified, UTC).strftime("%Y-%m-%d %H:%M UTC")),
             ("Signed by", signature),
@@ -161,7 +162,7 @@ def _version_alone(image: ServedImage) -> Labels:
 def _how_to_get(view: View, image: ServedImage, labels: Labels) -> Markup:
     asked = quoted(reference(image.name, labels))
     steps = []
-    if view.catalog.certificates and image.signers:
+    if view.catalog.certificates and any(one.signers for one in view.catalog.by_name[image.name]):
         steps += [
             element("p", "Trust the key, after comparing its fingerprint with one you got elsewhere:"),
             block("Command to trust the key", f"appc trust add --prefix {quoted(image.name)} {view.base}{KEYS}"),

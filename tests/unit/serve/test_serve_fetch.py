@@ -55,6 +55,28 @@ def test_a_name_is_discovered_fetched_and_verified(
     assert capfd.readouterr().out.strip() == image_id
 
 
+def test_keys_are_discovered_too(hosting: Hosting, images: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    image_id = aci(images / "x.aci", {}, NAME, "1.0.0", labels=PLATFORM)
+    signer = Signer()
+    signer.sign(images / "x.aci")
+    (images / "pubkeys.gpg").write_bytes(signer.certificate)
+    assert _appc("trust", "add", "--prefix", "localhost/team", "--fingerprint", signer.fingerprint) == 0
+    capfd.readouterr()
+    assert _appc("fetch", f"{NAME}:1.0.0") == 0, capfd.readouterr().err
+    assert capfd.readouterr().out.strip() == image_id
+
+
+def test_discovery_shows_one_place_and_no_other(
+    hosting: Hosting, images: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The templates in the header fields are those of the page, and not taken for further mirrors."""
+    aci(images / "x.aci", {}, NAME, "1.0.0", labels=PLATFORM)
+    assert _appc("discover", "--format", "json", f"{NAME}:1.0.0") == 0
+    document = json.loads(capfd.readouterr().out)
+    url = f"https://localhost:{hosting.port}/-/aci/{NAME}-1.0.0-linux-amd64.aci"
+    assert json.dumps(document).count(json.dumps(url)) == 1, document
+
+
 def test_what_runs_anywhere_is_found_by_its_own_template(
     hosting: Hosting, images: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
