@@ -172,7 +172,7 @@ def import_image(
     cannot keep is added to `warnings`. Raises SignatureError, ImageNotFound, ArchiveError, StoreError.
     """
     with Source(reference, platform) as source:
-        known = None if pull == "update" else known_as(store, source)
+        known = known_as(store, source)
         if known is not None and ("image" in insecure or trusted(known)):
             return known
         if pull == "never":
