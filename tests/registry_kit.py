@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from base64 import b64encode
 from collections.abc import Callable
@@ -40,6 +41,7 @@ class FakeRegistry:
         self.referrers_api = True
         self.mounts = True
         self.uploads: dict[str, bytes] = {}
+        self._numbers = itertools.count()
         self.log: list[tuple[str, str]] = []
         server.pages = _Everything(self)
 
@@ -173,7 +175,7 @@ class FakeRegistry:
             if mount and self.mounts and mount in self.blobs:
                 request.send(201, {"Location": f"/v2/{repository}/blobs/{mount}"})
                 return
-            name = f"upload{len(self.uploads)}"
+            name = f"upload{next(self._numbers)}"
             self.uploads[name] = b""
             request.send(202, {"Location": f"/v2/{repository}/blobs/uploads/{name}?state=1"})
         elif request.command == "PATCH":
