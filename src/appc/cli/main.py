@@ -45,6 +45,7 @@ FAST = (
 VERBS = (
     *FAST,
     "update",
+    "export",
     "df",
     "fetch",
     "discover",
