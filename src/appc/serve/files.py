@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_BENEATH = 0x08
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOENT, errno.EIO, errno.ESTALE)
 _MAX_DEPTH = 16
 _MAX_FILES = 200_000
 
@@ -36,6 +37,10 @@ def identity(status: os.stat_result) -> Identity:
 
 class Unservable(Exception):
     """A file that is not served; the reason as text."""
+
+
+class Unsettled(Unservable):
+    """A file that could not be read at this moment, and perhaps at the next."""
 
 
 class Found:
@@ -77,7 +82,8 @@ class Directory:
         except OSError as error:
             if error.errno == errno.EXDEV:
                 raise Unservable("is a link that leads out of the directory") from None
-            raise Unservable(f"cannot be opened: {os.strerror(error.errno or 0)}") from None
+            kind = Unsettled if error.errno in _PASSING else Unservable
+            raise kind(f"cannot be opened: {os.strerror(error.errno or 0)}") from None
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise Unservable("is no regular file")

@@ -8,7 +8,7 @@ import os
 from appc.errors import AppcError, ManifestError, SignatureError
 from appc.formats.aci import read_aci
 from appc.schema.image import ImageManifest
-from appc.serve.files import SIGNATURE_SUFFIX, Unservable, identity
+from appc.serve.files import SIGNATURE_SUFFIX, Unservable, Unsettled, identity
 from appc.serve.templates import LATEST, place
 from appc.trust import engines
 from appc.trust.packets import MAX_SIGNATURE, read_signatures
@@ -151,13 +151,13 @@ def read_image(
             except AppcError as error:
                 raise Unservable(str(error).replace("\n", "; ")) from None
             except OSError as error:
-                raise Unservable(f"cannot be read: {error.strerror}") from None
+                raise Unsettled(f"cannot be read: {error.strerror}") from None
             image.signers = tuple(check.finish() for check in checks)
         finally:
             for check in checks:
                 check.close()
         if identity(os.fstat(fd)) != before:
-            raise Unservable("was changed while it was read")
+            raise Unsettled("was changed while it was read")
         return image
 
 

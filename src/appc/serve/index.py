@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from appc.errors import SignatureError
 from appc.serve.catalog import Catalog, covers
-from appc.serve.files import SIGNATURE_SUFFIX, Unservable
+from appc.serve.files import SIGNATURE_SUFFIX, Unservable, Unsettled
 from appc.serve.image import read_image, read_small
 from appc.trust.packets import MAX_KEYS, read_certificates
 
@@ -48,7 +48,7 @@ class Index:
         self.catalog = Catalog()
         self._directory = directory
         self.prefixes = tuple(prefixes)
-        self._known: dict[str, tuple[State, ServedImage | str]] = {}
+        self._known: dict[str, tuple[State | None, ServedImage | str]] = {}
         self._reading: dict[str, State] = {}
         self._walked = self._published = -1.0
         self._fresh = _FRESH
@@ -128,12 +128,16 @@ class Index:
     async def _read(self, path: str, state: State, certificates: list[Certificate]) -> None:
         loop = asyncio.get_running_loop()
         result: ServedImage | str
+        kept: State | None = state
         try:
             result = await loop.run_in_executor(
                 self._readers, read_image, self._directory, path, state[1], certificates
             )
             if result.identity != state[0]:
-                result = "was changed while it was read"
+                raise Unsettled("was changed before it was read")
+        except Unsettled as error:
+            # The next walk finds it in a state that is not known.
+            result, kept, self._seen = str(error), None, ()
         except Unservable as error:
             result = str(error)
         except RuntimeError:
@@ -141,7 +145,7 @@ class Index:
             return
         if self._reading.get(path) == state:
             del self._reading[path]
-            self._known[path] = (state, result)
+            self._known[path] = (kept, result)
             self._learnt = True
             if not self._reading or time.monotonic() - self._published > _FRESH:
                 self._publish()
@@ -150,7 +154,7 @@ class Index:
         """Have the memory keep what was learnt."""
         if self._memory is not None and self._learnt:
             self._learnt = False
-            known = [(state, result) for state, result in self._known.values() if not isinstance(result, str)]
+            known = [(state, result) for state, result in self._known.values() if state and not isinstance(result, str)]
             await asyncio.to_thread(self._memory.save, known)
 
     def _publish(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -227,6 +228,26 @@ def test_what_is_no_image_is_listed_and_not_served(hosting: Hosting, images: Pat
     for file in ("text.aci", "named.aci", "pipe.aci"):
         assert f"<code>{file}</code>" in page
     assert "<code>good.aci</code>" not in page
+
+
+def test_a_file_that_cannot_be_read_just_now_is_tried_again(
+    hosting: Hosting, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from appc.host import libc
+
+    real = libc.openat2
+
+    def exhausted(directory: int, path: str, flags: int, **how: int) -> int:
+        if path == "a.aci":
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(directory, path, flags, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(libc, "openat2", exhausted)
+        aci(images / "a.aci", {}, version="1.0", labels=PLATFORM)
+        assert hosting.get(APP).status == 404
+        assert "Too many open files" in hosting.get("/").text
+    assert hosting.get(APP).status == 200
 
 
 def test_only_names_below_a_prefix_are_served(images: Path) -> None:
