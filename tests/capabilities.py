@@ -148,6 +148,12 @@ def _selinux() -> str:
     return "" if _facts().selinux else "SELinux is not enabled"
 
 
+@_probe("own-speed")
+def _own_speed() -> str:
+    """A processor of its own speed: for tests that move so many bytes that they take minutes without."""
+    return "the processor is emulated" if os.environ.get("APPC_EMULATED") else ""
+
+
 @_probe("vm")
 def _vm() -> str:
     """The cgroup v2 virtual machine (tests/vm), whose kernel is downloaded once into .cache/."""

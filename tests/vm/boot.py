@@ -29,6 +29,7 @@ _DISK_SIZE = 4 << 30
 _WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 # Where Linux trusts the time stamp counter; with "max" it reads an emulated timer instead, which costs a third.
 _PROCESSOR = "Nehalem"
+_ACCELERATION = os.environ.get("APPC_VM_ACCEL", "tcg,thread=multi")
 _COMMAND_LINE = (
     "console=ttyS0 loglevel=4 panic=-1 cgroup_no_v1=all mitigations=off nokaslr no_timer_check "
     "random.trust_cpu=on rcupdate.rcu_expedited=1 swapaccount=1"
@@ -68,6 +69,7 @@ def run(
         "PATH": PATH,
         "HOME": "/root",
         "TMPDIR": initramfs.TMPDIR,
+        "APPC_EMULATED": "1" if _ACCELERATION.startswith("tcg") else "",
     }
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
@@ -126,7 +128,7 @@ def _emulate(machine: kernel.Kernel, place: Path, memory: int, timeout: float, e
     command = [
         *_WITH_US,
         *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        *("-accel", os.environ.get("APPC_VM_ACCEL", "tcg,thread=multi"), "-cpu", _PROCESSOR),
+        *("-accel", _ACCELERATION, "-cpu", _PROCESSOR),
         *("-smp", "2", "-m", f"{memory}"),
         *("-object", f"memory-backend-memfd,id=ram,size={memory}M,share=on", "-machine", "pc,memory-backend=ram"),
         *("-kernel", str(machine.image), "-initrd", str(place / "initramfs"), "-append", _COMMAND_LINE),

@@ -23,7 +23,12 @@ SMOKE = ("tests/root/host/test_root_cgroups.py", "tests/root/host/test_root_pod_
 ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1", "APPC_KILLS": "10"}
 
 # Why a test may be skipped there; any other reason is a fault of the machine or of the test.
-REASONS = ("no cgroup v1 controllers here", "this kernel has no such file", "SELinux is not enabled")
+REASONS = (
+    "the processor is emulated",
+    "no cgroup v1 controllers here",
+    "this kernel has no such file",
+    "SELinux is not enabled",
+)
 
 
 def run_tests(paths: Sequence[str], timeout: float) -> str:

@@ -62,7 +62,7 @@ def project(sandbox: Path) -> Path:
 
 
 def test_a_project_runs_with_its_locked_dependencies(sandbox: Path, project: Path) -> None:
-    need("native", "overlay")
+    need("native", "overlay", "own-speed")
     options = ("--no-index", "--find-links", sandbox / "wheels", "--port", "8080")
     first = build(sandbox, "from-python", *options, project, sandbox / "one.aci", "--", "a b")
     time.sleep(1.1)

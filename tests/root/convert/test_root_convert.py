@@ -141,6 +141,7 @@ def test_a_full_disk_is_said_and_nothing_is_left(place: Path) -> None:
 
 @pytest.mark.parametrize("target", ["oci:out", "oci-archive:out", "docker-archive:out", "out.aci"])
 def test_a_killed_writer_is_in_nobodys_way(target: str, place: Path) -> None:
+    need("own-speed")
     simple(place / "src", layer(("big", os.urandom(60 * MIB))), compress="none")
     for delay in (0.3, 0.5, 0.8):
         words = command("image", "convert", "--name", "example.com/n", "oci:src", target)
@@ -155,6 +156,7 @@ def test_a_killed_writer_is_in_nobodys_way(target: str, place: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_image(place: Path) -> None:
+    need("own-speed")
     layout = Layout()
     piece = os.urandom(MIB)
     layout.tag(

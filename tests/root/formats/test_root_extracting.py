@@ -15,6 +15,7 @@ import pytest
 from appc.cli.main import main
 from appc.formats.acibuild import build_aci
 from appc.formats.tar import Reader
+from capabilities import need
 
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
 MANIFEST = b'{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/a"}'
@@ -214,6 +215,7 @@ def test_a_full_disk_leaves_nothing(small: Path, tmp_path: Path, capsys: pytest.
 
 
 def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
+    need("own-speed")
     """A quarter of a GiB through building and reading, in a process that may use 150 MB."""
     (tmp_path / "layout" / "rootfs").mkdir(parents=True)
     with open(tmp_path / "layout" / "rootfs" / "big", "wb") as file:

@@ -120,8 +120,10 @@ class Done:
 class Appc:
     """The command line over one root, which all tests of this directory share; pods are each test's own."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, python: str = sys.executable, package: Path = PACKAGE) -> None:
         self.base = base
+        self.python = python
+        self.package = package
         self.root = base / "root"
         self.state = base / "state"
         self.config = base / "config"
@@ -132,7 +134,7 @@ class Appc:
     def words(self, *words: str) -> list[str]:
         """The argument vector of a command."""
         places = ("--root", str(self.root), "--state", str(self.state), "--config", str(self.config))
-        return [sys.executable, "-I", "-S", str(PACKAGE / "__main__.py"), *places, *words]
+        return [self.python, "-I", "-S", str(self.package / "__main__.py"), *places, *words]
 
     def __call__(
         self,

@@ -18,6 +18,7 @@ from capabilities import need
 from golden.examples import PROGRAM, facts
 
 
+@pytest.mark.interop
 @pytest.mark.parametrize("engine", ["runc", "crun"])
 @pytest.mark.parametrize("rootless", [False, True])
 def test_the_default_configuration_of_other_runtimes_compiles(engine: str, rootless: bool, tmp_path: Path) -> None:
