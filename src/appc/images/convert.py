@@ -11,6 +11,8 @@ from appc.formats.oci_image import blob_path
 from appc.images.convert_source import Source, default_name
 from appc.images.piped import Piped
 from appc.schema.image import Dependency, ImageManifest
+from appc.store.batch import Batch
+from appc.store.importer import How
 from appc.values import Digest, ImageID
 
 TYPE_CHECKING = False
@@ -207,19 +209,29 @@ def import_source(
     StoreError, SignatureError.
     """
     said: list[str] = [] if warnings is None else warnings
-    imported: list[StoredImage] = []
 
-    def emit(rest: int, write: Callable[[Sink], object], expected: str) -> str:
-        image = _import_one(store, source.path, write, expected, progress, verifier(rest))
-        imported.append(image)
-        return image.id
+    def attempt(method: Callable[[Opened, str, bool, Emit, list[str]], None]) -> StoredImage:
+        # What the image depends on is of no use without it.
+        with Batch(store, source.path) as batch:
+
+            def emit(rest: int, write: Callable[[Sink], object], expected: str) -> str:
+                how = How(expected, "never", progress=progress)
+                with Piped(write) as stream:
+                    try:
+                        return str(batch.add(stream, None, source.path, verifier(rest), how)["id"])
+                    except ArchiveError as error:
+                        if expected:
+                            raise ChangedImage(error.what, error.where, error.hint) from None
+                        raise
+
+            method(source, "", False, emit, said)
+            return batch.commit()[-1]
 
     try:
-        convert(source, "", False, emit, said)
+        return attempt(convert)
     except ChangedImage as error:
         said.append(changed(error))
-        convert_fresh(source, "", False, emit, said)
-    return imported[-1]
+        return attempt(convert_fresh)
 
 
 def known_as(store: ImageStore, source: Opened) -> StoredImage | None:
@@ -235,23 +247,3 @@ def known_as(store: ImageStore, source: Opened) -> StoredImage | None:
         if made and not image.meta["dependencies"] and (image.labels.get("version") or "") == names.tag:
             return image
     return None
-
-
-def _import_one(
-    store: ImageStore,
-    where: str,
-    write: Callable[[Sink], object],
-    expected: str,
-    progress: Callable[[int], None] | None,
-    verifier: Callable[[], Verifier] | None,
-) -> StoredImage:
-    """Import the archive that `write` writes, as it is written."""
-    with Piped(write) as stream:
-        try:
-            return store.import_file(
-                stream, where=where, verifier=verifier, expected_id=expected, keep="never", progress=progress
-            )
-        except ArchiveError as error:
-            if expected:
-                raise ChangedImage(error.what, error.where, error.hint) from None
-            raise

@@ -37,9 +37,12 @@ class Batch:
         self._staging.close()
 
     def add(
-        self, stream: Source, size: int, where: str, verifier: Callable[[], Verifier] | None, how: How
+        self, stream: Source, size: int | None, where: str, verifier: Callable[[], Verifier] | None, how: How
     ) -> dict[str, Any]:
-        """Read and verify an image file of `size` bytes as `ImageStore.import_file` does; return its record."""
+        """Read and verify an image file of `size` bytes (None: not known) as `ImageStore.import_file` does.
+
+        Returns the record of it, whose `id` is the image's.
+        """
         path = f"{self._staging.path}/{len(self._staged)}"
         try:
             meta = Import(self._root, where, how).stage(stream, size, path, verifier)

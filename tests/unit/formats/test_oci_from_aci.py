@@ -259,6 +259,26 @@ def test_dependencies_become_layers_and_dependencies_again(capsys: pytest.Captur
     assert (contents["rootfs/a"], contents["rootfs/b"]) == (b"base", b"top")
 
 
+def test_of_an_image_that_is_not_what_its_record_says_no_part_is_imported(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    base = aci(Path("base.aci"), {"a": "base"}, "example.com/base")
+    needs = [{"imageName": "example.com/base"}]
+    top = aci(Path("top.aci"), {"b": "top"}, "example.com/top", app=APP, dependencies=needs)
+    appc("fetch", "--insecure", "image", "base.aci", "top.aci")
+    appc("image", "convert", "example.com/top", "oci:layout:1")
+    labels = documents("layout")[1]["config"]["Labels"]
+    labels["io.appc.image"] = labels["io.appc.image"].replace(top, f"sha512-{'0' * 128}")
+    rewrite_config("layout", {"Labels": labels})
+    capsys.readouterr()
+    assert main(["--root", "other", "fetch", "--insecure", "image", "oci:layout:edited"]) == 0
+    found = capsys.readouterr()
+    assert "is not the ACI any more that it was made of" in found.err
+    assert os.listdir("other/store/images") == found.out.split()
+    assert base not in found.out
+    assert os.listdir("other/store/staging") == []
+
+
 def test_whitelists_become_a_layer_of_their_own() -> None:
     base = aci(Path("base.aci"), {"a": "base", "d/x": "1", "d/y": "2"}, "example.com/base", "1")
     other = aci(Path("other.aci"), {"a": "other", "o": "3"}, "example.com/other", "1", pathWhitelist=["/o"])

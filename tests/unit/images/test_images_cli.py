@@ -89,7 +89,6 @@ def test_trust_is_listed_and_taken_back(appc: Appc, key: str) -> None:
     assert appc("trust", "rm", key[-8:]).out == f"{key}\n"
     assert json.loads(appc("trust", "list", "--format", "json").out) == []
     assert appc("trust", "rm", key).status == 2
-    assert appc("trust", "add", "--root", "https://example.com/key").status == 2
     assert appc("trust", "add", "--root", "absent.pgp").status == 1
     assert appc("trust", "add", "--root", "secret.pgp").status == 1
 
