@@ -12,6 +12,7 @@ import time
 
 from appc.build.appfile import THIN
 from appc.build.appsteps import StepFailed, command, inputs, perform
+from appc.build.manifest import NO_APP
 from appc.build.overlay import Overlay, like
 from appc.build.times import settle
 from appc.errors import AppcError, HostError, ManifestError
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 # Layers made by other rules than today's are not taken.
 _VERSION = "1"
-# The app of an image that none was described for.
-NO_APP = {"exec": [], "user": "0", "group": "0"}
 
 
 class Base:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+# The app of an image that none was described for yet.
+NO_APP = {"exec": [], "user": "0", "group": "0"}
+
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _SEPARATORS = "-._~/"
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 
-from appc.build.appbuild import NO_APP
-from appc.build.manifest import manifest
+from appc.build.manifest import NO_APP, manifest
 from appc.build.rootfs import extract, root_of
 from appc.build.session import UNNAMED
+from appc.build.times import settle
 from appc.images.closure import Pass
 from appc.images.layers import copy_directory
 from appc.images.materialise import materialise
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
 
 def from_files(session: Session, source: str, warnings: list[str]) -> None:
     """Begin with nothing (""), with a directory or with a tar archive. Raises ArchiveError, UsageError, HostError."""
-    os.mkdir(session.rootfs, 0o755)
+    began = time.time_ns()
+    _make_root(session)
     if source and os.path.isdir(source):
         copy_directory(root_of(source, session.path, f"{session.path}/x", warnings), session.rootfs, warnings)
-    elif source:
-        extract(source, session.rootfs, warnings)
+    else:
+        if source:
+            extract(source, session.rootfs, warnings)
+        settle(session.rootfs, began)
     session.put_manifest(manifest(UNNAMED, app=NO_APP))
 
 
@@ -36,7 +40,7 @@ def from_image(session: Session, store: ImageStore, image: StoredImage, warnings
 
     One with a path whitelist is rendered with its dependencies, for it says what is visible of them.
     """
-    os.mkdir(session.rootfs, 0o755)
+    _make_root(session)
     document = loads(image.manifest_bytes)
     if image.meta["whitelist"]:
         warnings += copy_rootfs(store, image, session.rootfs)
@@ -48,3 +52,9 @@ def from_image(session: Session, store: ImageStore, image: StoredImage, warnings
         warnings += materialise(merge([Pass(image, ())]), session.rootfs, link=False)
         held.close()
     session.put_manifest(dumps(document).encode())
+
+
+def _make_root(session: Session) -> None:
+    os.mkdir(session.rootfs)
+    # Whatever the user's umask is.
+    os.chmod(session.rootfs, 0o755)

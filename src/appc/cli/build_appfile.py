@@ -123,8 +123,8 @@ def _base(
     warnings: list[str],
 ) -> tuple[Base, bytes]:
     """What the build begins with, and the manifest that the image's is made of."""
-    from appc.build.appbuild import NO_APP, Base
-    from appc.build.manifest import manifest, name_from
+    from appc.build.appbuild import Base
+    from appc.build.manifest import NO_APP, manifest, name_from
     from appc.images.render import copy_of, rootfs_of
     from appc.schema.json import dumps, loads
 

@@ -147,7 +147,7 @@ def test_a_failing_step_is_named_and_leaves_nothing(sandbox: Path, directory: Pa
     ("text", "reason"),
     [
         ("FROM absent.example/image\n", "line 1: FROM"),
-        ("FROM docker://debian\n", "not supported"),
+        ("FROM docker://debian\n", "the network is not to be used"),
         ("FROM ./none.aci\n", "no such file"),
         ("FROM scratch AS Bad/Name\n", "cannot be the name"),
         ("FROM scratch\nFROM scratch AS\n", "line 2: FROM"),

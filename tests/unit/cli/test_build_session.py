@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,33 @@ def test_what_a_build_begins_with(place: Path, capsys: pytest.CaptureFixture[str
         assert members["dir/b"].islnk(), start
         assert "app" not in manifest
         assert build("end") == 0
+
+
+def test_neither_the_clock_nor_the_umask_is_part_of_an_image(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "rootfs").mkdir()
+    (place / "rootfs/file").write_text("x")
+    os.utime(place / "rootfs", (5, 5))
+    with tarfile.open(place / "rootfs.tar", "w") as archive:
+        archive.add(place / "rootfs/file", "deep/er/file")
+    for start in ((), ("./rootfs",), ("rootfs.tar",)):
+        ids = []
+        for umask in (0o022, 0o077):
+            before = os.umask(umask)
+            try:
+                for words in (
+                    ("begin", *start),
+                    ("set-name", "example.com/x"),
+                    ("write", "--overwrite", "x.aci"),
+                    ("end",),
+                ):
+                    assert build(*words) == 0
+            finally:
+                os.umask(before)
+            _, members = written("x.aci")
+            assert members["rootfs"].mode == 0o755
+            ids.append((capsys.readouterr().out, sorted((name, one.mode, one.mtime) for name, one in members.items())))
+            time.sleep(1.1)
+        assert ids[0] == ids[1], start
 
 
 def test_the_manifest_can_be_replaced_and_printed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
