@@ -45,6 +45,7 @@ FAST = (
 VERBS = (
     *FAST,
     "update",
+    "top",
     "export",
     "df",
     "fetch",
