@@ -104,6 +104,12 @@ def test_header_fields_do_without_html(discovery: Discovery, server: Server) -> 
     assert discovery.images(NAME).templates == [TEMPLATE]
 
 
+def test_what_is_said_twice_counts_once(discovery: Discovery, server: Server) -> None:
+    fields = {"Link-Template": f'"{TEMPLATE}"; rel="ac-discovery"; prefix="example.com"'}
+    server.pages["/project/app"] = (200, fields, meta(f"example.com {TEMPLATE}") * 2)
+    assert discovery.images(NAME).templates == [TEMPLATE]
+
+
 def test_an_endless_page(discovery: Discovery, server: Server) -> None:
     server.pages["/project/app"] = bytes(5 << 20)
     with pytest.raises(NetworkError, match="is larger than"):
