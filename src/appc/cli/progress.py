@@ -105,7 +105,8 @@ def _bars() -> Any:
     except ImportError:
         return None
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    # What is printed meanwhile goes to stdout as always: it may be no terminal.
+    return Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
 
 
 # One terminal, so one set of lines.

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from appc.errors import AppcError, ImageNotFound, SignatureError, UsageError
+from appc.errors import AppcError, ImageNotFound, NetworkError, SignatureError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,7 +132,12 @@ def _by_name(store: ImageStore, reference: str, wish: Wish) -> StoredImage:
             return found
     if wish.network is None or wish.pull == "never":
         return store.find(wanted.name, wanted.labels, host_labels())
-    return wish.remote(store).by_name(wanted)
+    try:
+        return wish.remote(store).by_name(wanted)
+    except (NetworkError, ImageNotFound) as error:
+        if store.matching(wanted.name, wanted.labels):
+            error.hint = f"--pull new takes what is in the store; {error.hint}".removesuffix("; ")
+        raise
 
 
 def _by_url(store: ImageStore, url: str, wish: Wish) -> StoredImage:

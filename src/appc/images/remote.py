@@ -95,6 +95,9 @@ class Remote:
         known, record = self._known(place.aci, expected, image_id)
         if known is not None and self._still_fresh(record):
             return known
+        if self._network.offline and not place.aci.startswith("file:"):
+            what = "was not fetched before, and the network is not to be used (--offline)"
+            raise ImageNotFound(what, shown(place.aci))
         transport = transport_for(place.aci)
         first: Download | None = None
         if known is not None:

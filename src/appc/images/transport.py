@@ -7,6 +7,7 @@ comes is verified by its signature and its manifest, so a transport has to be ne
 
 from __future__ import annotations
 
+import os
 from urllib.parse import unquote, urlsplit
 
 from appc.errors import AppcError, ImageNotFound, NetworkError
@@ -134,7 +135,9 @@ class FileTransport:
         if parts.netloc not in ("", "localhost"):
             raise ImageNotFound("is a file of another host", url)
         stream = open_file(unquote(parts.path))
-        stream.seek(0, 2)
-        size = stream.tell()
-        stream.seek(0)
-        return Download(stream, size, close=stream.close)
+        status = os.fstat(stream.fileno())
+        tag = {"etag": f'"{status.st_dev:x}-{status.st_ino:x}-{status.st_size}-{status.st_mtime_ns}"'}
+        start = context.start if context.validators.get("etag") == tag["etag"] else 0
+        stream.seek(start)
+        unchanged = context.known.get("etag") == tag["etag"]
+        return Download(stream, status.st_size, tag, start=start, unchanged=unchanged, close=stream.close)

@@ -30,21 +30,25 @@ _WINDOW = 2  # times the longest silence: the seconds of waiting over which the 
 class Watch:
     """The patience with one exchange: `where` is the URL, for messages.
 
-    Everything up to the end of the body has to arrive until `deadline` (of time.monotonic), with `read` seconds
-    between two reads at most. After `stream` there is no deadline any more, but a least rate.
+    From when the request has been sent, everything up to the end of the body has to arrive within `total` seconds,
+    with `read` seconds between two reads at most. After `stream` the time does not count any more, but a least rate.
     """
 
     def __init__(self, where: str, read: float, total: float, slowest: int) -> None:
         self._where = where
         self._read = read
         self._total = total
-        self._deadline: float | None = time.monotonic() + total
+        self._deadline: float | None = None
         self._slowest = slowest
         self._headers = True
         self._bytes = 0
         self._waited = 0.0
         self._window_bytes = 0
         self.delivered = 0
+
+    def begin(self) -> None:
+        """The request has been sent; an upload may have taken its time until here."""
+        self._deadline = time.monotonic() + self._total
 
     def body(self) -> None:
         """The headers are complete."""
@@ -131,6 +135,7 @@ class _Answer(HTTPResponse):
         super().__init__(sock, *arguments, **options)
         watch = getattr(_current, "watch", None)
         if watch is not None:
+            watch.begin()
             self.fp = io.BufferedReader(_Socket(self.fp.detach(), sock, watch))
 
 

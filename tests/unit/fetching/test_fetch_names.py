@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -246,6 +248,32 @@ def test_update_brings_what_is_new(fetcher: Fetcher, server: Server, signer: Sig
     assert fetcher.fetch(f"{NAME}{PLATFORM}", pull="update").labels.get("version") == "1.1.0"
 
 
+def test_when_the_server_is_gone_the_store_is_offered(
+    fetcher: Fetcher, server: Server, signer: Signer, image: bytes, names: Names
+) -> None:
+    publish(server, signer, image)
+    fetcher.fetch(f"{NAME}:1.0.0{PLATFORM}")
+    del names.hosts["example.com"]
+    with pytest.raises(NetworkError) as raised:
+        fetcher.fetch(f"{NAME}:1.0.0{PLATFORM}", pull="update")
+    assert raised.value.hint == "--pull new takes what is in the store"
+
+
+def test_two_that_want_the_same_fetch_it_once(fetcher: Fetcher, server: Server, signer: Signer, image: bytes) -> None:
+    publish(server, signer, image)
+    both = threading.Barrier(2)
+
+    def signature(request: Request) -> None:
+        both.wait(10)
+        request.send_file(signer.sign(image))
+
+    server.pages[f"{FILE}.asc"] = signature
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(fetcher.fetch, [f"{NAME}:1.0.0{PLATFORM}"] * 2))
+    assert found[0].id == found[1].id
+    assert server.paths().count(FILE) == 1
+
+
 def test_max_age_saves_asking(fetcher: Fetcher, server: Server, signer: Signer, image: bytes) -> None:
     publish(server, signer, image)
     server.pages[FILE] = (200, {"Cache-Control": "public, max-age=600"}, image)
@@ -338,6 +366,7 @@ def test_a_directory_of_images_serves_offline(fetcher: Fetcher, signer: Signer, 
     assert fetcher.fetch(f"{NAME}:1.9.0{PLATFORM}", offline=True).labels.get("version") == "1.9.0"
     with pytest.raises(ImageNotFound, match="--offline"):
         fetcher.fetch(f"{NAME}:2.0.0{PLATFORM}", offline=True)
+    assert fetcher.fetch(f"{NAME}{PLATFORM}", offline=True, pull="update").labels.get("version") == "1.10.0"
 
 
 def test_an_index_of_a_mirror(fetcher: Fetcher, server: Server, signer: Signer, image: bytes) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -393,6 +395,22 @@ def test_what_is_not_http(line: bytes, client: Client, server: Server) -> None:
 
     server.pages["/x"] = answer
     refusal(client, f"{server.url}/x")
+
+
+def test_an_upload_may_take_longer_than_an_answer(authority: Authority, server: Server) -> None:
+    class Slow:
+        left = 8
+
+        def read(self, size: int = -1) -> bytes:
+            time.sleep(0.1)
+            self.left -= 1
+            return b"x" * 10 if self.left >= 0 else b""
+
+    server.pages["/x"] = (201, {}, b"")
+    client = Client(Settings(ca_file=str(authority.file), total=0.5))
+    body: Any = Slow()
+    with client.request("PUT", f"{server.url}/x", body=body, headers={"content-length": "80"}) as answer:
+        assert answer.check().status == 201
 
 
 # Proxies ------------------------------------------------------------------------------------------
