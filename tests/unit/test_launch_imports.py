@@ -53,6 +53,15 @@ def test_running_it_imports_nothing_dear_either(words: list[str], tmp_path: Path
     assert not modules(action) & BANNED
 
 
+def test_an_image_that_was_fetched_from_a_registry_costs_little_more(tmp_path: Path) -> None:
+    """What the store has is taken without the client, which is as dear as everything else together."""
+    action = (
+        "from appc.images.registry_known import Wanted; from appc.store.images import ImageStore; "
+        f"Wanted(ImageStore({str(tmp_path)!r}), 'docker://r.io/app:1', (), ('linux', 'amd64'))"
+    )
+    assert not modules(action) & BANNED
+
+
 def test_reading_the_configuration_imports_nothing_dear(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"logs": {"files": 2}}')
     assert not modules(f"from appc.config import load as read; read(({str(tmp_path)!r},))") & BANNED

@@ -278,14 +278,15 @@ def _from_registry(store: ImageStore, reference: str, wish: Wish) -> StoredImage
     if known is not None:
         return known
     if wish.network is None:
-        raise ImageNotFound("was not fetched before, and the network is not to be used", wanted.where)
+        hint = f"`appc fetch {wanted.where}` brings it into the store"
+        raise ImageNotFound("was not fetched before, and the network is not to be used", wanted.where, hint)
     network = wish.network()
     client = network.client
     from appc.images.registry import Access
     from appc.images.registry_pull import pull_image
 
     access = Access(client, network.credentials, wish.warnings)
-    return pull_image(store, access, wanted, wish.keep, wish.progress, wish.warnings)
+    return pull_image(store, access, wanted, wish.keep, wish.started, wish.warnings)
 
 
 def open_file(path: str) -> BinaryIO:

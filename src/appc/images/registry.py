@@ -14,9 +14,10 @@ from appc.schema.registry import SCHEME, RegistryReference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from appc.formats.oci_image import Blob, SourceImage
+    from appc.images.fetch import Started
     from appc.images.network import Network
     from appc.net.credentials import Credentials
     from appc.net.http import Client
@@ -68,7 +69,6 @@ class RegistrySource:
         root: str,
         platform: tuple[str, str],
         strict_platform: bool = False,
-        progress: Callable[[int], None] | None = None,
     ) -> None:
         """Read manifests and configuration, and begin to fetch nothing yet; blobs go to the store below `root`.
 
@@ -77,7 +77,7 @@ class RegistrySource:
         self.reference = RegistryReference.parse(reference)
         self.path = f"{SCHEME}//{self.reference}"
         self.registry = access.open(self.reference)
-        self.blobs = RegistryBlobs(self.registry, root, progress)
+        self.blobs = RegistryBlobs(self.registry, root)
         self.top = self.blobs.add(self.registry.manifest(self.reference.version))
         self.chosen = self.top
         self.artifact: Manifest | None = None
@@ -105,9 +105,10 @@ class RegistrySource:
             raise ArchiveError(what, self.path, f"`appc fetch {self.path}` brings it into the store")
         return self._image
 
-    def fetch(self) -> None:
-        """Begin to fetch the layers."""
-        self.blobs.fetch(self.layers)
+    def fetch(self, started: Started | None = None) -> None:
+        """Begin to fetch the layers; `started` is told of them as of one file (see `images.fetch`)."""
+        layers = {one.digest: one for one in self.layers}.values()
+        self.blobs.fetch(layers, started(self.path, sum(one.size for one in layers)) if started else None)
 
     def file(self) -> Blob:
         """Open the file of an ACI that was pushed as it is; its end is a verified one."""

@@ -238,11 +238,10 @@ class StreamedBlob:
 class RegistryBlobs:
     """What a registry has of one repository, under the paths of a layout. `where` names it in messages."""
 
-    def __init__(self, registry: Registry, root: str, progress: Callable[[int], None] | None = None) -> None:
+    def __init__(self, registry: Registry, root: str) -> None:
         self.where = registry.where
         self.registry = registry
         self._root = root
-        self._progress = progress
         self._documents: dict[str, bytes] = {}
         self._blobs: dict[str, Descriptor] = {}
         self._arrivals: dict[str, Arrival] = {}
@@ -289,12 +288,12 @@ class RegistryBlobs:
                 self._keep(digest, self.registry.manifest(digest).data)
         return MemoryBlob(self._documents[path])
 
-    def fetch(self, layers: Iterable[Descriptor]) -> None:
-        """Begin to fetch these, in their order and a few at a time."""
+    def fetch(self, layers: Iterable[Descriptor], progress: Callable[[int], None] | None = None) -> None:
+        """Begin to fetch these, in their order and a few at a time; `progress` is told of bytes by other threads."""
         for one in layers:
             path = blob_path(one.digest)
             if path not in self._arrivals:
-                self._arrivals[path] = Arrival(self.registry, self._root, one, self._progress)
+                self._arrivals[path] = Arrival(self.registry, self._root, one, progress)
                 self._waiting.put(self._arrivals[path])
         for _ in range(min(THREADS, len(self._arrivals))):
             self._waiting.put(None)

@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from appc.images.fetch import Started
     from appc.images.registry import Access
     from appc.images.registry_known import Wanted
     from appc.store.images import ImageStore, StoredImage, Verifier
@@ -28,7 +29,7 @@ def pull_image(
     access: Access,
     wanted: Wanted,
     keep: str = "signed",
-    progress: Callable[[int], None] | None = None,
+    started: Started | None = None,
     warnings: list[str] | None = None,
 ) -> StoredImage:
     """Return the image that is wanted, fetched unless the registry has the same as the store.
@@ -42,21 +43,27 @@ def pull_image(
         registry = access.open(wanted.reference)
         if registry.digest(wanted.reference.version) == wanted.digest:
             return wanted.known
-    with RegistrySource(access, wanted.where, store.root, wanted.platform, progress=progress) as source:
+    with RegistrySource(access, wanted.where, store.root, wanted.platform) as source:
         if source.artifact is not None:
-            image = _aci(store, source, wanted, source.artifact, keep)
+            image = _aci(store, source, wanted, source.artifact, keep, started)
         else:
-            image = _converted(store, source, wanted, warnings)
+            image = _converted(store, source, wanted, warnings, started)
         wanted.remember(image, source.top.digest, source.artifact is not None)
         return image
 
 
-def _converted(store: ImageStore, source: RegistrySource, wanted: Wanted, warnings: list[str] | None) -> StoredImage:
+def _converted(
+    store: ImageStore,
+    source: RegistrySource,
+    wanted: Wanted,
+    warnings: list[str] | None,
+    started: Started | None,
+) -> StoredImage:
     known = known_as(store, source)
     if known is not None and wanted.accepts(known):
         return known
     fingerprint = signer_of(source, wanted.config) if wanted.verified else ""
-    source.fetch()
+    source.fetch(started)
 
     def verifier(rest: int) -> Callable[[], Verifier] | None:
         # An image below has a name of its own, for which the key need not be trusted: nobody vouches for it by that
@@ -66,7 +73,14 @@ def _converted(store: ImageStore, source: RegistrySource, wanted: Wanted, warnin
     return import_source(store, source, None, verifier, warnings)
 
 
-def _aci(store: ImageStore, source: RegistrySource, wanted: Wanted, manifest: Manifest, keep: str) -> StoredImage:
+def _aci(
+    store: ImageStore,
+    source: RegistrySource,
+    wanted: Wanted,
+    manifest: Manifest,
+    keep: str,
+    started: Started | None,
+) -> StoredImage:
     where = f"{wanted.where}: manifest {shown(source.chosen.digest)}"
     _, signature = aci_of(manifest, where)
     armored = b""
@@ -75,7 +89,7 @@ def _aci(store: ImageStore, source: RegistrySource, wanted: Wanted, manifest: Ma
             hint = "push it again where its signature lies beside it; --insecure image takes it as it is"
             raise SignatureError("came without the signature of its file", wanted.where, hint)
         armored = source.registry.small(signature.digest, signature.size, MAX_SIGNATURE)
-    source.fetch()
+    source.fetch(started)
 
     def check() -> Verifier:
         return SignatureCheck(Keystore(wanted.config), armored, wanted.where)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
-from hashlib import sha256
 
 from appc.errors import ManifestError
 from appc.schema.json import dumps, loads
@@ -59,6 +57,8 @@ class Download:
 
     def forget(self) -> None:
         """Remove the download: it is complete, or of no use. `path` may have been linked to elsewhere."""
+        import shutil  # dear, and this module is on the way of a launch
+
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def close(self) -> None:
@@ -129,7 +129,11 @@ def sweep(root: str, present: set[str]) -> None:
 
 
 def _key(source: str) -> str:
-    return sha256(source.encode("utf-8", "surrogateescape")).hexdigest()
+    try:
+        from _blake2 import blake2b  # hashlib would load OpenSSL, and this is on the way of a launch
+    except ImportError:
+        from hashlib import blake2b
+    return blake2b(source.encode("utf-8", "surrogateescape"), digest_size=32).hexdigest()
 
 
 def _read(path: str) -> dict[str, str]:

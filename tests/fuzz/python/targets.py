@@ -9,16 +9,18 @@ from collections.abc import Callable
 from functools import cache
 from unittest.mock import patch
 
-from appc.errors import AppcError, ArchiveError, InvalidValue, LaunchError
+from appc.errors import AppcError, ArchiveError, InvalidValue, LaunchError, ManifestError, NetworkError
 from appc.formats import aci, acipatch, compress, openpgp
 from appc.formats.tar import Entry, Reader
 from appc.formats.tarlog import TarLog, replay
-from appc.net import challenges
+from appc.net import challenges, tokens
 from appc.plan.ops import Op, Plan, Track
 from appc.plan.wire import decode, encode
 from appc.schema.image import ImageManifest
+from appc.schema.oci_image import Index
 from appc.schema.pod import PodManifest
 from appc.schema.registry import RegistryReference
+from appc.values import Digest
 from fuzz.python import fetching, hosting, oci
 from fuzz.python.engine import Target
 from fuzz.python.sinks import LIMITS, Inside, NoThread
@@ -49,6 +51,8 @@ def targets() -> dict[str, Target]:
         "image-manifest": _manifest(ImageManifest.parse, MANIFEST, _IMAGE),
         "pod-manifest": _manifest(PodManifest.parse, _POD),
         "challenges": Target(_challenges, (InvalidValue,), _CHALLENGES, words=(b'="', b'", ', b"\\", b"Basic ", b"==")),
+        "registry-index": Target(_registry_index, (ManifestError,), [_INDEX], words=(b'"digest":', b'"manifests":[')),
+        "registry-token": Target(_registry_token, (NetworkError,), [b'{"token":"a.b-c","expires_in":300}']),
         "registry-reference": Target(_registry_reference, (InvalidValue,), [b"r.io:5000/a/b__c:1@sha256:" + b"0" * 64]),
         "hosting": Target(hosting.run, hosting.ALLOWED, hosting.SEEDS, words=hosting.WORDS),
         **fetching.TARGETS,
@@ -269,3 +273,37 @@ def _registry_reference(data: bytes) -> None:
     found = RegistryReference.parse(data.decode("latin-1"))
     assert str(RegistryReference.parse(str(found))) == str(found)
     assert not set(f"{found.repository}{found.tag}") & set(" ?#%@\n\\")
+
+
+_INDEX = json.dumps(
+    {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [
+            {
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "digest": "sha256:" + "0" * 64,
+                "size": 7,
+                "artifactType": "application/x",
+                "platform": {"os": "linux", "architecture": "arm", "variant": "v7"},
+            }
+        ],
+    }
+).encode()
+
+
+def _registry_index(data: bytes) -> None:
+    """What is accepted leads to digests, of sizes that are sizes."""
+    for one in Index.parse(data).manifests:
+        assert Digest.parse(one.digest) == one.digest
+        assert one.size >= 0
+
+
+def _registry_token(data: bytes) -> None:
+    """What is accepted fits into one line of a header."""
+    token, lifetime = tokens._read(data, "fuzz")
+    assert token.isprintable()
+    assert token.isascii()
+    assert " " not in token
+    assert len(token) <= tokens.MAX_TOKEN
+    assert lifetime > 0
