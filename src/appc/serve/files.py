@@ -173,9 +173,10 @@ class Directory:
 
 def _kind(path: str) -> str:
     """What a file is for, by its name."""
-    top, _, name = path.partition("/")
-    if path == KEYS_FILE or (top == KEYS_DIRECTORY and name.endswith((SIGNATURE_SUFFIX, ".gpg", ".pub"))):
-        return "keys"
     if path.endswith(SUFFIX):
         return "images"
-    return "signatures" if path.endswith(SUFFIX + SIGNATURE_SUFFIX) else ""
+    if path.endswith(SUFFIX + SIGNATURE_SUFFIX):
+        return "signatures"
+    top, _, name = path.partition("/")
+    key = path == KEYS_FILE or (top == KEYS_DIRECTORY and name.endswith((SIGNATURE_SUFFIX, ".gpg", ".pub")))
+    return "keys" if key else ""

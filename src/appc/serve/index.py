@@ -51,6 +51,7 @@ class Index:
         self._known: dict[str, tuple[State | None, ServedImage | str]] = {}
         self._reading: dict[str, State] = {}
         self._walked = self._published = -1.0
+        self._rested = 0.0
         self._fresh = _FRESH
         self._seen: tuple[dict[str, Identity] | dict[str, str], ...] = ()
         self._walk_faults: dict[str, str] = {}
@@ -92,6 +93,8 @@ class Index:
         async with self._walking:
             if self._walked >= asked:
                 return
+            # Whoever keeps asking for what is not there does not keep a processor busy.
+            await asyncio.sleep(max(0.0, self._rested - time.monotonic()))
             begun = time.monotonic()
             found = await asyncio.to_thread(self._directory.walk)
             if found.keys != self._keys[0]:
@@ -101,8 +104,10 @@ class Index:
                 self._seen = seen
                 self._compare(found)
             self._walked = begun
-            # Walking is never to take more than a tenth of the time.
-            self._fresh = max(_FRESH, 10 * (time.monotonic() - begun))
+            ended = time.monotonic()
+            self._rested = ended + 2 * (ended - begun)
+            # Where nothing is missed, walking takes a tenth of the time at most.
+            self._fresh = max(_FRESH, 10 * (ended - begun))
 
     def _compare(self, found: Found) -> None:
         """Have read what is new, and forget what is gone."""

@@ -90,9 +90,18 @@ def serve(path: str, how: How, ready: Callable[[str], None], fault: Callable[[Ex
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
         stopped = asyncio.Event()
+
+        def stop() -> None:
+            """The first time transfers may end; who asks again does not want to wait for them."""
+            if stopped.is_set():
+                task.cancel()
+            stopped.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
+            loop.add_signal_handler(number, stop)
         loop.add_signal_handler(signal.SIGHUP, reload)
         index = Index(directory, how.prefixes, Memory(how.cache, path))
         conversions = Conversions(directory, how.cache)
@@ -117,6 +126,8 @@ def serve(path: str, how: How, ready: Callable[[str], None], fault: Callable[[Ex
     raise_descriptor_limit()
     try:
         asyncio.run(main())
+    except asyncio.CancelledError:
+        pass
     finally:
         directory.close()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +18,9 @@ import pytest
 from appc.cli.main import main
 from appc.serve import server
 from appc.serve.templates import precedence
+from capabilities import need
 from image_kit import aci
+from net_kit import Authority
 from serve_kit import IMAGES, PLATFORM, Hosting, until
 
 APP = f"{IMAGES}example.com/app-1.0-linux-amd64.aci"
@@ -87,6 +91,43 @@ def test_a_transfer_may_end_before_the_server_does(tmp_path: Path) -> None:
         while data := sock.recv(1 << 20):
             received += len(data)
         assert received > size
+        assert process.wait(20) == 0
+
+
+def test_who_asks_twice_does_not_wait_for_transfers(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    aci(images / "a.aci", {"x": bytes(32 << 20)}, version="1.0", labels=PLATFORM, compress="none")
+    with _served(images) as (process, port), socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(f"GET {APP} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert sock.recv(1024).startswith(b"HTTP/1.1 200")
+        process.send_signal(signal.SIGINT)
+        until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) != 0)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+
+
+def test_a_renewed_certificate_is_taken_up(tmp_path: Path) -> None:
+    need("openssl")
+    images = tmp_path / "images"
+    images.mkdir()
+    authority = Authority(tmp_path / "ca")
+    for name, made in zip(("first", "second"), (("localhost",), ("localhost", "127.0.0.1")), strict=True):
+        certificate, key = authority.certificate(*made)
+        shutil.copy(certificate, tmp_path / f"{name}.crt")
+        shutil.copy(key, tmp_path / f"{name}.key")
+    for end in ("crt", "key"):
+        shutil.copy(tmp_path / f"first.{end}", tmp_path / f"now.{end}")
+    words = ("--tls-cert", f"{tmp_path}/now.crt", "--tls-key", f"{tmp_path}/now.key")
+    with _served(images, *words) as (process, port):
+        first, second = ((tmp_path / f"{name}.crt").read_text() for name in ("first", "second"))
+        assert ssl.get_server_certificate(("127.0.0.1", port)) == first
+        for end in ("crt", "key"):
+            shutil.copy(tmp_path / f"second.{end}", tmp_path / f"now.{end}")
+        process.send_signal(signal.SIGHUP)
+        until(lambda: ssl.get_server_certificate(("127.0.0.1", port)) == second)
+        process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
 
 
