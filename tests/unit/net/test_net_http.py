@@ -18,7 +18,7 @@ from net_kit import Authority, Names, Request, Server
 
 @pytest.fixture
 def client(authority: Authority) -> Client:
-    return Client(Settings(ca_file=str(authority.file), read=0.8, total=1.5, pause=0.01))
+    return Client(Settings(ca_file=str(authority.file), pause=0.01))
 
 
 def get(client: Client, url: str, limit: int = 1 << 20, **options: object) -> bytes:
@@ -339,7 +339,8 @@ def test_trailers_without_end(client: Client, server: Server) -> None:
 
 
 @pytest.mark.parametrize("begin", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"])
-def test_a_server_that_sends_a_byte_now_and_then(begin: bytes, client: Client, server: Server) -> None:
+def test_a_server_that_sends_a_byte_now_and_then(begin: bytes, authority: Authority, server: Server) -> None:
+    client = Client(Settings(ca_file=str(authority.file), total=1.5, pause=0.01))
     stop = threading.Event()
 
     def answer(request: Request) -> None:
@@ -354,9 +355,10 @@ def test_a_server_that_sends_a_byte_now_and_then(begin: bytes, client: Client, s
         stop.set()
 
 
-def test_a_server_that_says_nothing(client: Client, server: Server) -> None:
+def test_a_server_that_says_nothing(authority: Authority, server: Server) -> None:
+    client = Client(Settings(ca_file=str(authority.file), read=0.8, pause=0.01))
     stop = threading.Event()
-    server.pages["/x"] = lambda request: stop.wait(10) and None
+    server.pages["/x"] = lambda request: stop.wait(60) and None
     try:
         assert "has sent nothing for 1 s" in refusal(client, f"{server.url}/x")
     finally:
@@ -372,7 +374,7 @@ def test_a_stream_that_trickles(authority: Authority, server: Server) -> None:
             request.wfile.write(b"a")
 
     server.pages["/x"] = answer
-    client = Client(Settings(ca_file=str(authority.file), read=0.4))
+    client = Client(Settings(ca_file=str(authority.file), read=2.0))
     try:
         with client.request("GET", f"{server.url}/x") as response, pytest.raises(NetworkError, match="is too slow"):
             b"".join(iter(response.stream().read, b""))
