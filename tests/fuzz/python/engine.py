@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from types import CodeType, FrameType
 from typing import Any
 
-PATIENCE = 2.0  # seconds that one execution may take
+PATIENCE = 2.0  # seconds of the processor that one execution may take: others may keep it busy
 _INTERESTING = (0, 1, 7, 8, 31, 32, 63, 64, 127, 128, 255)
 _SEPARATORS = (b"/", b"=", b'"', b":", b" ", b"\n")
 _MONITOR = 4  # a tool number of sys.monitoring that debuggers and coverage.py leave alone
@@ -81,7 +81,7 @@ def fuzz(
     rng = random.Random(seed)
     report = Report()
     begin = time.monotonic()
-    old = signal.signal(signal.SIGALRM, _ring)
+    old = signal.signal(signal.SIGPROF, _ring)
     with _Coverage(package) as coverage:
         try:
             corpus: list[bytes] = []
@@ -99,7 +99,7 @@ def fuzz(
                 if not corpus:
                     corpus.append(data)
         finally:
-            signal.signal(signal.SIGALRM, old)
+            signal.signal(signal.SIGPROF, old)
     report.corpus = len(corpus)
     report.lines = coverage.count
     report.seconds = time.monotonic() - begin
@@ -112,7 +112,7 @@ def _ring(_: int, __: FrameType | None) -> None:
 
 def _execute(target: Target, data: bytes, coverage: _Coverage) -> str:
     """What went wrong, "" when nothing did."""
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    signal.setitimer(signal.ITIMER_PROF, PATIENCE)
     try:
         with coverage.watching():
             target.run(data)
@@ -123,7 +123,7 @@ def _execute(target: Target, data: bytes, coverage: _Coverage) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return ""
 
 
