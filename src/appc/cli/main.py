@@ -45,6 +45,7 @@ FAST = (
 VERBS = (
     *FAST,
     "update",
+    "cp",
     "top",
     "export",
     "df",
