@@ -19,7 +19,7 @@ export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: help setup build lint format vm-kernel test test-all fuzz demo bench bench-launch bench-images man clean
+.PHONY: help setup build lint format vm-kernel test test-all fuzz demo bench bench-launch bench-images bench-serve man clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -77,7 +77,7 @@ demo: build ## two real applications, packaged, signed, trusted and run as one p
 	@tools/packages demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/run
 
-bench: bench-launch bench-images ## measure launches and image operations against other tools: tables and JSON files
+bench: bench-launch bench-images bench-serve ## launches, image operations and hosting against other tools: tables and JSON
 
 bench-launch: build ## only launches; bench.json
 	@tools/packages bench
@@ -87,6 +87,10 @@ bench-launch: build ## only launches; bench.json
 bench-images: build ## only image operations (20 GB, half an hour; BENCH=--quick for a look); bench-images.json
 	@tools/packages bench-images
 	@PATH="$(CURDIR)/$(BIN):$(CURDIR)/.cache/bin:$$PATH" $(BIN)/python bench/images.py $(BENCH)
+
+bench-serve: build ## only hosting, beside nginx; bench-serve.json
+	@tools/packages bench-serve
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/serve.py --json bench-serve.json
 
 man: setup ## manual pages and completions into build/share, and docs/cli.md
 	@$(BIN)/python tools/manual.py --share build/share

@@ -19,12 +19,6 @@ TOKEN = "0123456789abcdef-token"
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> Path:
-    (tmp_path / "images").mkdir()
-    return tmp_path / "images"
-
-
-@pytest.fixture
 def hosting(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosting]:
     authority = Authority(tmp_path / "ca")
     certificate, key = authority.certificate("localhost", "127.0.0.1")

@@ -26,12 +26,6 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> Path:
-    (tmp_path / "images").mkdir()
-    return tmp_path / "images"
-
-
-@pytest.fixture
 def hosting(images: Path, tmp_path: Path) -> Iterator[Hosting]:
     with Hosting(images, cache=tmp_path / "cache") as hosting:
         yield hosting

@@ -22,12 +22,6 @@ APP = f"{IMAGES}example.com/app-1.0-linux-amd64.aci"
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> Path:
-    (tmp_path / "images").mkdir()
-    return tmp_path / "images"
-
-
-@pytest.fixture
 def hosting(images: Path) -> Iterator[Hosting]:
     with Hosting(images, token=TOKEN, limit=1 << 20) as hosting:
         yield hosting
