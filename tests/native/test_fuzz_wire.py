@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from capabilities import need
-from conftest import NATIVE
 
 # So many inputs, whatever the machine does besides; a planted bug takes some ten thousand.
 RUNS = 150_000
+NATIVE = Path(__file__).parents[2] / "native"
 FUZZ = Path(__file__).parents[1] / "fuzz" / "native"
 
 
