@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from urllib.parse import quote, urljoin, urlsplit
 
-from appc.errors import AppcError, ImageNotFound, InvalidValue, ManifestError, NetworkError
+from appc.errors import AppcError, ImageNotFound, InvalidValue, ManifestError, NetworkError, UsageError
 from appc.formats.discovery import ACI, SIGNATURE, Tag, render
 from appc.formats.imageindex import MAX_INDEX, Entry, matching, parse
 from appc.images.transport import Context, transport_for
@@ -59,9 +59,12 @@ def places(
         raise ImageNotFound("is not in the store, and the network is not to be used (--offline)", str(wanted))
     for template in network.discovery.images(wanted.name).templates:
         try:
-            yield of_template(template, wanted, defaults, local=False)
+            place = of_template(template, wanted, defaults, local=False)
+            _check(network, place)
         except AppcError as error:
             skipped(error)
+        else:
+            yield place
 
 
 def mirrors_for(mirrors: dict[str, list[str]], name: str) -> list[str]:
@@ -83,6 +86,13 @@ def signature_url(url: str) -> str:
     """Return where the signature of the image at `url` is: its path and `.asc`."""
     parts = urlsplit(url)
     return parts._replace(path=f"{parts.path}.asc", fragment="").geturl()
+
+
+def _check(network: Network, place: Place) -> None:
+    """Raise AppcError for what nothing here can or may fetch."""
+    transport_for(place.aci)
+    if urlsplit(place.aci).scheme == "http" and "http" not in network.insecure:
+        raise UsageError("plain http can be read and changed on its way", place.aci, "--insecure http")
 
 
 def _of_mirror(network: Network, mirror: str, wanted: ImageReference, defaults: Labels) -> Iterator[Place]:

@@ -59,29 +59,36 @@ class Remote:
     def by_name(self, wanted: ImageReference, *, size: int = 0, image_id: str = "") -> StoredImage:
         """Return the image that is found under a name, trying one place after the other.
 
-        `size` and `image_id`, when given, have to be its own. Raises ImageNotFound when no place has it; otherwise,
-        when all fail, what the first of them said that was not that.
+        `size` and `image_id`, when given, have to be its own. Places that failed, other than by not having it, become
+        warnings. Raises ImageNotFound when no place has it; otherwise, when all fail, what the first of them failed by.
         """
         defaults = host_labels()
         expected = Expected(wanted.name, wanted.labels, defaults, size)
-        refusals: list[AppcError] = []
+        skipped: list[AppcError] = []
+        failed: list[AppcError] = []
         tried = 0
         try:
-            for place in places(self._network, wanted, defaults, skipped=refusals.append):
+            for place in places(self._network, wanted, defaults, skipped=skipped.append):
                 tried += 1
                 try:
-                    return self.by_place(place, expected, str(wanted), image_id)
+                    image = self.by_place(place, expected, str(wanted), image_id)
+                except ImageNotFound as error:
+                    missing = error
                 except _OTHERWHERE as error:
-                    refusals.append(error)
+                    failed.append(error)
+                else:
+                    self._wish.warnings += map(str, failed)
+                    return image
         except (NetworkError, ImageNotFound) as ended:
-            refusals.append(ended)
-        reasons = [refusal for refusal in refusals if not isinstance(refusal, ImageNotFound)]
-        if len(refusals) == 1 or (tried < 2 and reasons):
-            raise (reasons or refusals)[-1]
-        self._wish.warnings += [str(reason) for reason in reasons[1:]]
+            failed.append(ended)
+        # What discovery says counts when there was nothing else; a place that was passed over, when no place was left.
+        reasons = failed or ([] if tried else skipped)
         if reasons:
+            self._wish.warnings += map(str, reasons[1:])
             raise reasons[0]
-        raise ImageNotFound(f"none of the {tried} places that may have it does", str(wanted), str(refusals[-1]))
+        if tried == 1:
+            raise missing
+        raise ImageNotFound(f"none of the {tried} places that may have it does", str(wanted), str(missing))
 
     def by_url(self, url: str) -> StoredImage:
         """Return the image at a URL, whatever it is called; its signature is expected beside it."""

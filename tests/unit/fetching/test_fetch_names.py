@@ -202,7 +202,11 @@ def test_places_are_tried_in_order_until_one_works(
     publish_at(server, signer, image)
     found = fetcher.fetch(f"{NAME}:1.0.0{PLATFORM}")
     assert found.meta["source"] == good
-    assert fetcher.warnings == []
+    assert [warning.partition(": ")[0] for warning in fetcher.warnings] == [
+        "https://nowhere.example.com/example.com/app.aci.asc",
+        "https://example.com/garbage/example.com/app.aci",
+        "https://example.com/portal/example.com/app.aci",
+    ]
 
 
 def publish_at(server: Server, signer: Signer, image: bytes) -> None:
@@ -214,6 +218,13 @@ def test_when_no_place_has_it_that_is_said(fetcher: Fetcher, server: Server) -> 
     server.pages["/app"] = meta(f"example.com {TEMPLATE}") + meta("example.com https://example.com/b/{name}.{ext}")
     with pytest.raises(ImageNotFound, match="none of the 2 places that may have it does"):
         fetcher.fetch(f"{NAME}:1.0.0{PLATFORM}")
+
+
+def test_when_no_place_may_be_asked_the_reason_is_given(fetcher: Fetcher, server: Server) -> None:
+    server.pages["/app"] = meta("example.com http://example.com/{name}.{ext}")
+    with pytest.raises(UsageError) as raised:
+        fetcher.fetch(f"{NAME}:1.0.0{PLATFORM}")
+    assert raised.value.hint == "--insecure http"
 
 
 def test_when_all_fail_the_reason_that_matters_is_given(

@@ -425,6 +425,38 @@ def test_http_goes_through_the_proxy_of_the_environment(monkeypatch: pytest.Monk
     assert plain.requests[0][2]["proxy-authorization"].startswith("Basic ")
 
 
+def test_https_goes_through_a_tunnel(client: Client, monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    """The proxy sees the host and nothing else: the certificate is that of the server."""
+    asked = []
+
+    def tunnel(listener: socket.socket) -> None:
+        near, _ = listener.accept()
+        asked.append(near.recv(4096).splitlines()[0])
+        far = socket.create_connection(("127.0.0.1", server.port))
+        near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        back = threading.Thread(target=pump, args=(far, near), daemon=True)
+        back.start()
+        pump(near, far)
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        while data := source.recv(4096):
+            target.sendall(data)
+
+    server.pages["/x"] = b"by tunnel"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("https_proxy", f"http://localhost:{listener.getsockname()[1]}")
+        threading.Thread(target=tunnel, args=(listener,), daemon=True).start()
+        tunnelled = Client(client.settings)
+        assert get(tunnelled, "https://example.com/x") == b"by tunnel"
+        tunnelled.close()
+    assert asked[0].startswith(b"CONNECT example.com:443 ")
+
+
+def test_a_proxy_that_refuses_is_said(client: Client, monkeypatch: pytest.MonkeyPatch, plain: Server) -> None:
+    monkeypatch.setenv("https_proxy", f"http://localhost:{plain.port}")
+    assert "the proxy" in refusal(Client(client.settings), "https://example.com/x")
+
+
 def test_hosts_of_no_proxy_are_reached_directly(monkeypatch: pytest.MonkeyPatch, plain: Server, names: Names) -> None:
     monkeypatch.setenv("http_proxy", "http://nowhere.example.com:1")
     monkeypatch.setenv("no_proxy", "localhost")
