@@ -16,6 +16,7 @@ import os
 import platform
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -225,6 +226,8 @@ def main() -> None:
     usr = (options.usr or (100 if options.quick else 1600)) * 1_000_000
     small = options.small or (5_000 if options.quick else 50_000)
     trees = {"usr": (usr_tree, usr), "small": (small_tree, small)}
+    # As after Ctrl-C: what was made is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     base = Path(tempfile.mkdtemp(prefix="appc-img-", dir=options.dir))
     result: dict[str, object] = {"rounds": rounds, "conditions": conditions(base)}
     try:

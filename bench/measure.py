@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import threading
@@ -25,14 +26,10 @@ class Run(NamedTuple):
 
 
 class Contender(NamedTuple):
-    """A `command` for bash that writes into the directory OUT (an environment variable), which is new for every run.
-
-    `env` is added to its environment.
-    """
+    """A `command` for bash that writes into the directory OUT (an environment variable), which is new for every run."""
 
     name: str
     command: str
-    env: dict[str, str] = {}  # noqa: RUF012 - nobody changes it
 
 
 def run(contender: Contender, out: Path, log: Path) -> Run:
@@ -52,13 +49,19 @@ def run(contender: Contender, out: Path, log: Path) -> Run:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**os.environ, **contender.env, "OUT": str(out)},
+            env={**os.environ, "OUT": str(out)},
+            start_new_session=True,
         )
         watch = _Watch(child.pid)
-        _, status, usage = os.wait4(child.pid, 0)
-        wall = time.perf_counter() - start
+        try:
+            _, status, usage = os.wait4(child.pid, 0)
+            wall = time.perf_counter() - start
+        except BaseException:
+            os.killpg(child.pid, signal.SIGKILL)
+            raise
+        finally:
+            rss = watch.close()
     child.returncode = os.waitstatus_to_exitcode(status)
-    rss = watch.close()
     size = _size(out)
     clear(out)
     if status:

@@ -38,7 +38,7 @@ class GzipWriter:
         # As many wait as are in work: enough for no thread to run dry, and memory stays bounded.
         self._most = 2 * count
         self._jobs: list[Future[bytes]] = []
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | memoryview] = []
         self._waiting = 0
         self._empty = True
 
@@ -46,13 +46,13 @@ class GzipWriter:
         """Compress `data`."""
         self._pieces.append(data)
         self._waiting += len(data)
-        if self._waiting >= _BLOCK:
-            whole = b"".join(self._pieces)
-            cut = len(whole) - len(whole) % _BLOCK
-            for start in range(0, cut, _BLOCK):
-                self._submit(whole[start : start + _BLOCK])
-            self._pieces = [whole[cut:]]
-            self._waiting = len(whole) - cut
+        while self._waiting >= _BLOCK:
+            # Every byte is copied once, into its block; only the last piece can reach beyond it.
+            self._waiting -= _BLOCK
+            last = memoryview(self._pieces.pop())
+            cut = len(last) - self._waiting
+            self._submit(b"".join((*self._pieces, last[:cut])))
+            self._pieces = [last[cut:]]
 
     def close(self) -> None:
         """Complete the stream."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from appc.formats.compress import Sink
 
 _BATCH = 1 << 20
+_FEW = 8
 
 
 class Hashed:
@@ -50,13 +51,17 @@ class Hashed:
         self._pool.shutdown()
 
     def _flush(self) -> None:
-        # Joined, many small pieces let go of the interpreter once.
-        batch = b"".join(self._pieces)
-        self._pieces.clear()
-        self._waiting = 0
+        # Joined, many small pieces let go of the interpreter once; a few large ones are not worth a copy.
+        batch = self._pieces if len(self._pieces) <= _FEW else [b"".join(self._pieces)]
+        self._pieces = []
         if self._progress is not None:
-            self._progress(len(batch))
+            self._progress(self._waiting)
+        self._waiting = 0
         # One batch is hashed while the next one gathers.
         if self._job is not None:
             self._job.result()
-        self._job = self._pool.submit(self._hash.update, batch)
+        self._job = self._pool.submit(self._update, batch)
+
+    def _update(self, batch: list[bytes]) -> None:
+        for data in batch:
+            self._hash.update(data)

@@ -112,6 +112,12 @@ def test_progress_is_for_terminals_only_and_only_for_long_work(monkeypatch: pyte
         progress.advance(50)
     assert "importing" in terminal.getvalue()
 
+    measured = Terminal()
+    monkeypatch.setattr("sys.stderr", measured)
+    with Progress("building", lambda: 2_000_000) as progress:
+        progress.advance(1_000_000)
+    assert "1.0/2.0 MB" in measured.getvalue()
+
     quick = Terminal()
     monkeypatch.setattr("sys.stderr", quick)
     monkeypatch.setattr(Progress, "PATIENCE", 60.0)
