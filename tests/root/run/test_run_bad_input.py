@@ -364,8 +364,8 @@ def test_a_root_that_cannot_be_written(appc: Appc, sandbox: Path) -> None:
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "ro", str(place)], check=True)
     try:
-        mine = Appc.__new__(Appc)
-        mine.base, mine.root, mine.state, mine.config = place, place / "root", place / "state", appc.config
+        mine = Appc(sandbox)
+        mine.root, mine.state = place / "root", place / "state"
         done = mine.run(PROBE)
         assert done.status in (1, 125)
         assert len(done.err.splitlines()) <= 2

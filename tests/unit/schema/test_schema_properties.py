@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from manifests import IMAGE_EXAMPLE, IMAGE_ID, KEYS, POD_EXAMPLE, app, image_with_app, isolator, mutated, pod, pod_app
 
+import appc
 from appc.errors import ManifestError
 from appc.schema.image import ImageManifest
 from appc.schema.isolators import KNOWN
@@ -105,7 +107,7 @@ def calls(document: str) -> int:
 
 @pytest.mark.parametrize("module", ["appc.values", "appc.schema.image", "appc.schema.pod", "appc.schema.oci_runtime"])
 def test_schemas_import_nothing_heavy(module):
-    path = next(path for path in sys.path if path.endswith("src"))
+    path = str(Path(appc.__file__).parent.parent)
     program = (
         f"import sys; sys.path.insert(0, {path!r}); before = set(sys.modules); import {module}\n"
         "print(sorted(n for n in set(sys.modules) - before if not n.startswith('appc')))"
