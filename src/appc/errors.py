@@ -78,6 +78,10 @@ class SignatureError(AppcError):
     """An image is unsigned, its signature is wrong, or no trusted key made it."""
 
 
+class UntrustedKey(SignatureError):
+    """An image is signed by a key that is not trusted for its name."""
+
+
 class StoreError(AppcError):
     """The image store is damaged or cannot be written."""
 

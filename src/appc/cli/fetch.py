@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
-from appc.cli.fetch_options import INSECURE, OFFLINE, network_of, pull_option
+from appc.cli.fetch_options import INSECURE_KEYS, OFFLINE, key_network, network_of, pull_option
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.output import Progress, out
 from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
-from appc.errors import AppcError, UsageError
+from appc.errors import AppcError, UntrustedKey, UsageError
 from appc.images import fetch
 from appc.store.images import ImageStore
 
@@ -37,7 +37,7 @@ VERB = Verb(
     options=(
         pull_option("update"),
         Option("--signature", metavar="FILE", complete="file", help="the detached signature, when it lies elsewhere"),
-        INSECURE,
+        INSECURE_KEYS,
         OFFLINE,
         *PASSPHRASE,
     ),
@@ -72,7 +72,7 @@ def run(args: Args, context: Context) -> int:
     fetching = _Fetching(args, context)
     if len(args.image) == 1:
         try:
-            return fetching.tell(args.image[0], lambda: fetching.one(args.image[0]))
+            return fetching.alone(args.image[0])
         finally:
             fetching.close()
     from concurrent.futures import ThreadPoolExecutor
@@ -129,6 +129,38 @@ class _Fetching:
                 network=self._network,
                 started=self._lines.begin,
             )
+
+    def alone(self, reference: str) -> int:
+        """Bring in the only image that was asked for; where its key is not known yet, people may look at it."""
+        try:
+            return self.tell(reference, lambda: self.one(reference))
+        except UntrustedKey as error:
+            if not self._trusted_now(reference, error):
+                raise
+        return self.tell(reference, lambda: self.one(reference))
+
+    def _trusted_now(self, reference: str, refusal: UntrustedKey) -> bool:
+        from appc.cli import key_review
+
+        if fetch.classify(reference) != "name" or not key_review.possible():
+            return False
+        from appc.images.keys import discovered_keys
+        from appc.trust.keystore import Keystore
+        from appc.trust.packets import read_certificates
+        from appc.values import ImageReference
+
+        self._context.error(refusal.what, refusal.where)
+        name = str(ImageReference.parse(reference).name)
+        if not key_review.asked(f"Look for the keys of {name}?"):
+            return False
+        keystore = Keystore(self._context.config)
+        added = False
+        for url, data in discovered_keys(key_network(self._args, self._context), name):
+            for certificate in read_certificates(data, url):
+                if key_review.confirmed(certificate, name, url):
+                    keystore.add(certificate.data, name)
+                    added = True
+        return added
 
     def tell(self, reference: str, result: Callable[[], StoredImage]) -> int:
         """Print the ID of the image, and what there is to say about it."""

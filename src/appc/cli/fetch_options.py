@@ -19,6 +19,14 @@ INSECURE = Option(
     choices=("image", "tls", "http"),
     help="image: accept unverified images; tls: do not verify certificates; http: allow plain http",
 )
+# For who may be asked about keys.
+INSECURE_KEYS = Option(
+    "--insecure",
+    metavar="WHAT,...",
+    kind=LIST,
+    choices=(*INSECURE.choices, "pubkey"),
+    help=f"{INSECURE.help}; pubkey: look for keys over plain http",
+)
 # Where nothing is verified anyway, or nothing that is fetched is kept.
 TRANSPORT = Option(
     "--insecure",
@@ -53,3 +61,11 @@ def network_of(args: Args, context: Context) -> Callable[[], Network]:
         return made[0]
 
     return network
+
+
+def key_network(args: Args, context: Context) -> Network:
+    """Return the network by which keys are fetched: over plain http only if that was said of keys."""
+    from appc.images.network import Network
+
+    insecure = {"tls"} & set(args.insecure) | ({"http"} if "pubkey" in args.insecure else set())
+    return Network(context.config, context.settings, insecure, context.warn)

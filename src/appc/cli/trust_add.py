@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 
-from appc.cli.context import printable
+from appc.cli import key_review
+from appc.cli.fetch_options import key_network
 from appc.cli.options import LIST, Args, Operand, Option, Verb
 from appc.cli.output import out
 from appc.errors import SignatureError, UsageError
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from appc.cli.context import Context
-    from appc.images.network import Network
     from appc.trust.packets import Certificate
 
 VERB = Verb(
@@ -84,7 +83,7 @@ def run(args: Args, context: Context) -> int:
 
 def _sources(args: Args, context: Context, prefix: str) -> Iterator[tuple[str, bytes, bool]]:
     """Yield (name, content, whether it comes from a network) of each file of keys."""
-    network = _network(args, context)
+    network = key_network(args, context)
     if not args.keyfile:
         from appc.images.keys import discovered_keys
 
@@ -99,13 +98,6 @@ def _sources(args: Args, context: Context, prefix: str) -> Iterator[tuple[str, b
             yield path, _read(path, bool(args.fingerprint)), False
     for text in network.relaxed():
         context.warn(text)
-
-
-def _network(args: Args, context: Context) -> Network:
-    from appc.images.network import Network
-
-    insecure = {"tls"} & set(args.insecure) | ({"http"} if "pubkey" in args.insecure else set())
-    return Network(context.config, context.settings, insecure, context.warn)
 
 
 def _read(path: str, named: bool) -> bytes:
@@ -144,28 +136,13 @@ def _chosen(certificates: list[Certificate], wanted: list[str], source: str, nam
 
 
 def _confirmed(certificate: Certificate, prefix: str, source: str, foreign: bool) -> bool:
-    """Show the key and ask. Without a terminal naming a file is the confirmation; a page of a network is none."""
-    if sys.stdin is None or not sys.stdin.isatty() or not sys.stderr.isatty():
-        if foreign:
-            raise SignatureError(
-                f"has the key {certificate.fingerprint}, which nobody has confirmed",
-                source,
-                "compare the fingerprint with what the owner of the key says, then give it with --fingerprint",
-            )
-        return True
-    key = certificate.primary
-    bits = f" {key.bits}" if key.bits else ""
-    made = time.strftime("%Y-%m-%d", time.gmtime(key.created))
+    """Ask. Without a terminal naming a file is the confirmation; a page of a network is none."""
+    if key_review.possible():
+        return key_review.confirmed(certificate, prefix, source if foreign else "")
     if foreign:
-        sys.stderr.write(f"{printable(source)}\n")
-    sys.stderr.write(f"{grouped(key.fingerprint)}\n  {key.algorithm}{bits}, made {made}\n")
-    for user_id in certificate.user_ids:
-        sys.stderr.write(f"  {printable(user_id)}\n")
-    sys.stderr.write(f"Trust for {prefix or 'every image'}? [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def grouped(fingerprint: str) -> str:
-    """A fingerprint in groups of four digits, as people compare them."""
-    return " ".join(fingerprint[start : start + 4].upper() for start in range(0, len(fingerprint), 4))
+        raise SignatureError(
+            f"has the key {certificate.fingerprint}, which nobody has confirmed",
+            source,
+            "compare the fingerprint with what the owner of the key says, then give it with --fingerprint",
+        )
+    return True

@@ -7,7 +7,7 @@ that the manifest in it gives.
 
 from __future__ import annotations
 
-from appc.errors import SignatureError
+from appc.errors import SignatureError, UntrustedKey
 from appc.trust import engines
 from appc.trust.packets import Signature, read_signatures
 from appc.trust.policy import certificate_fault, signature_fault
@@ -113,7 +113,7 @@ class SignatureCheck:
         what = f"signed by key {signer}, which is not trusted{purpose}"
         if key:
             what += f", only for {key.prefix}"
-        return SignatureError(what, self._where, f"{self._accepted(name)}; {self._command(claim, name, key)}")
+        return UntrustedKey(what, self._where, f"{self._accepted(name)}; {self._command(claim, name, key)}")
 
     def _accepted(self, name: str) -> str:
         keys = self._keystore.trusted(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import tarfile
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 import image_kit
+from appc.cli import key_review
 from appc.cli.main import main
 from fetch_kit import NAME, TEMPLATE, Fetcher, Signer, aci, meta, publish
 from net_kit import Authority, Request, Server
@@ -69,6 +71,38 @@ def test_a_name_is_found_verified_and_fetched(cli: Cli, server: Server, signer: 
     fetched = cli("fetch", WANTED)
     assert (fetched.status, fetched.err) == (0, "")
     assert fetched.out.startswith("sha512-")
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answers", "status"), [("y\ny\n", 0), ("y\nn\n", 1), ("\n", 1)])
+def test_on_a_terminal_the_keys_are_looked_for_when_they_are_needed(
+    answers: str,
+    status: int,
+    cli: Cli,
+    server: Server,
+    signer: Signer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publish(server, signer, aci(tmp_path))
+    server.pages["/app?ac-discovery=1"] = meta(f"example.com {TEMPLATE}") + meta(
+        "example.com https://example.com/keys.gpg", "ac-discovery-pubkeys"
+    )
+    server.pages["/keys.gpg"] = signer.public
+    screen = _Terminal()
+    monkeypatch.setattr("sys.stdin", _Terminal(answers))
+    monkeypatch.setattr("sys.stderr", screen)
+    assert cli("fetch", WANTED).status == status
+    shown = screen.getvalue()
+    assert "which is not trusted for example.com/app" in shown
+    assert "Look for the keys of example.com/app? [y/N]" in shown
+    if answers.count("\n") == 2:
+        assert key_review.grouped(signer.fingerprint) in shown
+        assert "https://example.com/keys.gpg\n" in shown
 
 
 def test_keys_come_over_https_unless_asked_otherwise(cli: Cli, plain: Server, signer: Signer) -> None:
