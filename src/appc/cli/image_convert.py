@@ -118,7 +118,8 @@ def _to_bundle(args: Args, context: Context) -> int:
         if name in args.given:
             raise UsageError("has no meaning for a bundle", name)
     warnings = Warnings(context)
-    request = PodRequest((AppRequest(args.source),), insecure=tuple(args.insecure))
+    network = network_of(args, context)
+    request = PodRequest((AppRequest(args.source),), insecure=tuple(args.insecure), network=network)
     bundle(context, request, os.path.abspath(args.target.removeprefix("bundle:")), warnings.found)
     warnings.say()
     return 0

@@ -48,7 +48,12 @@ def run(args: Args, context: Context) -> int:
             with open_image(path, "extracting", secret) as source:
                 _extract(source, args, context)
         else:
-            _from_store(store, resolve(store, args.image, config=context.config, pull="never"), args, context)
+            _from_store(
+                store,
+                resolve(store, args.image, config=context.config, pull="never", insecure=("image",)),
+                args,
+                context,
+            )
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from appc.cli.fetch_options import INSECURE
+from appc.cli.fetch_options import INSECURE, network_of
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.cli.pod_options import APP_OPTIONS, VOLUME, Warnings, app_request
@@ -46,6 +46,7 @@ def run(args: Args, context: Context) -> int:
         volumes=tuple(args.volume),
         hostname=args.hostname or "",
         insecure=tuple(args.insecure),
+        network=network_of(args, context),
         passphrase=passphrase(args, context),
     )
     bundle(context, request, os.path.abspath(args.dir), warnings.found)

@@ -41,6 +41,7 @@ def bundle(where: Directories, request: PodRequest, target: str, warnings: list[
         keep=where.settings.images_keep_original,
         passphrase=request.passphrase,
         warnings=warnings,
+        network=request.network,
     )
     manifest = reify.reify(request, [image], warnings)
     manifest.check_executable()

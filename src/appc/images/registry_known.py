@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appc.errors import ImageNotFound
+from appc.errors import ImageNotFound, SignatureError
 from appc.schema.registry import SCHEME, RegistryReference
 from appc.store import downloads
 from appc.trust.lookup import is_trusted
@@ -42,14 +42,19 @@ class Wanted:
         self._key = f"{self.where} {'/'.join(platform)}"
         record = downloads.recall(store.root, self._key)
         known = store.lookup(ImageID.parse(record["image"])) if record else None
-        self.known = known if known is not None and self.accepts(known, _ACI in record) else None
+        self._unverified = known is not None and not self.accepts(known, _ACI in record)
+        self.known = None if self._unverified else known
         self.digest = record.get(_DIGEST, "")
 
     def without_asking(self, pull: str) -> StoredImage | None:
-        """The image to take without asking the registry, None if it has to be asked. Raises ImageNotFound."""
+        """The image to take without asking the registry, None if it has to be asked. Raises ImageNotFound,
+        SignatureError."""
         # What a digest names never changes.
         if self.known is not None and (pull != "update" or self.reference.digest is not None):
             return self.known
+        if pull == "never" and self._unverified:
+            hint = "--pull update looks for a signature; --insecure image takes it as it is"
+            raise SignatureError("is in the store, but no trusted key has vouched for it", self.where, hint)
         if pull == "never":
             raise ImageNotFound("is not in the store, and --pull never is given", self.where)
         return None

@@ -445,8 +445,9 @@ def test_an_image_imported_without_a_look_does_not_pass_for_a_verified_one(world
     world.serve(simple())
     world.keystore.add(bytes(key.extract_certificate()), world.name)
     assert world.pull().signer == ""
-    with pytest.raises(SignatureError):
-        world.pull(insecure=())
+    for pull in ("new", "update", "never"):
+        with pytest.raises(SignatureError):
+            world.pull(insecure=(), pull=pull)
     world.vouch(key, *world.manifest())
     assert world.pull(insecure=()).signer
     assert len(world.store.list()) == 1
