@@ -11,7 +11,9 @@ from appc.host import libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import io
     from collections.abc import Iterator
+    from typing import BinaryIO
 
 # linux/openat2.h
 _RESOLVE_NO_MAGICLINKS = 0x02
@@ -43,6 +45,20 @@ class Unsettled(Unservable):
     """A file that could not be read at this moment, and perhaps at the next."""
 
 
+class Content:
+    """What is in an open file of `directory`, for whoever reads all of it: ends when the directory is closing."""
+
+    def __init__(self, directory: Directory, file: BinaryIO | io.RawIOBase) -> None:
+        self._directory = directory
+        self._file = file
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes, b"" at the end. Raises OSError."""
+        if self._directory.closing:
+            raise InterruptedError(errno.EINTR, "the server ends")
+        return self._file.read(size) or b""
+
+
 class Found:
     """What a walk found: image files, their signatures and key files by path, and what could not be looked at."""
 
@@ -56,11 +72,12 @@ class Found:
 
 
 class Directory:
-    """A directory of images. `path` names it in messages."""
+    """A directory of images. `path` names it in messages; once it is `closing`, nothing long begins or goes on."""
 
     def __init__(self, path: str) -> None:
         """Raises UsageError for what is no directory, HostError for what cannot be opened."""
         self.path = path
+        self.closing = False
         try:
             self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):

@@ -8,7 +8,7 @@ import os
 from appc.errors import AppcError, ManifestError, SignatureError
 from appc.formats.aci import read_aci
 from appc.schema.image import ImageManifest
-from appc.serve.files import SIGNATURE_SUFFIX, Unservable, Unsettled, identity
+from appc.serve.files import SIGNATURE_SUFFIX, Content, Unservable, Unsettled, identity
 from appc.serve.templates import LATEST, place
 from appc.trust import engines
 from appc.trust.packets import MAX_SIGNATURE, read_signatures
@@ -132,7 +132,7 @@ def read_image(
         before = identity(os.fstat(fd))
         checks = _checks(directory, path, certificates) if signature is not None else []
         try:
-            source = _Tee(file.read, checks)
+            source = _Tee(Content(directory, file).read, checks)
             try:
                 found = read_aci(source)
                 image = ServedImage(

@@ -18,7 +18,7 @@ from appc.formats.ocilayout_write import platform as platform_in
 from appc.images.convert_aci import Aci
 from appc.images.fetch import host_labels
 from appc.schema.oci_image import ImageConfig, Index, Manifest
-from appc.serve.files import Unservable, identity
+from appc.serve.files import Content, Unservable, identity
 from appc.values import Digest
 
 TYPE_CHECKING = False
@@ -85,11 +85,17 @@ class Conversions:
             loop = asyncio.get_running_loop()
             making = loop.run_in_executor(self._workers, self._make, key, stack)
             self._making[key] = making
-            making.add_done_callback(lambda _: self._making.pop(key, None))
+            making.add_done_callback(lambda done: self._forget(key, done))
         # Whoever hangs up does not stop it for the others.
         converted = await asyncio.shield(self._making[key])
         self._made[key] = converted
         return converted
+
+    def _forget(self, key: str, done: asyncio.Future[Converted]) -> None:
+        del self._making[key]
+        if not done.cancelled():
+            # Perhaps nobody waits for it any more; a failure is not to be complained of then.
+            done.exception()
 
     def known(self, catalog: Catalog, image: ServedImage) -> Converted | None:
         """The OCI form of `image` if it was made before."""
@@ -134,7 +140,7 @@ class Conversions:
         file = files.enter_context(os.fdopen(self._directory.open(image.path), "rb", buffering=0))
         if identity(os.fstat(file.fileno())) != image.identity:
             raise Unservable(f"{image.path} has just been changed")
-        return Aci(image.path, image.manifest_bytes, lambda: file)
+        return Aci(image.path, image.manifest_bytes, lambda: Content(self._directory, file))
 
     def _load(self, key: str) -> Converted | None:
         """What lies in the cache; None when nothing does, or nothing whole."""

@@ -117,6 +117,7 @@ def serve(path: str, how: How, ready: Callable[[str], None], fault: Callable[[Ex
             await Server(sock, site.respond, done, context=context).run(stopped)
         finally:
             keeping.cancel()
+            directory.closing = True
             await index.save()
             index.close()
             conversions.close()

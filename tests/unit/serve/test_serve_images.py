@@ -244,6 +244,20 @@ def test_a_file_that_cannot_be_read_just_now_is_tried_again(
     assert hosting.get(APP).status == 200
 
 
+def test_reading_an_image_does_not_outlive_the_server(images: Path) -> None:
+    """It may be one that takes minutes."""
+    from appc.serve.files import Directory, Unservable
+    from appc.serve.image import read_image
+
+    aci(images / "a.aci", {}, version="1.0", labels=PLATFORM)
+    directory = Directory(str(images))
+    assert read_image(directory, "a.aci", None, []).version == "1.0"
+    directory.closing = True
+    with pytest.raises(Unservable, match="the server ends"):
+        read_image(directory, "a.aci", None, [])
+    directory.close()
+
+
 def test_only_names_below_a_prefix_are_served(images: Path) -> None:
     aci(images / "a.aci", {}, "example.com/app", "1.0", labels=PLATFORM)
     aci(images / "b.aci", {}, "example.com/application", "1.0", labels=PLATFORM)
