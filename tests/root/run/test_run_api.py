@@ -202,7 +202,7 @@ def test_errors_are_appcs(where: api.Directories, tmp_path: Path) -> None:
         api.run(PROBE, PROBE, memory="1Mi", directories=where)
     with pytest.raises(errors.AppcError):
         api.run(PROBE, memory="lots", directories=where)
-    with pytest.raises(errors.UsageError):
+    with pytest.raises(errors.HostError, match="no such network"):
         api.run(PROBE, net="bogus", directories=where)
     with pytest.raises(errors.PodNotFound):
         api.pod("0000", directories=where)
