@@ -77,7 +77,7 @@ def of_template(template: str, wanted: ImageReference, defaults: Labels, *, loca
     """Render a template for the image and its signature. Raises InvalidValue; a page must not name `local` files."""
     labels = dict([*defaults, *wanted.labels])
     urls = [render(template, wanted.name, labels.items(), ext) for ext in (ACI, SIGNATURE)]
-    if not local and urlsplit(urls[0]).scheme == "file":
+    if not local and "file" in (urlsplit(url).scheme for url in urls):
         raise InvalidValue(f"{template} is a file, which no page may name")
     return Place(*urls)
 
@@ -107,7 +107,10 @@ def _of_mirror(network: Network, mirror: str, wanted: ImageReference, defaults: 
         base = f"{url.rstrip('/')}/{_INDEX}" if directory or not mirror.endswith(".json") else url
         entries = _index(network, base)
     for entry in matching(entries, wanted.name, wanted.labels, defaults):
-        yield Place(urljoin(base, entry.aci), urljoin(base, entry.asc))
+        place = Place(urljoin(base, entry.aci), urljoin(base, entry.asc))
+        if not base.startswith("file:") and "file:" in (place.aci[:5], place.asc[:5]):
+            raise InvalidValue(f"{base} names a file of this host, which only the configuration may")
+        yield place
 
 
 def _index(network: Network, url: str) -> list[Entry]:

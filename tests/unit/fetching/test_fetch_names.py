@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -362,6 +363,15 @@ def test_discovery_is_what_remains(fetcher: Fetcher, server: Server, signer: Sig
     publish(server, signer, image)
     fetcher.settings.discovery_mirrors = {"": ["/no/such/directory", "https://mirror.example.com/index.json"]}
     assert fetcher.fetch(f"{NAME}:1.0.0{PLATFORM}").meta["source"] == f"https://example.com{FILE}"
+
+
+@pytest.mark.parametrize("entry", [{"aci": "file:///x.aci"}, {"aci": "x.aci", "asc": "file:///etc/shadow"}])
+def test_another_host_cannot_name_files_of_this_one(entry: dict[str, str], fetcher: Fetcher, server: Server) -> None:
+    server.pages["/index.json"] = json.dumps({"images": [{"name": NAME, **entry}]})
+    server.pages["/app"] = meta("example.com file:///{name}.{ext}")
+    fetcher.settings.discovery_mirrors = {"example.com": ["https://example.com/index.json"]}
+    with pytest.raises(AppcError, match="names a file of this host"):
+        fetcher.fetch(NAME)
 
 
 def test_a_directory_of_images_serves_offline(fetcher: Fetcher, signer: Signer, tmp_path: Path) -> None:
