@@ -238,3 +238,29 @@ def test_podman_both_ways(peer: Peer, capfd: pytest.CaptureFixture[str]) -> None
     found = appc(capfd, "fetch", "--insecure", "image", reference)
     assert found.startswith("sha512-")
     assert appc(capfd, "image", "manifest", found)
+
+
+def test_what_takes_images_takes_them_from_registries(peer: Peer, capfd: pytest.CaptureFixture[str]) -> None:
+    need("busybox", "overlay")
+    image(peer.path / "app.aci")
+    appc(capfd, "image", "push", "app.aci", peer.at("a/app:1"))
+    reference = peer.at("a/app:1")
+    assert appc(capfd, "image", "diff", "--exit-code", reference, "app.aci") == ""
+    patched = appc(capfd, "image", "patch", reference, "patched.aci", "--env", "A=B")
+    assert appc(capfd, "image", "diff", "app.aci", "patched.aci").startswith("M app.environment")
+    assert appc(capfd, "image", "id", "patched.aci") == patched
+    appc(capfd, "image", "convert", "--insecure", "image", reference, f"bundle:{peer.path}/bundle")
+    assert (peer.path / "bundle/config.json").is_file()
+    (peer.path / "context").mkdir()
+    (peer.path / "context/Dockerfile").write_text(f"FROM {reference.removeprefix('docker://')}\nCOPY Dockerfile /\n")
+    words = ["image", "build", "from-dockerfile", "--insecure", "image", "context", "built.aci"]
+    environment = {**os.environ, "APPC_ROOT": str(peer.path / "builder")}
+
+    def build(*more: str) -> int:
+        # In a process of its own: it makes a mount namespace and stays in it.
+        code = f"import sys; from appc.cli.main import main; sys.exit(main({[*words, *more]!r}))"
+        return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True).returncode
+
+    assert build() == 1
+    assert build("--net", "host") == 0
+    assert "Dockerfile" in appc(capfd, "image", "diff", "app.aci", "built.aci")
