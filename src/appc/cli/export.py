@@ -40,6 +40,9 @@ def run(args: Args, context: Context) -> int:
     if len(names) > 1:
         raise UsageError("has several apps", f"pod {pod.uuid}", f"name one with --app: {', '.join(names)}")
     args.command = []
+    if pod.phase == "exited":
+        # Its keeper may be about to let go of it.
+        control.wait(pod, control.LETTING_GO)
     with exported_root(pod, names[0]) as rootfs:
         manifest = exported_manifest(pod, names[0])
         return build(args, context, lambda *_: (rootfs, manifest), times=own_times(args), owner_root=False)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SIGKILL = 9
 SIGTERM = 15
 POLL_SECONDS = 0.02
+LETTING_GO = 10.0  # seconds that a keeper takes at most between a pod's last phase and its own end
 # States out of which nothing comes to run any more.
 OVER = ("aborted prepare", "exited", "deleting", "garbage")
 

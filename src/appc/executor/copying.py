@@ -51,6 +51,9 @@ def app_root(pod: Pod, app: str) -> Iterator[int]:
         return
     from appc.build.export import exported_root
 
+    if pod.phase == "exited":
+        # Its keeper may be about to let go of it.
+        control.wait(pod, control.LETTING_GO)
     with exported_root(pod, app) as root:
         fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

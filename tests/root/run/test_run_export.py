@@ -29,7 +29,7 @@ def members(path: Path) -> dict[str, tarfile.TarInfo]:
 def test_the_image_holds_what_was_there_and_what_was_changed(appc: Appc, tmp_path: Path) -> None:
     uuid = ended(appc, PROBE, "--exec", "/bin/sh", "--", "-c", CHANGES)
     out = tmp_path / "out.aci"
-    done = appc("export", uuid, "--label", "version=2.0", str(out))
+    done = appc("export", uuid, "--name", "example.com/exported", "--label", "version=2.0", str(out))
     assert done.status == 0, done
     found = members(out)
     assert "rootfs/probe" in found
@@ -44,7 +44,8 @@ def test_the_image_holds_what_was_there_and_what_was_changed(appc: Appc, tmp_pat
     assert {"name": "version", "value": "2.0"} in manifest["labels"]
     again = appc.run(done.out.strip(), "--exec", "/bin/cat", "--", "/work/new", "/work/file")
     assert again.out == "new\nchanged\n"
-    appc("image", "rm", done.out.strip())
+    appc.clear()
+    assert appc("image", "rm", done.out.strip()).status == 0
 
 
 def test_what_an_app_wrote_into_a_file_of_ours_is_kept(appc: Appc, tmp_path: Path) -> None:
