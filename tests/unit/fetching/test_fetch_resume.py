@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import json
 import random
+import signal
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
-from appc.errors import AppcError, ArchiveError, NetworkError
+from appc.errors import ArchiveError, NetworkError
 from appc.images import arrival
 from appc.images.transport_http import content_range, max_age, range_headers
+from appc.net.response import PIECE
 from fetch_kit import Fetcher, Signer, aci
 from net_kit import Request, Server
+from starter import command
 
 URL = "https://example.com/x.aci"
 
@@ -175,40 +180,46 @@ def test_a_server_that_gives_up_every_time_does_not_keep_us(fetcher: Fetcher, se
 def test_killed_at_any_point_it_goes_on_and_never_gives_another_image(
     fetcher: Fetcher, server: Server, signer: Signer, image: bytes
 ) -> None:
-    server.pages["/x.aci.asc"] = signer.sign(image)
+    """Processes are killed when so much has arrived; each goes on where the one before ended."""
     points = random.Random(7)
+    config = Path(fetcher.config[0])
+    (config / "config.json").write_text(json.dumps({"net": {"caFile": fetcher.settings.net_ca_file}}))
+    sent = threading.Event()
+    breaking = Breaking(image, [])
+    stops: list[int] = []
+
+    def answer(request: Request) -> None:
+        if stops:
+            breaking.after = [stops.pop()]
+            breaking(request)
+            request.wfile.flush()
+            sent.set()
+            request.rfile.read(1)
+        else:
+            breaking(request)
+
+    server.pages["/x.aci"] = answer
+    server.pages["/x.aci.asc"] = signer.sign(image)
+    url = f"{server.url}/x.aci"
+    words = command("--root", fetcher.store.root, "--config", str(config), "fetch", url)
     for _ in range(8):
-        breaking = Breaking(image, [])
-        server.pages["/x.aci"] = breaking
-        for _ in range(points.randrange(1, 4)):
-            _killed_while_fetching(fetcher, points.randrange(len(image)))
-        assert fetcher.store.list() == []
-        found = fetcher.fetch(URL)
-        assert Path(found.path, "original").read_bytes() == image
-        assert any(wanted for wanted in breaking.ranges[1:]) or len(breaking.ranges) < 3
-        fetcher.store.remove(found)
-    assert fetcher.store.gc() is not None
-    assert fetcher.left() == []
-
-
-def _killed_while_fetching(fetcher: Fetcher, after: int) -> None:
-    """Fetch in a process of its own, which is gone without a word when so many bytes have arrived."""
-    pid = os.fork()
-    if pid == 0:
-        arrived = 0
-
-        def advance(count: int) -> None:
-            nonlocal arrived
-            arrived += count
-            if arrived > after:
-                os._exit(0)
-
-        try:
-            fetcher.fetch(URL, started=lambda label, size: advance)
-        except AppcError:
+        sent.clear()
+        stops = [points.randrange(len(image) // 8)]
+        expected = stops[0] // PIECE * PIECE + sum(part.stat().st_size for part in parts(fetcher))
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        assert sent.wait(30), process.communicate()
+        while process.poll() is None and sum(part.stat().st_size for part in parts(fetcher)) < expected:
             pass
-        os._exit(1)
-    os.waitpid(pid, 0)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert fetcher.store.list() == []
+    found = fetcher.fetch(url)
+    assert Path(found.path, "original").read_bytes() == image
+    assert any(breaking.ranges)
+    fetcher.store.remove(found)
+    fetcher.store.gc()
+    assert fetcher.left() == []
 
 
 # What header fields mean --------------------------------------------------------------------------
