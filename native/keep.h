@@ -10,14 +10,14 @@
 
 #define KEEP_MAX_TASKS 1024
 
-enum role { ROLE_INIT, ROLE_APP, ROLE_HANDLER, ROLE_POST_STOP, ROLE_EXECUTE };
+enum role { ROLE_INIT, ROLE_APP, ROLE_HANDLER, ROLE_POST_STOP, ROLE_EXECUTE, ROLE_PROCESS };
 
 enum phase {
 	DECLARED, /* not started */
 	BUILDING, /* performs its track */
-	HELD,     /* an app whose root is built waits at `sync start` */
+	HELD,     /* an app or container whose root is built waits at `sync` */
 	RELEASED, /* goes on towards exec */
-	RUNNING,  /* past exec, or PID 1 past READY */
+	RUNNING,  /* past exec, PID 1 past READY, or a container at `await-start` */
 	ENDED,
 };
 
@@ -36,6 +36,11 @@ struct task {
 	int report;          /* socket, -1 once it said all */
 	int mnt;             /* an app's mount namespace, -1 */
 	bool tty;            /* its console goes to a terminal */
+	const char *console; /* or to this socket, "" for none */
+	int start;           /* socket a container awaits its start at, -1 */
+	bool syncs;          /* its track has a `sync` */
+	bool detached;       /* whoever comes after the keeper collects its status */
+	bool left;           /* goes on without the keeper */
 	bool failed;         /* an op of its track did */
 	bool ran;            /* got past exec */
 	bool timed_out;
@@ -59,6 +64,7 @@ struct keeper {
 	size_t tasks;
 	struct task *init;
 	bool ready;                     /* what was to be started has been */
+	bool told;                      /* the caller read, or could have, what failed */
 	enum stop stop;
 	int signals, signal; /* how many asked for an end, and the first of them */
 	uint64_t kill_at;               /* ms, when stopping turns to killing */
@@ -107,6 +113,7 @@ void text_pair(struct text *text, const char *key, uint64_t number); /* a line "
 /* keep_spawn.c */
 int high_fd(int fd); /* moves a descriptor out of the way of a child's numbers; closes `fd` */
 int spawn_task(struct task *task, int flags, const int stdio[3]);       /* 0 or an errno */
+void place(int fd, int number); /* in a child; ends it when that fails */
 /* A program outside the pod; one that is not detached is told of a failed start. -1 and errno. */
 pid_t spawn_helper(const struct wire_arg *argv, bool detached);
 int open_ns(pid_t pid, const char *kind, int *fd);
@@ -165,11 +172,20 @@ void status_keeper(void);
 uint64_t cgroup_oom_kills(const char *app);
 
 void status_app(const struct task *app);
+void status_process(const struct task *process);
 void status_failure(void);
 void status_warning(const char *track, uint32_t index, int error);
 void tell(const char *word, const char *track, const uint32_t *numbers, size_t count);
 
+/* keep_process.c */
+int console_send(const struct task *task, int master); /* 0 or an errno */
+
+/* keep_hook.c */
+void hook_reap(void);
+
 /* keep_launch.c */
+#define LAUNCH_TIMEOUT 120000 /* ms; a child that takes longer to build its root hangs on something that will not come */
+int task_spawn(struct task *task, int flags, const struct stdio *stdio); /* 0 or an errno */
 int task_start_handler(struct task *task); /* 0 or an errno */
 
 /* The ops: each returns 0 or an errno. */

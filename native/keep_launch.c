@@ -12,9 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A child that takes longer to build its root hangs on something that will not come. */
-#define LAUNCH_TIMEOUT 120000
-
 int keep_mount_namespace(const struct wire_op *op)
 {
 	int error = open_ns(0, "mnt", &keep.own_mnt);
@@ -96,7 +93,7 @@ int keep_listen(const struct wire_op *op)
 	return listen_add(op->args[0].p, op->args[1].n, op->args[2].p, &op->args[3]);
 }
 
-static int spawn_with(struct task *task, const struct stdio *stdio)
+int task_spawn(struct task *task, int flags, const struct stdio *stdio)
 {
 	int fds[3];
 	int error = stdio_open(stdio, task->app, fds, &task->tty);
@@ -104,7 +101,7 @@ static int spawn_with(struct task *task, const struct stdio *stdio)
 	if (error != 0)
 		return error;
 	task->log = stdio->log;
-	error = spawn_task(task, 0, fds);
+	error = spawn_task(task, flags, fds);
 	stdio_close(fds);
 	return error;
 }
@@ -128,7 +125,7 @@ int keep_app(const struct wire_op *op)
 		return errno;
 	task->output = op->args[3].p;
 	task->cgroup = op->args[6].p;
-	error = spawn_with(task, &stdio);
+	error = task_spawn(task, 0, &stdio);
 	if (error == 0)
 		error = task_wait(task, HELD, LAUNCH_TIMEOUT);
 	return error != 0 ? error : open_ns(task->pid, "mnt", &task->mnt);
@@ -141,7 +138,7 @@ int task_start_handler(struct task *task)
 	const char *output = task->log[0] == '\0' ? "null" : shown;
 	struct stdio stdio = {.mode = {"null", output, output}, .log = task->log};
 
-	return spawn_with(task, &stdio);
+	return task_spawn(task, 0, &stdio);
 }
 
 static int declare(enum role role, const struct wire_op *op, struct task **handler)
@@ -252,7 +249,7 @@ int keep_execute(const struct wire_op *op)
 		return errno;
 	task->cgroup = op->args[4].p;
 	keep.ready = true;
-	error = spawn_with(task, &stdio);
+	error = task_spawn(task, 0, &stdio);
 	if (error == 0)
 		error = task_wait(task, ENDED, 0);
 	if (error == 0)

@@ -109,7 +109,7 @@ static void tear_down(const struct wire_track *track)
 }
 
 /* What must be known before the op that says it: how logs rotate and how long apps may take to
- * stop, also when the launch fails; whether output needs prefixes. */
+ * stop, also when the launch fails; whether output needs prefixes; whose session this is. */
 static void look_ahead(const struct wire_track *track)
 {
 	struct wire_cursor cursor = wire_begin(&keep.plan, track);
@@ -118,6 +118,9 @@ static void look_ahead(const struct wire_track *track)
 	while (wire_next(&cursor, &op)) {
 		if (op.code == OP_app)
 			keep.apps++;
+		/* It belongs to its caller's session, whoever reads the report. */
+		if (op.code == OP_process)
+			keep.foreground = true;
 		if (op.code != OP_supervise)
 			continue;
 		keep.grace = op.args[0].n;
@@ -179,11 +182,10 @@ static int set_up(char **argv)
 	}
 	close_others(places, 5);
 	keep.foreground = keep.report < 0;
-	if (!keep.foreground) {
-		setsid();
-		/* A caller that does not read must not stop the pod. */
+	/* A caller that does not read must not stop the pod. */
+	if (keep.report >= 0)
 		fcntl(keep.report, F_SETFL, O_NONBLOCK);
-	}
+	keep.told = keep.report >= 0;
 	keep.null = high_fd(open("/dev/null", O_RDWR | O_CLOEXEC));
 	if (keep.null < 0 || chdir("/") < 0)
 		return errno;
@@ -245,6 +247,8 @@ int main(int argc, char **argv)
 		status_failure();
 	} else {
 		look_ahead(launch_track);
+		if (!keep.foreground)
+			setsid();
 		launch(launch_track);
 		pod_end();
 		tty_restore();
@@ -258,7 +262,7 @@ int main(int argc, char **argv)
 			tear_down(failure_track);
 	}
 	/* Of a plan that was refused no track can tell; of a pod that is none, no record. */
-	if (keep.failure.set && keep.foreground && failure_track == NULL && (keep.pod < 0 || error != 0))
+	if (keep.failure.set && keep.foreground && !keep.told && failure_track == NULL && (keep.pod < 0 || error != 0))
 		print_failure();
 	return exit_status();
 }

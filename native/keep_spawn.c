@@ -34,7 +34,7 @@ int high_fd(int fd)
 	return moved;
 }
 
-static void place(int fd, int number)
+void place(int fd, int number)
 {
 	if (fd >= 0 && fd != number && dup2(fd, number) < 0)
 		_exit(127);
@@ -57,6 +57,7 @@ static _Noreturn void become_init(const struct task *task, int report, const int
 	place(keep.plan_fd, CHILD_PLAN);
 	if (task->role == ROLE_INIT)
 		place(keep.lock, CHILD_LOCK);
+	place(task->start, CHILD_START);
 	for (int i = 0; i < CHILD_NAMESPACES; i++)
 		place(i == NS_MNT && task->mnt >= 0 ? task->mnt : keep.ns[i], CHILD_NS + i);
 	syscall(SYS_execveat, keep.init_fd, "", argv, empty, K_AT_EMPTY_PATH);

@@ -104,6 +104,16 @@ void status_app(const struct task *app)
 	replace(app->app, &text);
 }
 
+void status_process(const struct task *process)
+{
+	struct text text = {.used = 0};
+
+	text_pair(&text, "pid", (uint64_t)process->pid);
+	text_pair(&text, "starttime", start_time(process->pid));
+	text_pair(&text, "created", process->started);
+	replace("_process", &text);
+}
+
 void status_failure(void)
 {
 	struct text text = {.used = 0};

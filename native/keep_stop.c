@@ -10,7 +10,7 @@
 
 static bool alive(const struct task *task)
 {
-	return task->phase != DECLARED && task->phase != ENDED;
+	return task->phase != DECLARED && task->phase != ENDED && !task->left;
 }
 
 void stop_all(void)
@@ -44,8 +44,11 @@ static bool forward(int signal_number)
 	bool found = false;
 
 	for (size_t i = 0; i < keep.tasks; i++) {
-		if (keep.task[i].role == ROLE_EXECUTE && alive(&keep.task[i])) {
-			task_kill(&keep.task[i], signal_number);
+		struct task *task = &keep.task[i];
+		bool process = task->role == ROLE_PROCESS && task->phase == RUNNING;
+
+		if ((task->role == ROLE_EXECUTE || process) && alive(task)) {
+			task_kill(task, signal_number);
 			found = true;
 		}
 	}
@@ -156,7 +159,8 @@ void pod_end(void)
 	while (!pod_over())
 		watch_step(0);
 	for (size_t i = 0; i < keep.tasks; i++)
-		task_kill(&keep.task[i], SIGKILL);
+		if (!keep.task[i].left)
+			task_kill(&keep.task[i], SIGKILL);
 	give_up = now_ms() + END_TIMEOUT;
 	while (any_alive() && now_ms() < give_up)
 		watch_step(give_up);

@@ -24,8 +24,8 @@ struct task *task_new(enum role role, const char *app, const char *track)
 		return NULL;
 	}
 	task = &keep.task[keep.tasks++];
-	*task = (struct task){.role = role, .app = app, .track = found, .report = -1, .mnt = -1};
-	task->log = task->cgroup = "";
+	*task = (struct task){.role = role, .app = app, .track = found, .report = -1, .mnt = -1, .start = -1};
+	task->log = task->cgroup = task->console = "";
 	task->output = "log";
 	return task;
 }
@@ -63,8 +63,18 @@ static bool at_start(const struct task *task, uint32_t index)
 {
 	struct wire_op op;
 
-	return task->role == ROLE_APP && task->phase == BUILDING && wire_op_at(&keep.plan, task->track, index, &op) &&
-	       op.code == OP_sync && strcmp(op.args[0].p, "start") == 0;
+	if (task->phase != BUILDING || !wire_op_at(&keep.plan, task->track, index, &op) || op.code != OP_sync)
+		return false;
+	return (task->role == ROLE_APP && strcmp(op.args[0].p, "start") == 0) ||
+	       (task->role == ROLE_PROCESS && strcmp(op.args[0].p, "created") == 0);
+}
+
+/* A container whose sync is still to come is not there yet. */
+static bool may_be_ready(const struct task *task)
+{
+	if (task->role == ROLE_PROCESS)
+		return task->phase == RELEASED || (task->phase == BUILDING && !task->syncs);
+	return task->role == ROLE_INIT && task->phase == BUILDING;
 }
 
 static void packet(struct task *task, const struct report *report, int fd)
@@ -80,10 +90,17 @@ static void packet(struct task *task, const struct report *report, int fd)
 			keep_fail(task->track->name, report->index, (int)report->error);
 	} else if (report->kind == REPORT_WARN) {
 		keep_warn(task->track->name, report->index, (int)report->error);
-	} else if (report->kind == REPORT_READY && task->role == ROLE_INIT && task->phase == BUILDING) {
+	} else if (report->kind == REPORT_READY && may_be_ready(task)) {
 		task->phase = RUNNING;
 	} else if (report->kind == REPORT_SYNC && at_start(task, report->index)) {
 		task->phase = HELD;
+	} else if (report->kind == REPORT_CONSOLE && fd >= 0 && task->console[0] != '\0') {
+		int error = console_send(task, fd);
+
+		if (error != 0)
+			keep_fail(task->track->name, report->index, error);
+		else
+			task_proceed(task);
 	} else if (report->kind == REPORT_CONSOLE && task->tty && fd >= 0) {
 		tty_attach(task, fd);
 		task_proceed(task);
@@ -97,7 +114,7 @@ static void packet(struct task *task, const struct report *report, int fd)
 
 static bool needs_release(const struct task *task)
 {
-	return task->role == ROLE_INIT || task->role == ROLE_APP;
+	return task->role == ROLE_INIT || task->role == ROLE_APP || (task->role == ROLE_PROCESS && task->syncs);
 }
 
 /* Takes one packet; false when there is none. End of file closes the socket. */
@@ -168,11 +185,33 @@ static void ended(struct task *task, int status)
 		post_stop_ended(task);
 }
 
+/* One that outlives the keeper keeps its status for whoever becomes its parent. */
+static bool watch_detached(void)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < keep.tasks; i++) {
+		struct task *task = &keep.task[i];
+		siginfo_t info = {.si_pid = 0};
+
+		if (!task->detached || task->pid <= 0)
+			continue;
+		found = true;
+		if (task->phase != ENDED && waitid(P_PID, (id_t)task->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+		    info.si_pid == task->pid)
+			ended(task, 0);
+	}
+	return found;
+}
+
 void task_reap(void)
 {
 	int status;
 	pid_t pid;
 
+	hook_reap();
+	if (watch_detached())
+		return;
 	while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0) {
 		listen_helper_ended(pid);
 		for (size_t i = 0; i < keep.tasks; i++)

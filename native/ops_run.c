@@ -40,6 +40,44 @@ int op_sync(struct context *c, const struct wire_op *op)
 	return await_keeper();
 }
 
+/* Whoever goes away before it has said the word changes nothing. */
+static int await_caller(int *caller)
+{
+	for (;;) {
+		char byte;
+		ssize_t n;
+
+		*caller = accept4(CHILD_START, NULL, NULL, SOCK_CLOEXEC);
+		if (*caller < 0 && errno != EINTR && errno != ECONNABORTED)
+			return errno;
+		if (*caller < 0)
+			continue;
+		do
+			n = recv(*caller, &byte, 1, 0);
+		while (n < 0 && errno == EINTR);
+		if (n == 1)
+			return 0;
+		close(*caller);
+	}
+}
+
+int op_await_start(struct context *c, const struct wire_op *op)
+{
+	int caller, error;
+
+	(void)op;
+	report_send(REPORT_READY, c->index, 0, -1);
+	/* The keeper ends at this; what comes is for who calls. */
+	error = await_caller(&caller);
+	if (error != 0)
+		return error;
+	close(CHILD_START);
+	if (dup3(caller, CHILD_REPORT, O_CLOEXEC) < 0)
+		error = errno;
+	close(caller);
+	return error;
+}
+
 /* Opens the root's own pseudo-terminal multiplexer, and makes sure that it is one. */
 static int open_master(const struct context *c)
 {
@@ -106,11 +144,16 @@ static int use_terminal(struct context *c, int terminal)
 int op_console(struct context *c, const struct wire_op *op)
 {
 	int master = open_master(c);
+	struct winsize size = {.ws_row = (unsigned short)op->args[0].n, .ws_col = (unsigned short)op->args[1].n};
 	int terminal, error;
 
-	(void)op;
 	if (master < 0)
 		return errno;
+	if ((op->args[0].n != 0 || op->args[1].n != 0) && ioctl(master, TIOCSWINSZ, &size) < 0) {
+		error = errno;
+		close(master);
+		return error;
+	}
 	terminal = open_terminal(master);
 	error = terminal < 0 ? errno : 0;
 	/* A process that joins a container leaves the console of that container alone. */

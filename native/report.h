@@ -7,7 +7,7 @@
 enum report_kind {
 	REPORT_FAIL = 1,    /* op `index` failed with `error`; the child is gone */
 	REPORT_SYNC = 2,    /* the child waits at op `index` for one byte */
-	REPORT_READY = 3,   /* PID 1 has performed its track and reaps */
+	REPORT_READY = 3,   /* PID 1 has performed its track and reaps, or a container awaits its start */
 	REPORT_CONSOLE = 4, /* carries the master of the console's pseudo-terminal (SCM_RIGHTS); the child
 	                     * waits for one byte */
 	REPORT_WARN = 5,    /* op `index` met `error`, which its plan tolerates */
@@ -25,6 +25,7 @@ enum {
 	CHILD_REPORT = 3,
 	CHILD_PLAN = 4,
 	CHILD_LOCK = 5,
+	CHILD_START = 6,
 	CHILD_NS = 10,
 };
 

@@ -17,7 +17,7 @@
 #define WIRE_MAX_OPS 4096U
 #define WIRE_MAX_FACTS 256U
 #define WIRE_MAX_TOLERATED 16U
-#define WIRE_MAX_ARGS 7U
+#define WIRE_MAX_ARGS 8U
 #define WIRE_VERSION 1U
 
 enum opcode {

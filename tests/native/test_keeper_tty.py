@@ -77,7 +77,7 @@ def terminal() -> Iterator[Terminal]:
 def tty_app(tree: Path, *actions: str, before: tuple[Op, ...] = ()) -> list[Op]:
     ops = app_ops(tree, *actions, before=before)
     pivot = ops.index(Op("pivot"))
-    ops[pivot:pivot] = [*DEVPTS, Op("console")]
+    ops[pivot:pivot] = [*DEVPTS, Op("console", 0, 0)]
     return ops
 
 
@@ -179,7 +179,7 @@ def test_a_false_multiplexer_is_refused(binaries: Path, pod: Path, tree: Path, p
         (tree / "dev/pts/ptmx").touch()
     ops = app_ops(tree)
     at = ops.index(Op("pivot"))
-    ops[at:at] = [Op("console")]
+    ops[at:at] = [Op("console", 0, 0)]
     keeper = Keeper(binaries, tty_plan(pod, ops), pod)
     error = errno.ELOOP if ptmx == "link" else errno.ENODEV
     assert keeper.report() == [f"fail app web {at} {error}"]
@@ -242,7 +242,7 @@ def test_entering_with_a_terminal_leaves_the_apps_console_alone(
     binaries: Path, running: Running, terminal: Terminal
 ) -> None:
     look = ("window", "link", "/proc/self/fd/0", "stat", "/dev/console", "mounts", "cat", "exit", "5")
-    plan = running.plan([Op("console"), run_probe(*look)], mode="tty")
+    plan = running.plan([Op("console", 0, 0), run_probe(*look)], mode="tty")
     enter = Keeper(binaries, plan, None, detached=False, stdin=terminal.slave, stdout=terminal.slave)
     wait_for(lambda: terminal.shows("/dev/pts/1\r\n"))
     assert "window 40 100" in terminal.seen

@@ -94,7 +94,7 @@ class Maker:
             os.mkdir(group.path)
         self.made.append(group.path)
         if "cpuset" in group.controllers:
-            _inherit_cpuset(group.path)
+            inherit_cpuset(group.path)
 
     def _make_outermost(self, group: Group) -> None:
         """Make the pod's directory, and first `appc` where it is missing (gc may take it away meanwhile)."""
@@ -202,7 +202,7 @@ def _make_root(root: str, controllers: frozenset[str]) -> None:
             pass  # always on since Linux 5.11, and not writable below a group where it is on
 
 
-def _inherit_cpuset(path: str) -> None:
+def inherit_cpuset(path: str) -> None:
     """A new v1 cpuset has no CPUs and no memory nodes, and no task can join it: give it its parent's."""
     for file in ("cpuset.cpus", "cpuset.mems"):
         if read(f"{path}/{file}").strip():
@@ -210,7 +210,7 @@ def _inherit_cpuset(path: str) -> None:
         parent = os.path.dirname(path)
         value = read(f"{parent}/{file}").strip()
         if not value:
-            _inherit_cpuset(parent)
+            inherit_cpuset(parent)
             value = read(f"{parent}/{file}").strip()
         write(f"{path}/{file}", value)
 

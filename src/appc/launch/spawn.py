@@ -48,7 +48,7 @@ class Report:
 def replace_process(plan: bytes, pod: Pod | None, environment: dict[str, str]) -> NoReturn:
     """Become the keeper of `plan` (foreground): terminal, session and standard streams stay ours."""
     program = native("appc-keep")
-    fds = _descriptors(plan, pod)
+    fds = _descriptors(plan, pod.path if pod else "", pod.lock_fd if pod else -1)
     for target, fd in fds.items():
         os.dup2(fd, target, inheritable=True)
     os.execve(program, _arguments(fds), environment)
@@ -59,21 +59,36 @@ def spawn(plan: bytes, pod: Pod, environment: dict[str, str]) -> tuple[int, int]
 
     Returns its pid and the descriptor to read its report from (`read_report`).
     """
+    return _start(plan, environment, pod.path, pod.lock_fd, own_session=True)
+
+
+def spawn_here(plan: bytes, directory: str, environment: dict[str, str]) -> tuple[int, int]:
+    """Start a keeper in our session, with our streams, that has `directory` ("" = none) for its status files.
+
+    Returns what `spawn` does.
+    """
+    return _start(plan, environment, directory, -1, own_session=False)
+
+
+def _start(
+    plan: bytes, environment: dict[str, str], directory: str, lock: int, *, own_session: bool
+) -> tuple[int, int]:
     program = native("appc-keep")
     fds: dict[int, int] = {}
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
         fds[REPORT] = _moved(writer)
-        fds.update(_descriptors(plan, pod))
+        fds.update(_descriptors(plan, directory, lock))
         actions: list[tuple[int, int] | tuple[int, int, int] | tuple[int, int, str, int, int]] = []
-        actions += [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)]
+        if own_session:
+            actions += [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)]
         actions += [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in fds.items()]
         pid = os.posix_spawn(
             program,
             _arguments(fds),
             environment,
             file_actions=actions,
-            setsid=True,
+            setsid=own_session,
             setsigmask=(),
             setsigdef=SIGNALS,
         )
@@ -122,15 +137,16 @@ def _is_number(word: str) -> bool:
     return word.isascii() and word.isdecimal() and len(word) <= 10
 
 
-def _descriptors(plan: bytes, pod: Pod | None) -> dict[int, int]:
+def _descriptors(plan: bytes, directory: str, lock: int) -> dict[int, int]:
     """Return the descriptors a keeper needs, by the number it gets them at."""
     fds: dict[int, int] = {}
     try:
         fds[PLAN] = _moved(sealed_plan(plan))
         fds[INIT] = _moved(sealed_init())
-        if pod is not None:
-            fds[POD] = _moved(os.open(pod.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-            fds[LOCK] = _duplicate(pod.lock_fd)
+        if directory:
+            fds[POD] = _moved(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        if lock >= 0:
+            fds[LOCK] = _duplicate(lock)
     except BaseException:
         for fd in fds.values():
             os.close(fd)

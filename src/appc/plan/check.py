@@ -7,7 +7,7 @@ use it, so it is refused as a whole. The law says nothing about what a container
 from __future__ import annotations
 
 from appc.errors import LaunchError
-from appc.plan.constants import CLONE_NEWCGROUP, CLONE_NEWNS
+from appc.plan.constants import CLONE_NEWCGROUP, CLONE_NEWNS, SIGKILL
 from appc.plan.ops import INSIDE, TABLE
 
 TYPE_CHECKING = False
@@ -24,10 +24,10 @@ _ROOTS = ("root-overlay", "root-bind", "root-tmpfs")
 _BUILDING = ("mkdir", "file", "remove", "symlink", "mknod", "mount", "bind", "attributes", "mask", "console")
 _ENDS = ("exec", "reap")
 # At most one of each, in this order. `caps`, `no-new-privs` and `seccomp` have laws of their own.
-_SEQUENCE = ("pivot", "sync", "bounding", "ids", "death-signal", *_ENDS)
+_SEQUENCE = ("created", "pivot", "sync", "bounding", "ids", "death-signal", "await-start", *_ENDS)
 _ONCE = (*_SEQUENCE, *_ROOTS, "no-new-privs", "seccomp", "chdir", "console", "keyring", "oom-score-adj", "umask")
 # What may follow the bounding set: nothing that opens a path, but to walk to the working directory.
-_LAST = ("bounding", "ids", "chdir", "death-signal", "caps", "no-new-privs", "seccomp", *_ENDS)
+_LAST = ("bounding", "ids", "chdir", "death-signal", "caps", "await-start", "no-new-privs", "seccomp", *_ENDS)
 # Op that starts a track → (index of the argument that names it, whether the keeper waits for its `sync start`).
 _STARTERS = {
     "init": (1, False),
@@ -35,8 +35,12 @@ _STARTERS = {
     "handler": (1, False),
     "post-stop": (1, False),
     "execute": (0, False),
+    "process": (0, False),
 }
-_PHASES = ("mount-namespace", "tmpfs", "adopt", "init", "listen", "app", "start", "ready", "supervise")
+_PHASES = (
+    *("mount-namespace", "tmpfs", "adopt", "init", "listen", "app", "start"),
+    *("process", "hook", "proceed", "ready", "supervise", "wait"),
+)
 _END_OPS = ("rmdir-cgroup", "record", "rename-phase", "finish")
 
 
@@ -68,6 +72,7 @@ def _check_inside(track: Track, starter: Op) -> None:
         raise LaunchError(f"cannot be started by {starter.name}: it ends with {track.ops[-1].name}", where)
     if ("sync" in first) != _STARTERS[starter.name][1]:
         raise LaunchError(f"{starter.name} and the track's sync do not belong together", where)
+    _check_start(track, first, starter)
     for name in _ONCE:
         if len(positions.get(name, ())) > 1:
             raise LaunchError(f"{name} is done twice", f"{where}[{positions[name][1]}]")
@@ -83,6 +88,16 @@ def _check_inside(track: Track, starter: Op) -> None:
     for index in positions.get("label", ()):
         _before(where, "label", index, "bounding", first["bounding"])
     _check_privileges(track, first, positions)
+
+
+def _check_start(track: Track, first: dict[str, int], starter: Op) -> None:
+    """Who awaits a start outlives its keeper, and until then holds on to it only for its hooks."""
+    if starter.name != "process":
+        for name in ("created", "await-start"):
+            if name in first:
+                raise LaunchError(f"cannot be started by {starter.name}", f"{track.name}[{first[name]}]")
+    elif bool(starter.args[2]) == bool(track.ops[first.get("death-signal", -1)].args[:1] == (SIGKILL,)):
+        raise LaunchError("dies with its keeper if and only if that waits for it", track.name)
 
 
 def _check_root(track: Track, first: dict[str, int]) -> None:
@@ -179,7 +194,7 @@ def _check_keeper(track: Track) -> dict[str, Op]:
             running.append(app)
     if sorted(apps) != sorted(running):
         raise LaunchError("not every app is started, once", track.name)
-    for name in ("init", "mount-namespace", "ready", "supervise", "execute"):
+    for name in ("init", "mount-namespace", "ready", "supervise", "execute", "process", "proceed", "wait"):
         if len(positions.get(name, ())) > 1:
             raise LaunchError(f"{name} is done twice", track.name)
     _ordered(track, _PHASES)
@@ -187,9 +202,22 @@ def _check_keeper(track: Track) -> dict[str, Op]:
         raise LaunchError("runs apps without mount-namespace, init, ready and supervise", track.name)
     if "execute" in first and (apps or "adopt" not in first or first["execute"] != len(track.ops) - 1):
         raise LaunchError("is for a pod that runs already, and comes last", f"{track.name}[{first['execute']}] execute")
+    _check_process(track, first, apps)
     if not started:
         raise LaunchError("starts nothing", track.name)
     return started
+
+
+def _check_process(track: Track, first: dict[str, int], apps: list[str]) -> None:
+    """A container, or a process beside one, is all its keeper has; one that is not waited for is left to others."""
+    if "process" not in first:
+        if first.keys() & {"hook", "proceed", "wait"}:
+            raise LaunchError("has hooks, proceed or wait without a process", track.name)
+        return
+    if apps or first.keys() & {"init", "execute"} or "proceed" not in first:
+        raise LaunchError("starts a process beside others, or never lets it proceed", track.name)
+    if bool(track.ops[first["process"]].args[2]) == ("wait" in first):
+        raise LaunchError("waits for a detached process, or not for another", track.name)
 
 
 def _check_end(track: Track) -> None:
@@ -210,16 +238,21 @@ def _positions(track: Track, performer: str) -> tuple[dict[str, int], dict[str, 
     for index, op in enumerate(track.ops):
         if _PERFORMER.get(op.name) != performer:
             raise LaunchError("cannot be performed in this track", f"{track.name}[{index}] {op.name}")
-        positions.setdefault(op.name, []).append(index)
+        positions.setdefault(_name(op), []).append(index)
     return {name: found[0] for name, found in positions.items()}, positions
+
+
+def _name(op: Op) -> str:
+    """Return the name of an op; `sync created` is another thing than the `sync start` of an app."""
+    return "created" if op.name == "sync" and op.args[0] == "created" else op.name
 
 
 def _ordered(track: Track, order: tuple[str, ...]) -> None:
     """Refuse an op of `order` that comes after one that stands behind it there."""
     highest = 0
     for index, op in enumerate(track.ops):
-        if op.name in order:
-            rank = order.index(op.name)
+        if _name(op) in order:
+            rank = order.index(_name(op))
             if rank < highest:
                 raise LaunchError(f"comes after {order[highest]}", f"{track.name}[{index}] {op.name}")
             highest = rank

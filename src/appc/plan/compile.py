@@ -10,7 +10,7 @@ from appc.abi import is_own_sysctl
 from appc.errors import AppcError, Unenforceable
 from appc.plan.compile_cgroups import membership
 from appc.plan.compile_process import process_ops
-from appc.plan.compile_root import RootBuilder
+from appc.plan.compile_root import RootBuilder, console
 from appc.plan.constants import CLONE_NEWCGROUP, CLONE_NEWNS, CLONE_NEWPID, NAMESPACES, SIGKILL
 from appc.plan.ops import Op, Track
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # What the apps of a pod have in common (pods.md).
 POD_NAMESPACES = ("pid", "network", "ipc", "uts")
 # Those a process may leave for a new one by itself; "pid" is made when the process is.
-_UNSHARED = ("mount", "cgroup", "network", "ipc", "uts")
+UNSHARED = ("mount", "cgroup", "network", "ipc", "uts")
 # The mount namespace is joined last: cgroups and namespaces are found by paths of the host.
 _JOIN_ORDER = ("user", "network", "ipc", "uts", "time", "cgroup", "mount")
 
@@ -60,16 +60,16 @@ def compile_app(
     ops = [Op("cgroup", file, source="linux.cgroupsPath") for file in membership(cgroups, facts)[1]]
     types = namespace_types(config)
     joined = [kind for kind, path in types.items() if kind in shared or path]
-    ops += _joins([kind for kind in joined if kind != "pid"])
+    ops += joins([kind for kind in joined if kind != "pid"])
     made = [kind for kind in types if kind not in joined]
-    flags = sum(NAMESPACES[kind][0] for kind in made if kind in _UNSHARED)
+    flags = sum(NAMESPACES[kind][0] for kind in made if kind in UNSHARED)
     if flags:
         ops.append(Op("unshare", flags, source="linux.namespaces"))
     if "mount" not in made:
         raise Unenforceable("a container needs a mount namespace of its own", "linux.namespaces")
     builder = RootBuilder(config, root, facts, cgroups=cgroups, hints=hints, files=files, bundle=bundle)
     ops += builder.build()
-    ops += _sandbox(config, made, types)
+    ops += sandbox_ops(config, made, types)
     ops.append(Op("sync", "start", source="appc"))
     ops += process_ops(config, facts, seccomp, keyring, [] if warnings is None else warnings)
     return Track(name, ops)
@@ -84,21 +84,23 @@ def compile_handler(
     seccomp: bytes | None = None,
     keyring: str = "",
     warnings: list[str] | None = None,
+    detached: bool = False,
+    hooks: Collection[str] = (),
 ) -> Track:
     """Return the track `name` of a process beside a running container: an event handler, or a command that enters it.
 
     It joins the namespaces of the container. Its cgroup namespace alone is new, and the same as the app's: one that
-    begins at `cgroups`.
+    begins at `cgroups`. `detached` is `process_ops`'; kinds of `hooks` were acted on when the container was made.
     """
-    refuse_unsupported(config)
+    refuse_unsupported(config, hooks)
     ops = [Op("cgroup", file, source="linux.cgroupsPath") for file in membership(cgroups, facts)[1]]
     types = namespace_types(config)
     if "cgroup" in types:
         ops.append(Op("unshare", CLONE_NEWCGROUP, source="linux.namespaces"))
-    ops += _joins([kind for kind in types if kind not in ("cgroup", "pid")])
+    ops += joins([kind for kind in types if kind not in ("cgroup", "pid")])
     if config["process"].get("terminal"):
-        ops.append(Op("console", source="process.terminal"))
-    ops += process_ops(config, facts, seccomp, keyring, [] if warnings is None else warnings)
+        ops.append(console(config["process"]))
+    ops += process_ops(config, facts, seccomp, keyring, [] if warnings is None else warnings, detached=detached)
     return Track(name, ops)
 
 
@@ -119,10 +121,10 @@ def compile_init(
     types = namespace_types(config)
     ops = [Op("cgroup", file, source="linux.cgroupsPath") for file in membership(cgroups, facts)[1]]
     # Made before, for this pod alone, by whoever set up its network.
-    ops += _joins([kind for kind, path in types.items() if path])
+    ops += joins([kind for kind, path in types.items() if path])
     ops.append(Op("root-tmpfs", target, _SANDBOX_SIZE, source="appc"))
     ops.append(Op("pivot", source="appc"))
-    ops += _sandbox(config, types, types)
+    ops += sandbox_ops(config, types, types)
     if metadata_address and "network" in types:
         ops.append(Op("address", "lo", metadata_address, 32, source="appc"))
     ops.append(Op("bounding", 0, source="appc"))
@@ -154,12 +156,13 @@ def namespace_types(config: Mapping[str, Any]) -> dict[str, str]:
     return types
 
 
-def _joins(kinds: Collection[str]) -> list[Op]:
+def joins(kinds: Collection[str]) -> list[Op]:
+    """Return the ops that join namespaces of these `kinds`, in the order that lets each be joined."""
     ordered = [kind for kind in _JOIN_ORDER if kind in kinds]
     return [Op("join", NAMESPACES[kind][0], source="linux.namespaces") for kind in ordered]
 
 
-def _sandbox(config: Mapping[str, Any], made: Collection[str], own: Collection[str]) -> list[Op]:
+def sandbox_ops(config: Mapping[str, Any], made: Collection[str], own: Collection[str]) -> list[Op]:
     """Return the ops that set up namespaces: names and loopback of those just `made`, parameters of all its `own`."""
     ops = []
     for field in ("hostname", "domainname"):
@@ -177,6 +180,7 @@ def _sandbox(config: Mapping[str, Any], made: Collection[str], own: Collection[s
 
 # Fields no op stands for: (path, reason).
 _UNSUPPORTED = (
+    ("process.execCPUAffinity", "CPU affinities are not supported"),
     ("process.ioPriority", "I/O priorities are not supported"),
     ("process.scheduler", "scheduling policies are not supported"),
     ("linux.gidMappings", "user namespaces are not supported"),
@@ -188,18 +192,19 @@ _UNSUPPORTED = (
 )
 
 
-def refuse_unsupported(config: Mapping[str, Any]) -> None:
-    """Raise Unenforceable, with its path, for the first field that is set and that nothing here acts on."""
+def refuse_unsupported(config: Mapping[str, Any], hooks: Collection[str] = ()) -> None:
+    """Raise Unenforceable, with its path, for the first field that is set and that nothing here acts on.
+
+    The caller acts on kinds of `hooks`.
+    """
     process, linux = config.get("process") or {}, config.get("linux") or {}
     for path, reason in _UNSUPPORTED:
         section, _, key = path.partition(".")
         if (process if section == "process" else linux).get(key):
             raise Unenforceable(reason, path)
-    for name, hooks in (config.get("hooks") or {}).items():
-        if hooks:
-            raise Unenforceable("hooks are not supported", f"hooks.{name}")
-    if process.get("terminal") and process.get("consoleSize"):
-        raise Unenforceable("a terminal takes its size from the caller's", "process.consoleSize")
+    for name, given in (config.get("hooks") or {}).items():
+        if given and name not in hooks:
+            raise Unenforceable("hooks of this kind are not supported", f"hooks.{name}")
     for index, rule in enumerate((linux.get("seccomp") or {}).get("syscalls") or ()):
         if rule["action"] == "SCMP_ACT_NOTIFY":
             raise Unenforceable("seccomp agents are not supported", f"linux.seccomp.syscalls[{index}].action")

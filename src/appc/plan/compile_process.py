@@ -26,12 +26,20 @@ _SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
 
 def process_ops(
-    config: Mapping[str, Any], facts: Facts, seccomp: bytes | None, keyring: str, warnings: list[str]
+    config: Mapping[str, Any],
+    facts: Facts,
+    seccomp: bytes | None,
+    keyring: str,
+    warnings: list[str],
+    *,
+    detached: bool = False,
+    awaits_start: bool = False,
 ) -> list[Op]:
     """Return the ops from the first limit to exec.
 
     `seccomp` is the program for `linux.seccomp`; `keyring` names a session keyring to join ("" = stay in the
-    caller's). Capabilities that cannot be granted are told in `warnings` (runtime-spec: SHOULD NOT fail).
+    caller's). A `detached` process outlives its keeper; one that `awaits_start` does so with its privileges dropped,
+    as far as the filter lets it. Capabilities that cannot be granted are told in `warnings` (runtime-spec: SHOULD NOT fail).
     Raises AppcError, naming the field, for what cannot be honoured.
     """
     process = config["process"]
@@ -46,7 +54,7 @@ def process_ops(
     # While root still reads everything: a user need not be allowed to walk to where it works.
     ops.append(Op("chdir", process["cwd"], source="process.cwd"))
     ops += _labels(process, facts)
-    ops += _privileges(config, facts, seccomp, warnings)
+    ops += _privileges(config, facts, seccomp, warnings, 0 if detached else SIGKILL, awaits_start)
     ops.append(_exec(process))
     return ops
 
@@ -82,7 +90,14 @@ def _labels(process: Mapping[str, Any], facts: Facts) -> list[Op]:
     return ops
 
 
-def _privileges(config: Mapping[str, Any], facts: Facts, seccomp: bytes | None, warnings: list[str]) -> list[Op]:
+def _privileges(
+    config: Mapping[str, Any],
+    facts: Facts,
+    seccomp: bytes | None,
+    warnings: list[str],
+    death_signal: int,
+    awaits_start: bool,
+) -> list[Op]:
     process = config["process"]
     user = process.get("user") or {}
     bounding, effective, permitted, inheritable, ambient = _capabilities(process, facts, warnings)
@@ -92,11 +107,13 @@ def _privileges(config: Mapping[str, Any], facts: Facts, seccomp: bytes | None, 
         Op("bounding", bounding, source="process.capabilities.bounding"),
         Op("ids", user.get("uid", 0), user.get("gid", 0), groups, source="process.user"),
         # The kernel forgets it when ids change, so it comes after.
-        Op("death-signal", SIGKILL, source="appc"),
+        Op("death-signal", death_signal, source="appc"),
     ]
+    waiting = [Op("await-start", source="appc")] if awaits_start else []
     filters = _filter(config, seccomp)
     if process.get("noNewPrivileges"):
-        return [*ops, last, Op("no-new-privs", source="process.noNewPrivileges"), *filters]
+        return [*ops, last, *waiting, Op("no-new-privs", source="process.noNewPrivileges"), *filters]
+    ops += waiting
     if filters and user.get("uid", 0):
         # A change to an unprivileged user takes effective capabilities away, and without no_new_privs
         # the kernel takes a filter only from who has this one.

@@ -113,7 +113,7 @@ class RootBuilder:
                 self._add("remove", path, tolerate=(ENOENT,), source="appc")
             self._add("file", path, mode, content, tolerate=(ENOENT, EEXIST), source="appc")
         if (self._config.get("process") or {}).get("terminal"):
-            self._add("console", source="process.terminal")
+            self.ops.append(console(self._config["process"]))
         self._hidden_paths()
         self.ops += self._late
         if self._config["root"].get("readonly"):
@@ -314,6 +314,14 @@ class RootBuilder:
     def _file(self, path: str, where: str) -> None:
         self._directory(_parent(path), where)
         self._add("file", path, 0o644, b"", tolerate=(EEXIST,), source=where)
+
+
+def console(process: Mapping[str, Any]) -> Op:
+    """Return the op that makes the terminal of `process`."""
+    size = process.get("consoleSize") or {}
+    # What the kernel cannot store is as good as unset.
+    height, width = (min(size.get(name, 0), 0xFFFF) for name in ("height", "width"))
+    return Op("console", height, width, source="process.terminal")
 
 
 def _parent(path: str) -> str:

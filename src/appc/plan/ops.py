@@ -46,8 +46,12 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("address", (("link", "s"), ("address", "s"), ("prefix", "n")), INSIDE),
     ("sysctl", (("key", "s"), ("value", "s")), INSIDE),
     # Becoming the app
-    ("console", (), INSIDE),
+    # A new terminal; 0 by 0 = its size is the caller's.
+    ("console", (("height", "n"), ("width", "n")), INSIDE),
     ("sync", (("name", "s"),), INSIDE),
+    # `sync` asks the keeper, which a container outlives: who starts one comes later, by the socket that `process`
+    # listens at, and on that connection is told what fails from then on.
+    ("await-start", (), INSIDE),
     ("rlimit", (("resource", "n"), ("soft", "n"), ("hard", "n")), INSIDE),
     ("oom-score-adj", (("value", "s"),), INSIDE),
     ("umask", (("mask", "n"),), INSIDE),
@@ -87,6 +91,30 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("ready", (), OUTSIDE),
     ("supervise", (("grace", "n"), ("log-size", "n"), ("log-files", "n")), OUTSIDE),
     ("execute", (("track", "s"), ("stdin", "s"), ("stdout", "s"), ("stderr", "s"), ("cgroup", "s")), OUTSIDE),
+    # A container of its own, or a process beside one. Unlike `app` and `execute` it may outlive the keeper (`detached`),
+    # and be born into new namespaces. Its terminal goes to the socket `console`. Then come the hooks of the
+    # runtime-spec (`state` is the text before and after the pid that only now is known; `inside` its namespaces).
+    (
+        "process",
+        (
+            ("track", "s"),
+            ("flags", "n"),
+            ("detached", "n"),
+            ("stdin", "s"),
+            ("stdout", "s"),
+            ("stderr", "s"),
+            ("console", "s"),
+            ("cgroup", "s"),
+        ),
+        OUTSIDE,
+    ),
+    (
+        "hook",
+        (("path", "s"), ("argv", "l"), ("env", "l"), ("timeout", "n"), ("inside", "n"), ("state", "l")),
+        OUTSIDE,
+    ),
+    ("proceed", (("pid-file", "s"),), OUTSIDE),
+    ("wait", (), OUTSIDE),
     ("rmdir-cgroup", (("path", "s"), ("procs", "s")), OUTSIDE),
     ("record", (), OUTSIDE),
     ("rename-phase", (("from", "s"), ("to", "s")), OUTSIDE),

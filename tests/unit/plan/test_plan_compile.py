@@ -56,7 +56,6 @@ class TestProcess:
             ({"apparmorProfile": "p"}, "process.apparmorProfile"),
             ({"scheduler": {"policy": "SCHED_FIFO"}}, "process.scheduler"),
             ({"ioPriority": {"class": "IOPRIO_CLASS_IDLE"}}, "process.ioPriority"),
-            ({"terminal": True, "consoleSize": {"height": 1, "width": 1}}, "process.consoleSize"),
         ],
         ids=lambda value: value if isinstance(value, str) else "",
     )

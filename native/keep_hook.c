@@ -1,0 +1,162 @@
+/* Hooks of the runtime-spec: programs of the host that are told of a container while it is made. */
+#define _GNU_SOURCE
+#include "keep.h"
+#include "kernel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define HOOK_WORDS 1024
+
+static const char *const joined[] = {"user", "net", "ipc", "uts", "cgroup", "mnt"};
+#define JOINED (sizeof joined / sizeof joined[0])
+
+static struct {
+	pid_t pid; /* 0: none runs */
+	int status;
+} hook;
+
+static pid_t container_pid(void)
+{
+	for (size_t i = 0; i < keep.tasks; i++)
+		if (keep.task[i].role == ROLE_PROCESS)
+			return keep.task[i].pid;
+	return -1;
+}
+
+void hook_reap(void)
+{
+	int status;
+
+	if (hook.pid > 0 && waitpid(hook.pid, &status, WNOHANG) == hook.pid) {
+		hook.status = status;
+		hook.pid = 0;
+	}
+}
+
+static bool write_all(int fd, const char *data, size_t size)
+{
+	while (size > 0) {
+		ssize_t n = write(fd, data, size);
+
+		if (n < 0)
+			return false;
+		data += n;
+		size -= (size_t)n;
+	}
+	return true;
+}
+
+/* What the hook reads: a file in memory, so that one that reads nothing holds up nobody. */
+static int state_file(const struct wire_arg *state, int *fd)
+{
+	const char *at = state->p, *before, *after;
+	struct text pid = {.used = 0};
+
+	if (state->n != 2)
+		return EINVAL;
+	before = wire_item(&at);
+	after = wire_item(&at);
+	text_number(&pid, (uint64_t)container_pid());
+	*fd = high_fd(memfd_create("state", MFD_CLOEXEC));
+	if (*fd < 0 || !write_all(*fd, before, strlen(before)) || !write_all(*fd, pid.bytes, pid.used) ||
+	    !write_all(*fd, after, strlen(after)) || lseek(*fd, 0, SEEK_SET) < 0)
+		return errno;
+	return 0;
+}
+
+static _Noreturn void become_hook(const struct wire_op *op, int state, const int ns[JOINED])
+{
+	static const char *argv[HOOK_WORDS], *env[HOOK_WORDS];
+
+	setsid();
+	place(state, 0);
+	/* Its words are for who reads ours. */
+	place(2, 1);
+	if (!wire_list(&op->args[1], argv, HOOK_WORDS) || !wire_list(&op->args[2], env, HOOK_WORDS))
+		_exit(126);
+	for (size_t i = 0; i < JOINED; i++)
+		if (ns[i] >= 0 && setns(ns[i], 0) < 0)
+			_exit(126);
+	if (chdir("/") < 0)
+		_exit(126);
+	k_close_range(3, ~0U, K_CLOSE_RANGE_CLOEXEC);
+	k_reset_signals();
+	execve(op->args[0].p, (char *const *)argv, (char *const *)env);
+	_exit(127);
+}
+
+/* Only namespaces the container does not share with us: joining one's own user namespace is refused. */
+static int open_joined(int ns[JOINED])
+{
+	for (size_t i = 0; i < JOINED; i++) {
+		struct text path[2] = {{.used = 0}, {.used = 0}};
+		char own[64], other[64];
+		ssize_t n, m;
+
+		text_add(&path[0], "/proc/self/ns/");
+		text_add(&path[0], joined[i]);
+		text_add(&path[1], "/proc/");
+		text_number(&path[1], (uint64_t)container_pid());
+		text_add(&path[1], "/ns/");
+		text_add(&path[1], joined[i]);
+		n = readlink(path[0].bytes, own, sizeof own);
+		m = readlink(path[1].bytes, other, sizeof other);
+		if (n < 0 || m < 0)
+			return errno;
+		if (n == m && memcmp(own, other, (size_t)n) == 0)
+			continue;
+		ns[i] = high_fd(open(path[1].bytes, O_RDONLY | O_CLOEXEC));
+		if (ns[i] < 0)
+			return errno;
+	}
+	return 0;
+}
+
+static int run(const struct wire_op *op, int state, const int ns[JOINED])
+{
+	uint64_t deadline = op->args[3].n == 0 ? 0 : now_ms() + op->args[3].n;
+	bool late = false;
+
+	hook.status = 0;
+	hook.pid = fork();
+	if (hook.pid == 0)
+		become_hook(op, state, ns);
+	if (hook.pid < 0)
+		return errno;
+	while (hook.pid > 0) {
+		watch_step(late ? 0 : deadline);
+		late = late || (deadline != 0 && now_ms() >= deadline);
+		/* A stop is not waited for either. */
+		if (hook.pid > 0 && (late || keep.stop != STOP_NO))
+			kill(hook.pid, SIGKILL);
+	}
+	if (late)
+		return ETIMEDOUT;
+	keep.failure.status = (uint32_t)(WIFSIGNALED(hook.status) ? 128 + WTERMSIG(hook.status) : WEXITSTATUS(hook.status));
+	return keep.failure.status == 0 ? 0 : ECHILD;
+}
+
+int keep_hook(const struct wire_op *op)
+{
+	int ns[JOINED] = {-1, -1, -1, -1, -1, -1};
+	int state = -1;
+	int error = container_pid() > 0 ? state_file(&op->args[5], &state) : EINVAL;
+
+	if (error == 0 && op->args[4].n != 0)
+		error = open_joined(ns);
+	if (error == 0)
+		error = run(op, state, ns);
+	for (size_t i = 0; i < JOINED; i++)
+		if (ns[i] >= 0)
+			close(ns[i]);
+	if (state >= 0)
+		close(state);
+	return error;
+}

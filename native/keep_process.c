@@ -1,0 +1,167 @@
+/* A process that may outlive its keeper: a container of its own, or a command beside one. */
+#define _GNU_SOURCE
+#include "keep.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static struct task *process;
+
+/* Whether the track has such an op. */
+static bool has_op(const struct wire_track *track, enum opcode code)
+{
+	struct wire_cursor cursor = wire_begin(&keep.plan, track);
+	struct wire_op op;
+
+	while (wire_next(&cursor, &op))
+		if (op.code == code)
+			return true;
+	return false;
+}
+
+/* A socket in the directory the keeper was given, however long that one's path is. */
+static int listen_for_start(int *fd)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct text path = {.used = 0};
+
+	if (keep.pod < 0)
+		return EBADF;
+	text_add(&path, "/proc/self/fd/");
+	text_number(&path, (uint64_t)keep.pod);
+	text_add(&path, "/start");
+	memcpy(address.sun_path, path.bytes, path.used + 1);
+	*fd = high_fd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+	if (*fd < 0 || bind(*fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(*fd, 1) < 0)
+		return errno;
+	return 0;
+}
+
+int console_send(const struct task *task, int master)
+{
+	static const char name[] = "/dev/ptmx";
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct iovec part = {.iov_base = (char *)name, .iov_len = sizeof name - 1};
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {{0}};
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes,
+	};
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	size_t length = strlen(task->console);
+	int fd, error = 0;
+
+	if (length >= sizeof address.sun_path)
+		return ENAMETOOLONG;
+	memcpy(address.sun_path, task->console, length + 1);
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(sizeof master);
+	memcpy(CMSG_DATA(header), &master, sizeof master);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return errno;
+	if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0 || sendmsg(fd, &message, MSG_NOSIGNAL) < 0)
+		error = errno;
+	close(fd);
+	return error;
+}
+
+/* As an app's, its end is told by what comes of it; one that ran and ended at once has been started. */
+static int settled(enum phase phase)
+{
+	int error = task_wait(process, phase, LAUNCH_TIMEOUT);
+
+	return error != 0 && process->phase == ENDED && process->ran ? 0 : error;
+}
+
+int keep_process(const struct wire_op *op)
+{
+	struct stdio stdio = {.mode = {op->args[3].p, op->args[4].p, op->args[5].p}, .log = ""};
+	struct task *task;
+	int error = 0;
+
+	if (op->args[1].n > INT32_MAX || process != NULL)
+		return EINVAL;
+	task = task_new(ROLE_PROCESS, "", op->args[0].p);
+	if (task == NULL)
+		return errno;
+	process = task;
+	task->detached = op->args[2].n != 0;
+	task->console = op->args[6].p;
+	task->cgroup = op->args[7].p;
+	task->syncs = has_op(task->track, OP_sync);
+	if (has_op(task->track, OP_await_start))
+		error = listen_for_start(&task->start);
+	if (error == 0)
+		error = task_spawn(task, (int)op->args[1].n, &stdio);
+	if (task->start >= 0)
+		close(task->start);
+	task->start = -1;
+	if (error != 0)
+		return error;
+	/* From now on there is something to be killed. */
+	status_process(task);
+	return settled(HELD);
+}
+
+/* A file that is there is whole: the process id, without a newline, as those who wait for it read it. */
+static int write_pid(const char *path)
+{
+	struct text number = {.used = 0}, temporary = {.used = 0};
+	int fd, error = 0;
+
+	text_number(&number, (uint64_t)process->pid);
+	text_add(&temporary, path);
+	text_add(&temporary, ".");
+	text_add(&temporary, number.bytes);
+	if (temporary.used + 1 >= sizeof temporary.bytes)
+		return ENAMETOOLONG;
+	fd = open(temporary.bytes, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return errno;
+	if (write(fd, number.bytes, number.used) != (ssize_t)number.used || rename(temporary.bytes, path) < 0)
+		error = errno != 0 ? errno : EIO;
+	close(fd);
+	if (error != 0)
+		unlink(temporary.bytes);
+	return error;
+}
+
+int keep_proceed(const struct wire_op *op)
+{
+	int error = 0;
+
+	if (process == NULL)
+		return EINVAL;
+	if (process->phase == HELD) {
+		process->phase = RELEASED;
+		error = task_proceed(process);
+	}
+	if (error == 0)
+		error = settled(RUNNING);
+	if (error == 0 && op->args[0].p[0] != '\0')
+		error = write_pid(op->args[0].p);
+	if (error == 0 && process->detached)
+		process->left = true;
+	return error;
+}
+
+int keep_wait(const struct wire_op *op)
+{
+	(void)op;
+	if (process == NULL || process->detached)
+		return EINVAL;
+	while (process->phase != ENDED && !keep.failure.set)
+		watch_step(0);
+	if (process->phase == ENDED)
+		keep.status = task_exit_status(process);
+	return 0;
+}

@@ -1,0 +1,154 @@
+"""The control groups of a single container: at the path its configuration names, in every hierarchy.
+
+An engine chose the path and may have made its beginning, so what is there already is used as it is.
+"""
+
+from __future__ import annotations
+
+import os
+
+from appc.errors import AppcError, HostError
+from appc.host.cgroup_layout import POD, Cgroups, Group, Layout
+from appc.host.cgroupfs import read, remove, write
+from appc.host.cgroups import Maker, inherit_cpuset
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from appc.host.probe import HostFacts
+
+# What every container may do with devices, whatever its rules say (runtime-spec, "Default Devices"): make nodes,
+# and use those it is given.
+DEFAULT_RULES: tuple[dict[str, Any], ...] = (
+    {"allow": True, "type": "c", "access": "m"},
+    {"allow": True, "type": "b", "access": "m"},
+    *(
+        {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"}
+        for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, None))
+    ),
+)
+FREEZER = "freezer"
+
+
+def create(path: str, resources: Mapping[str, Any], facts: HostFacts) -> Cgroups:
+    """Make the groups at `path` ("/a/b") and set their limits; `pod_paths` of the result are the directories.
+
+    HostError when a group cannot be made; then none is left of those made here.
+    """
+    maker = _Maker(_Layout(_checked(path), resources, facts), facts)
+    try:
+        return maker.make()
+    except BaseException as error:
+        remove(reversed(maker.made), patience=0)
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+            raise HostError(f"the control group cannot be made: {reason}", str(error.filename or path)) from error
+        raise
+
+
+def update(path: str, resources: Mapping[str, Any], facts: HostFacts) -> Cgroups:
+    """Set limits of groups that exist."""
+    return _Updater(_Layout(_checked(path), resources, facts), facts).make()
+
+
+def freeze(paths: Iterable[str], frozen: bool) -> None:
+    """Freeze or thaw what runs in the groups; HostError where no freezer is among them."""
+    for path in paths:
+        for file, words in (("cgroup.freeze", ("0", "1")), ("freezer.state", ("THAWED", "FROZEN"))):
+            try:
+                write(f"{path}/{file}", words[frozen])
+                return
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise HostError(f"cannot be frozen or thawed: {error.strerror}", path) from error
+    raise HostError("the container is in no group that can be frozen", "freezer")
+
+
+def frozen(paths: Iterable[str]) -> bool:
+    """Tell whether the groups are frozen, or about to be."""
+    for path in paths:
+        for file, thawed in (("cgroup.freeze", "0"), ("freezer.state", "THAWED")):
+            try:
+                return read(f"{path}/{file}").strip() != thawed
+            except OSError:
+                continue
+    return False
+
+
+def _checked(path: str) -> str:
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not parts or ".." in parts:
+        raise AppcError(f"{path!r} names no control group of a container's own", "linux.cgroupsPath")
+    return "/" + "/".join(parts)
+
+
+class _Layout(Layout):
+    """One group in each hierarchy, in the one scope there is."""
+
+    def __init__(self, path: str, resources: Mapping[str, Any], facts: HostFacts) -> None:
+        self._path = path
+        super().__init__("", (), {POD: resources}, facts)
+
+    def _hierarchies(self) -> list[str]:
+        unified = self._facts.unified
+        return sorted(self._facts.bases, key=lambda place: (place != unified, place))
+
+    def _v1(self, mountpoint: str) -> None:
+        controllers = frozenset(name for name, place in self._facts.controllers.items() if place == mountpoint)
+        self._add(mountpoint, controllers, "devices" in controllers)
+
+    def _unified(self, unified: str) -> None:
+        self._add(unified, frozenset(), self.device_programs)
+
+    def _add(self, mountpoint: str, controllers: frozenset[str], guards: bool) -> None:
+        base = self._facts.bases[mountpoint]
+        rules = self._rules[POD] if guards else ()
+        group = Group(base + self._path, POD, self._here(POD, mountpoint), rules, controllers, base)
+        self.groups.append(group)
+        self.result.pod_paths.append(group.path)
+
+
+class _Maker(Maker):
+    """Makes each group with what leads to it."""
+
+    def __init__(self, layout: Layout, facts: HostFacts) -> None:
+        super().__init__(layout)
+        self._facts = facts
+
+    def _make_group(self, group: Group) -> None:
+        directory = group.base
+        for name in group.path[len(group.base) :].strip("/").split("/"):
+            directory = f"{directory}/{name}"
+            try:
+                os.mkdir(directory, 0o755)
+                self.made.append(directory)
+            except FileExistsError:
+                pass
+        if "cpuset" in group.controllers:
+            inherit_cpuset(group.path)
+
+    def _enable_controllers(self, group: Group) -> None:
+        """All there are: who looks at the container reads what they count."""
+        names = sorted(name for name, place in self._facts.controllers.items() if place == self._facts.unified)
+        directory = group.base
+        for name in group.path[len(group.base) :].strip("/").split("/"):
+            try:
+                enabled = read(f"{directory}/cgroup.subtree_control").split()
+            except OSError:
+                enabled = []
+            self._enable(directory, [name for name in names if name not in enabled])
+            directory = f"{directory}/{name}"
+
+
+class _Updater(_Maker):
+    """Leaves the groups as they are, and their devices: rules are only ever added to."""
+
+    def _make_group(self, group: Group) -> None:
+        if not os.path.isdir(group.path):
+            raise HostError("the control group is gone", group.path)
+
+    def _enable_controllers(self, group: Group) -> None:
+        pass

@@ -1,0 +1,264 @@
+"""`create` and `run`: from a bundle to a container."""
+
+from __future__ import annotations
+
+import os
+
+from appc.errors import AppcError, LaunchError, ManifestError, Unenforceable
+from appc.host import cgroup_container, cgroupfs, probe
+from appc.launch import spawn
+from appc.oci import container as containers
+from appc.oci import hooks
+from appc.oci.failure import failed
+from appc.plan import wire
+from appc.plan.compile_container import compile_container
+from appc.plan.compile_mounts import clean
+from appc.plan.compile_root import FILE, RootFS
+from appc.schema.json import dumps
+from appc.schema.oci_runtime import OCI_VERSION, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from appc.host.probe import HostFacts
+    from appc.launch.spawn import Report
+    from appc.oci.container import Container
+    from appc.oci.main import Context
+    from appc.oci.options import Args
+    from appc.plan.ops import Plan
+
+# Filters are the same for every container with the same rules, whatever root its engine keeps states in.
+FILTERS = "/run/appc/seccomp"
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+_KILL = 9
+# What the kernel no longer has; every runtime takes these and does nothing.
+_OBSOLETE = ("memory.kernel", "memory.kernelTCP", "memory.useHierarchy")
+
+
+def create(args: Args, context: Context) -> int:
+    """Make a container whose process awaits its start."""
+    _Making(args, context, detached=True, awaits_start=True).make()
+    return 0
+
+
+def run(args: Args, context: Context) -> int:
+    """Make a container and start it; return its status, unless it is detached."""
+    detached = args.flag("detach")
+    making = _Making(args, context, detached=detached, awaits_start=False)
+    keeper = making.make()
+    container = making.container
+    try:
+        hooks.run("poststart", making.config, container.state(containers.RUNNING))
+    except BaseException:
+        _end(container, keeper)
+        _delete(container)
+        raise
+    if detached:
+        return 0
+    status = wait(keeper)
+    if not args.flag("keep"):
+        _delete(container)
+    return status
+
+
+def wait(keeper: int) -> int:
+    """Wait for the keeper, a child, which ends as its process did; hand on what ends us."""
+    import _signal
+
+    def forward(number: int, _frame: object) -> None:
+        try:
+            os.kill(keeper, number)
+        except ProcessLookupError:
+            pass
+
+    for number in (_signal.SIGTERM, _signal.SIGHUP):
+        _signal.signal(number, forward)
+    # A terminal sends these to the keeper, too.
+    for number in (_signal.SIGINT, _signal.SIGQUIT):
+        _signal.signal(number, _signal.SIG_IGN if os.isatty(0) else forward)
+    return os.waitstatus_to_exitcode(os.waitpid(keeper, 0)[1])
+
+
+def refuse_options(args: Args, detached: bool, terminal: bool) -> None:
+    """AppcError for options that are not supported, or that make no sense together."""
+    if args.option("preserve-fds") not in ("", "0"):
+        raise Unenforceable("handing on descriptors is not supported", "--preserve-fds")
+    for name in ("no-pivot", "pidfd-socket"):
+        if args.option(name) not in ("", "false"):
+            raise Unenforceable("is not supported", f"--{name}")
+    socket = args.option("console-socket")
+    if detached and terminal and not socket:
+        raise AppcError("cannot allocate tty if runc will detach without setting console socket", "--console-socket")
+    if socket and not (detached and terminal):
+        raise AppcError("cannot use console socket if runc will not detach or allocate tty", "--console-socket")
+
+
+class _Making:
+    """One container on its way from bundle to process."""
+
+    def __init__(self, args: Args, context: Context, *, detached: bool, awaits_start: bool) -> None:
+        self._args = args
+        self._detached = detached
+        self._awaits_start = awaits_start
+        self._root = context.root
+        self.bundle = os.path.abspath(args.option("bundle") or ".")
+        self.config = self._config()
+        refuse_options(args, detached, bool(self.config["process"].get("terminal")))
+        self.container = containers.Container(context.root, args.words[0])
+
+    def make(self) -> int:
+        """Make the container; return its keeper, whose end was waited for if the container is detached."""
+        facts = probe.facts()
+        self.container = containers.create(self._root, self._args.words[0])
+        try:
+            self._record(facts)
+            plan = self._plan(facts)
+            data = wire.encode(plan)
+            self.container.write("plan", data)
+            keeper = self._launch(plan, data)
+        except BaseException:
+            cgroupfs.kill(self.container.cgroups)
+            cgroupfs.remove(self.container.cgroups)
+            self.container.remove()
+            raise
+        finally:
+            self.container.unlock()
+        return keeper
+
+    def _launch(self, plan: Plan, data: bytes) -> int:
+        keeper, reader = spawn.spawn_here(data, self.container.path, ENVIRONMENT)
+        try:
+            report = spawn.read_report(reader)
+        except BaseException:
+            _end(self.container, keeper)
+            raise
+        if report.ready:
+            if self._detached:
+                os.waitpid(keeper, 0)
+            return keeper
+        os.waitpid(keeper, 0)
+        raise explain(plan, report, self.container.name)
+
+    def _config(self) -> dict[str, Any]:
+        path = f"{self.bundle}/config.json"
+        try:
+            with open(path, "rb") as file:
+                config = parse(file.read(), path)
+        except FileNotFoundError:
+            raise AppcError("the bundle has no config.json", self.bundle) from None
+        if not config.get("process"):
+            raise ManifestError([("process", "is required to run anything")], path)
+        if not config.get("linux"):
+            config["linux"] = {}
+        return config
+
+    def _record(self, facts: HostFacts) -> None:
+        """Make the control groups and write down what there is to remove, before there is anything else."""
+        from time import time_ns
+
+        linux, container = self.config["linux"], self.container
+        container.record = {
+            "ociVersion": OCI_VERSION,
+            "bundle": self.bundle,
+            "rootfs": self._rootfs(),
+            "created": time_ns(),
+            "boot": containers.boot_id(),
+            "owner": os.getuid(),
+            "annotations": self.config.get("annotations") or {},
+        }
+        path = linux.get("cgroupsPath") or f"/appc-oci/{container.name}"
+        container.record["cgroup"] = path
+        resources = dict(linux.get("resources") or {})
+        resources["devices"] = [*(resources.get("devices") or ()), *cgroup_container.DEFAULT_RULES]
+        groups = cgroup_container.create(path, resources, facts)
+        container.record["cgroups"] = groups.pod_paths
+        container.write_json("state.json", container.record)
+        container.write_json("config.json", self.config)
+        refuse_unmet(groups.outcome)
+
+    def _plan(self, facts: HostFacts) -> Plan:
+        args, container = self._args, self.container
+        state = container.state(containers.CREATING)
+        state["pid"] = 0
+        before, _, after = dumps(state).partition('"pid":0')
+        if not after:
+            before, _, after = dumps(state).partition('"pid": 0')
+        return compile_container(
+            self.config,
+            root=RootFS(container.record["rootfs"]),
+            facts=facts,
+            bundle=self.bundle,
+            cgroups=container.cgroups,
+            seccomp=seccomp(self.config, facts),
+            hints=self._hints(),
+            keyring="" if args.flag("no-new-keyring") else f"_ses.{container.name}",
+            state=(f'{before}"pid":', after),
+            console=_absolute(args.option("console-socket")),
+            pid_file=_absolute(args.option("pid-file")),
+            detached=self._detached,
+            awaits_start=self._awaits_start,
+        )
+
+    def _rootfs(self) -> str:
+        path = os.path.join(self.bundle, self.config["root"]["path"])
+        if not os.path.isdir(path):
+            raise AppcError("no such directory", f"root.path: {path}")
+        return os.path.realpath(path)
+
+    def _hints(self) -> dict[str, tuple[str, ...]]:
+        """Which bind mounts are of files."""
+        hints = {}
+        for index, mount in enumerate(self.config.get("mounts") or ()):
+            options = mount.get("options") or ()
+            if mount.get("type") == "bind" or "bind" in options or "rbind" in options:
+                source = os.path.join(self.bundle, mount.get("source") or "")
+                if os.path.exists(source) and not os.path.isdir(source):
+                    hints[clean(mount["destination"], f"mounts[{index}].destination")] = (FILE,)
+        return hints
+
+
+def refuse_unmet(outcome: list[tuple[str, str, str, str]]) -> None:
+    """Unenforceable, with the field's path, for a limit that the kernel did not take."""
+    for _, field, status, reason in outcome:
+        if status == "ignored" and field not in _OBSOLETE:
+            raise Unenforceable(reason, f"linux.resources.{field}")
+
+
+def seccomp(config: dict[str, Any], facts: HostFacts) -> bytes | None:
+    """Return the program for `linux.seccomp`, None when there is none."""
+    section = config["linux"].get("seccomp")
+    if not section:
+        return None
+    from appc.host.seccomp import filter_bytes
+    from appc.plan.compile_seccomp import seccomp_for_launch
+
+    wanted = seccomp_for_launch(section, config["process"].get("noNewPrivileges", False))
+    return filter_bytes(wanted, FILTERS, facts.machine)
+
+
+def explain(plan: Plan, report: Report, where: str) -> AppcError:
+    """Return the error for a keeper that did not get ready."""
+    if report.failure is None:
+        return LaunchError("was stopped before its process ran", where)
+    return failed(plan, *report.failure, where)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path) if path else ""
+
+
+def _end(container: Container, keeper: int) -> None:
+    cgroupfs.kill(container.cgroups)
+    try:
+        os.kill(keeper, _KILL)
+        os.waitpid(keeper, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass  # its end was waited for before
+
+
+def _delete(container: Container) -> None:
+    from appc.oci.life import take_away
+
+    container.lock()
+    take_away(container)
