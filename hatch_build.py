@@ -1,8 +1,8 @@
 """Build hook: compiles native/ with its own Makefile and puts the results where pip installs them.
 
-The programs that appc starts go into the package as `appc/_native/`, the starter becomes the script `appc`, and
-manual pages and completions, made from the option tables, go below share/. A static program serves every Python
-version, so the wheel is tagged by architecture alone.
+The programs that appc starts go into the package as `appc/_native/`, the starter becomes the scripts `appc` and
+`appc-oci`, and manual pages and completions, made from the option tables, go below share/. A static program serves
+every Python version, so the wheel is tagged by architecture alone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PROGRAMS = ("appc-init", "appc-keep")
 STARTER = "appc-start"
+RUNTIME = "appc-oci"
 
 
 class NativeBuildHook(BuildHookInterface[Any]):
@@ -36,7 +37,9 @@ class NativeBuildHook(BuildHookInterface[Any]):
         subprocess.run([*command, f"OUT={output}", "WARNINGS=-Wall -Wextra"], check=True)
         for name in PROGRAMS:
             build_data["force_include"][os.path.join(output, name)] = f"appc/_native/{name}"
-        build_data["shared_scripts"] = {os.path.join(output, STARTER): "appc"}
+        # One program: by its name it knows which command it is.
+        runtime = shutil.copy(os.path.join(output, STARTER), os.path.join(output, RUNTIME))
+        build_data["shared_scripts"] = {os.path.join(output, STARTER): "appc", runtime: RUNTIME}
         build_data["shared_data"] = self._documents()
         build_data["pure_python"] = False
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")

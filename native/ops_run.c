@@ -172,6 +172,26 @@ int op_console(struct context *c, const struct wire_op *op)
 	return error;
 }
 
+int op_program(struct context *c, const struct wire_op *op)
+{
+	const char *at = op->args[0].p;
+	int result = ENOENT;
+
+	if (!c->pivoted)
+		return EINVAL;
+	for (uint64_t i = 0; i < op->args[0].n; i++) {
+		const char *file = wire_item(&at);
+		struct stat st;
+
+		if (stat(file, &st) < 0)
+			continue;
+		if (S_ISREG(st.st_mode) && (st.st_mode & 0111) != 0)
+			return 0;
+		result = EACCES;
+	}
+	return result;
+}
+
 /* As much as execve(2) could ever take: its strings share an eighth of the stack's limit. */
 #define VECTOR 131072
 

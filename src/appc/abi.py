@@ -111,3 +111,31 @@ def is_own_sysctl(key: str, namespaces: Collection[str]) -> bool:
     if key in _IPC_PARAMETERS or key.startswith("fs.mqueue."):
         return "ipc" in namespaces
     return key == "kernel.domainname" and "uts" in namespaces
+
+
+# signal(7), as most architectures number them; the position is the number.
+_SIGNALS = (
+    "- HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG"
+)
+_SIGNALS += " XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
+_SIGNAL_NUMBERS = {name: number for number, name in enumerate(_SIGNALS.split()) if number}
+_LAST_SIGNAL = 64
+# What glibc leaves to programs of the real-time signals; beginning and end are counted from.
+_REAL_TIME = {"RTMIN+": (34, 1), "RTMAX-": (_LAST_SIGNAL, -1)}
+
+
+def signal_number(text: str) -> int:
+    """Return the number of a signal: TERM, SIGTERM, sigterm, 15, RTMIN+3. ValueError for what is none."""
+    name = text.upper().removeprefix("SIG")
+    if name in _SIGNAL_NUMBERS:
+        return _SIGNAL_NUMBERS[name]
+    number = int(text) if text.isascii() and text.isdecimal() else 0
+    base, offset = name[:6], name[6:] or "0"
+    base = {"RTMIN": "RTMIN+", "RTMAX": "RTMAX-"}.get(base, base)
+    if base in _REAL_TIME and offset.isascii() and offset.isdecimal():
+        begin, step = _REAL_TIME[base]
+        number = begin + step * int(offset)
+        number = number if number >= _REAL_TIME["RTMIN+"][0] else 0
+    if not 1 <= number <= _LAST_SIGNAL:
+        raise ValueError(f"{text!r} is not a signal")
+    return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from appc.abi import signal_number
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.errors import PodStateError
 from appc.executor import control
@@ -10,58 +11,6 @@ from appc.pods import layout
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from appc.cli.context import Context
-
-# Linux numbers on every architecture appc supports.
-SIGNALS = {
-    name: number
-    for number, name in enumerate(
-        [
-            "HUP",
-            "INT",
-            "QUIT",
-            "ILL",
-            "TRAP",
-            "ABRT",
-            "BUS",
-            "FPE",
-            "KILL",
-            "USR1",
-            "SEGV",
-            "USR2",
-            "PIPE",
-            "ALRM",
-            "TERM",
-            "STKFLT",
-            "CHLD",
-            "CONT",
-            "STOP",
-            "TSTP",
-            "TTIN",
-            "TTOU",
-            "URG",
-            "XCPU",
-            "XFSZ",
-            "VTALRM",
-            "PROF",
-            "WINCH",
-            "IO",
-            "PWR",
-            "SYS",
-        ],
-        1,
-    )
-}
-
-
-def signal_number(text: str) -> int:
-    """Parse a signal: TERM, SIGTERM or 15."""
-    name = text.upper().removeprefix("SIG")
-    if name in SIGNALS:
-        return SIGNALS[name]
-    if text.isdecimal() and 1 <= int(text) <= 64:
-        return int(text)
-    raise ValueError(f"{text!r} is not a signal")
-
 
 VERB = Verb(
     "kill",

@@ -12,6 +12,7 @@ import fcntl
 import os
 
 from appc.errors import AppcError, PodNotFound, PodStateError
+from appc.host import procs
 from appc.host.cgroup_container import frozen
 from appc.schema.json import dumps, loads
 
@@ -23,7 +24,6 @@ CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", 
 START = "start"
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _LONGEST_ID = 255  # a file's name
-_NUMBERS_BEFORE_START = 19  # fields of /proc/PID/stat between the name and the start time
 
 
 class Container:
@@ -85,7 +85,7 @@ class Container:
         pid, started = self.process()
         if not pid or self.record.get("boot") != boot_id():
             return 0
-        return pid if start_time(pid) == started else 0
+        return pid if procs.is_alive(pid, started) else 0
 
     def status(self) -> str:
         """Return the status of the runtime-spec, or `paused`."""
@@ -203,15 +203,3 @@ def boot_id() -> str:
     """Return what names this boot of the machine."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
-
-
-def start_time(pid: int) -> int:
-    """Return when a process began (ticks since boot), 0 when it is gone or waits to be collected (proc(5), stat)."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            fields = (file.read() or b"").rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    if not fields or fields[0] in (b"Z", b"X"):
-        return 0
-    return int(fields[_NUMBERS_BEFORE_START])

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def failed(plan: Plan, track: str, index: int, number: int, where: str) -> AppcError:
     """Return the error for op `index` of `track` having failed with the errno `number`."""
     ops = next((one.ops for one in plan.tracks if one.name == track), [])
-    if index < len(ops) and ops[index].name == "exec":
-        argv = ops[index].args[1]
+    if index < len(ops) and ops[index].name in ("program", "exec"):
+        argv = ops[-1].args[1]
         assert isinstance(argv, tuple)
         return _not_executed(argv[0], number, where)
     return LaunchError(explain(plan, track, index, number), where)

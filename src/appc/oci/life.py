@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from appc.errors import AppcError, HostError, PodNotFound, PodStateError
-from appc.host import cgroup_container, cgroupfs
-from appc.oci import container as containers
+from appc.abi import signal_number
+from appc.errors import HostError, PodNotFound, PodStateError, UsageError
+from appc.host import cgroup_container, cgroupfs, procs
 from appc.oci.container import CREATED, CREATING, PAUSED, RUNNING, START, STOPPED, find
 
 TYPE_CHECKING = False
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from appc.oci.main import Context
     from appc.oci.options import Args
 
+_SIGKILL = 9
 _PATIENCE = 10.0  # seconds a killed process gets to be gone
 # linux/un.h
 _SOCK_SEQPACKET = 5
@@ -82,7 +83,10 @@ def _release(container: Container) -> tuple[int, int] | None:
 def kill(args: Args, context: Context) -> int:
     """Send a signal to a container's process, or to all it has."""
     container = find(context.root, args.words[0])
-    number = signal_number(args.words[1] if len(args.words) > 1 else "SIGTERM")
+    try:
+        number = signal_number(args.words[1] if len(args.words) > 1 else "TERM")
+    except ValueError as error:
+        raise UsageError(str(error), "kill") from None
     if args.flag("all"):
         # What is left of a container whose first process has ended, too; nothing left is no fault.
         for path in container.cgroups:
@@ -95,59 +99,13 @@ def kill(args: Args, context: Context) -> int:
             if found:
                 break
         return 0
-    if not _send(container, number):
+    pid, started = container.process()
+    if not container.pid() or not procs.send_signal(pid, started, number):
         raise PodStateError("container not running", container.name)
-    if number == _signal_table()["KILL"] and container.status() == PAUSED:
+    if number == _SIGKILL and container.status() == PAUSED:
         # A frozen process of cgroup v1 dies when it is thawed.
         cgroup_container.freeze(container.cgroups, False)
     return 0
-
-
-def _send(container: Container, number: int) -> bool:
-    """Signal the first process; False when it has ended. The descriptor makes sure that it is that one."""
-    import _signal
-
-    pid, _ = container.process()
-    if not pid:
-        return False
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return False
-    try:
-        if not container.pid():
-            return False
-        _signal.pidfd_send_signal(fd, number)
-    except ProcessLookupError:
-        return False
-    finally:
-        os.close(fd)
-    return True
-
-
-def signal_number(text: str) -> int:
-    """Return the number of a signal given as 9, KILL, SIGKILL or sigkill; AppcError for what is none."""
-    if text.isascii() and text.isdecimal():
-        if 0 < int(text) <= 64:
-            return int(text)
-    else:
-        name = text.upper().removeprefix("SIG")
-        base, sign, offset = name.partition("+") if "+" in name else name.partition("-")
-        table = _signal_table()
-        if base in table and not offset:
-            return table[base]
-        if base in ("RTMIN", "RTMAX") and offset.isdecimal():
-            number = table[base] + (int(offset) if sign == "+" else -int(offset))
-            if table["RTMIN"] <= number <= table["RTMAX"]:
-                return number
-    raise AppcError(f"unknown signal {text!r}", "kill")
-
-
-def _signal_table() -> dict[str, int]:
-    import _signal
-
-    found = {name[3:]: value for name, value in vars(_signal).items() if name[:3] == "SIG" and name[3:4] != "_"}
-    return {name: int(value) for name, value in found.items() if isinstance(value, int)}
 
 
 def delete(args: Args, context: Context) -> int:
@@ -173,9 +131,8 @@ def take_away(container: Container) -> None:
     """End what runs, remove the control groups, run the poststop hooks, forget the container, which is locked."""
     if container.status() == PAUSED:
         cgroup_container.freeze(container.cgroups, False)
-    pid = container.pid()
-    if pid:
-        _kill_and_wait(container, pid)
+    if container.pid():
+        _kill_and_wait(container)
     cgroupfs.kill(container.cgroups)
     if not cgroupfs.remove(group for path in container.cgroups for group in cgroupfs.tree(path)):
         raise HostError("its control groups cannot be removed: processes do not end", container.name)
@@ -198,19 +155,18 @@ def take_away(container: Container) -> None:
             sys.stderr.write(f"appc-oci: warning: {error}\n")
 
 
-def _kill_and_wait(container: Container, pid: int) -> None:
+def _kill_and_wait(container: Container) -> None:
     from select import POLLIN, poll
 
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
+    fd = procs.open_pidfd(*container.process())
+    if fd < 0:
         return
     try:
-        _send(container, _signal_table()["KILL"])
+        procs.send_signal(*container.process(), _SIGKILL)
         waiter = poll()
         waiter.register(fd, POLLIN)
         if not waiter.poll(_PATIENCE * 1000):
-            raise HostError(f"its process {pid} does not end", container.name)
+            raise HostError("its process does not end", container.name)
     finally:
         os.close(fd)
 
@@ -232,6 +188,3 @@ def resume(args: Args, context: Context) -> int:
         raise PodStateError("container not paused", container.name)
     cgroup_container.freeze(container.cgroups, False)
     return 0
-
-
-__all__ = ["containers", "delete", "kill", "pause", "resume", "signal_number", "start", "take_away"]

@@ -88,8 +88,6 @@ def _described(container: Container) -> dict[str, Any]:
     described = container.state()
     described.update(rootfs=container.record.get("rootfs", ""), created=_timestamp(container.record.get("created", 0)))
     described["owner"] = ""
-    if "annotations" in described:
-        described["annotations"] = described.pop("annotations")
     return described
 
 

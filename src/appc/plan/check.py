@@ -25,7 +25,18 @@ _BUILDING = ("mkdir", "file", "remove", "symlink", "mknod", "mount", "bind", "at
 _ENDS = ("exec", "reap")
 # At most one of each, in this order. `caps`, `no-new-privs` and `seccomp` have laws of their own.
 _SEQUENCE = ("created", "pivot", "sync", "bounding", "ids", "death-signal", "await-start", *_ENDS)
-_ONCE = (*_SEQUENCE, *_ROOTS, "no-new-privs", "seccomp", "chdir", "console", "keyring", "oom-score-adj", "umask")
+_ONCE = (
+    *_SEQUENCE,
+    *_ROOTS,
+    "no-new-privs",
+    "seccomp",
+    "chdir",
+    "console",
+    "keyring",
+    "oom-score-adj",
+    "umask",
+    "program",
+)
 # What may follow the bounding set: nothing that opens a path, but to walk to the working directory.
 _LAST = ("bounding", "ids", "chdir", "death-signal", "caps", "await-start", "no-new-privs", "seccomp", *_ENDS)
 # Op that starts a track → (index of the argument that names it, whether the keeper waits for its `sync start`).

@@ -146,5 +146,7 @@ def _hooks(config: Mapping[str, Any], state: tuple[str, str]) -> list[Op]:
             argv = tuple(hook.get("args") or (hook["path"],))
             timeout = (hook.get("timeout") or 0) * 1000
             where = f"hooks.{kind}[{index}]"
-            ops.append(Op("hook", hook["path"], argv, tuple(hook.get("env") or ()), timeout, inside, state, source=where))
+            ops.append(
+                Op("hook", hook["path"], argv, tuple(hook.get("env") or ()), timeout, inside, state, source=where)
+            )
     return ops

@@ -39,8 +39,8 @@ def process_ops(
 
     `seccomp` is the program for `linux.seccomp`; `keyring` names a session keyring to join ("" = stay in the
     caller's). A `detached` process outlives its keeper; one that `awaits_start` does so with its privileges dropped,
-    as far as the filter lets it. Capabilities that cannot be granted are told in `warnings` (runtime-spec: SHOULD NOT fail).
-    Raises AppcError, naming the field, for what cannot be honoured.
+    as far as the filter lets it. Capabilities that cannot be granted are told in `warnings` (runtime-spec: SHOULD NOT
+    fail). Raises AppcError, naming the field, for what cannot be honoured.
     """
     process = config["process"]
     user = process.get("user") or {}
@@ -53,9 +53,12 @@ def process_ops(
         ops.append(Op("keyring", keyring, tolerate=(ENOSYS,), source="appc"))
     # While root still reads everything: a user need not be allowed to walk to where it works.
     ops.append(Op("chdir", process["cwd"], source="process.cwd"))
+    executed = _exec(process)
+    if awaits_start:
+        ops.append(Op("program", executed.args[0], source="process.args"))
     ops += _labels(process, facts)
     ops += _privileges(config, facts, seccomp, warnings, 0 if detached else SIGKILL, awaits_start)
-    ops.append(_exec(process))
+    ops.append(executed)
     return ops
 
 

@@ -48,6 +48,7 @@ _DOING = {
     "ids": "become user {0}, group {1}",
     "caps": "set the capabilities",
     "chdir": "change to the working directory {0}",
+    "program": "find the program {0[0]}",
     "death-signal": "tie its life to the keeper's",
     "no-new-privs": "give up gaining privileges",
     "seccomp": "load the seccomp filter",

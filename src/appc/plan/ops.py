@@ -61,6 +61,8 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("ids", (("uid", "n"), ("gid", "n"), ("groups", "l")), INSIDE),
     ("caps", (("effective", "n"), ("permitted", "n"), ("inheritable", "n"), ("ambient", "n")), INSIDE),
     ("chdir", (("path", "s"),), INSIDE),
+    # `exec` tells only at the start that there is no program; engines want to know it when the container is made.
+    ("program", (("files", "l"),), INSIDE),
     ("death-signal", (("signal", "n"),), INSIDE),
     ("no-new-privs", (), INSIDE),
     ("seccomp", (("flags", "n"), ("filter", "b")), INSIDE),
@@ -91,9 +93,9 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("ready", (), OUTSIDE),
     ("supervise", (("grace", "n"), ("log-size", "n"), ("log-files", "n")), OUTSIDE),
     ("execute", (("track", "s"), ("stdin", "s"), ("stdout", "s"), ("stderr", "s"), ("cgroup", "s")), OUTSIDE),
-    # A container of its own, or a process beside one. Unlike `app` and `execute` it may outlive the keeper (`detached`),
-    # and be born into new namespaces. Its terminal goes to the socket `console`. Then come the hooks of the
-    # runtime-spec (`state` is the text before and after the pid that only now is known; `inside` its namespaces).
+    # A container of its own, or a process beside one. Unlike what `app` and `execute` start it may be born into new
+    # namespaces and outlive the keeper (`detached`); its terminal goes to the socket `console`. Then come hooks of the
+    # runtime-spec (`state` is the text before and after the pid, which only now is known; `inside` its namespaces).
     (
         "process",
         (

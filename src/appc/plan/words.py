@@ -168,6 +168,7 @@ _FORMATS: dict[tuple[str, str], Callable[[Any], str]] = {
     ("seccomp", "filter"): _filter,
     ("console", "height"): lambda value: f"height={value}" if value else "",
     ("console", "width"): lambda value: f"width={value}" if value else "",
+    ("program", "files"): _items("try"),
     ("exec", "files"): _items("try"),
     ("exec", "argv"): lambda value: f"argv=[{_plain(value)}]",
     ("exec", "env"): lambda value: f"env=[{_plain(value)}]",

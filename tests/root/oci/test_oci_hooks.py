@@ -1,0 +1,62 @@
+"""Hooks: when they run, where, and what their failure does (config.md, POSIX-platform Hooks)."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from conftest import Runtime, configuration
+
+
+def hook(out: Path, name: str, after: str = "", **more: Any) -> dict[str, Any]:
+    script = f"cat >{out}/{name}.json; readlink /proc/self/ns/mnt >{out}/{name}.ns; {after}"
+    return {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"], **more}
+
+
+def test_each_kind_runs_when_it_should(runtime: Runtime, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    config = configuration("/bin/sleep", "1000")
+    kinds = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+    config["hooks"] = {kind: [hook(out, kind)] for kind in kinds}
+    config["annotations"] = {"a.b": "c"}
+    runtime.configure(config)
+    runtime.create("one")
+    assert sorted(path.stem for path in out.glob("*.json")) == ["createContainer", "createRuntime", "prestart"]
+    pid = runtime.state("one")["pid"]
+    for kind in kinds[:3]:
+        state = json.loads((out / f"{kind}.json").read_text())
+        assert (state["id"], state["status"], state["pid"]) == ("one", "creating", pid)
+        assert state["annotations"] == {"a.b": "c"}
+    ours, theirs = os.readlink("/proc/self/ns/mnt"), os.readlink(f"/proc/{pid}/ns/mnt")
+    assert (out / "createRuntime.ns").read_text().strip() == ours
+    assert (out / "createContainer.ns").read_text().strip() == theirs
+    runtime("start", "one")
+    assert json.loads((out / "poststart.json").read_text())["status"] == "running"
+    runtime("delete", "--force", "one")
+    state = json.loads((out / "poststop.json").read_text())
+    assert (state["status"], state["pid"]) == ("stopped", 0)
+
+
+def test_one_that_fails_before_the_start_unmakes_the_container(runtime: Runtime, tmp_path: Path) -> None:
+    config = configuration("/bin/true")
+    config["hooks"] = {"createRuntime": [hook(tmp_path, "first"), hook(tmp_path, "second", "exit 4")]}
+    runtime.configure(config)
+    assert "hooks.createRuntime[1]" in runtime.create("one", fails=1)
+    assert list(runtime.root.iterdir()) == []
+    config["hooks"] = {"prestart": [hook(tmp_path, "late", "sleep 1000", timeout=1)]}
+    runtime.configure(config)
+    assert "did not end in time" in runtime.create("one", fails=1)
+
+
+def test_a_failing_poststart_stops_the_container_and_poststop_only_warns(runtime: Runtime, tmp_path: Path) -> None:
+    config = configuration("/bin/sleep", "1000")
+    config["hooks"] = {"poststart": [hook(tmp_path, "a", "exit 1")], "poststop": [hook(tmp_path, "b", "exit 1")]}
+    runtime.configure(config)
+    runtime.create("one")
+    pid = runtime.state("one")["pid"]
+    assert "hooks.poststart[0]" in runtime("start", "one", fails=1).stderr
+    runtime.wait(pid)
+    assert "warning: hooks.poststop[0]" in runtime("delete", "one").stderr

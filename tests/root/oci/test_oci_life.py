@@ -1,0 +1,142 @@
+"""The life of a container, as runtime.md of the runtime-spec has it and engines drive it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+from conftest import Runtime, configuration
+
+
+def test_run_hands_on_output_and_status(runtime: Runtime) -> None:
+    runtime.configure(configuration("/bin/sh", "-c", "echo out; echo err >&2; exit 7"))
+    done = runtime("run", "--bundle", str(runtime.bundle), "one", fails=7)
+    assert (done.stdout, done.stderr) == ("out\n", "err\n")
+    assert runtime("list", "--format", "json").stdout == "null\n"
+
+
+def test_a_container_goes_from_created_to_stopped(runtime: Runtime, tmp_path: Path) -> None:
+    runtime.configure(configuration("/bin/sh", "-c", "echo started; exec sleep 1000"))
+    pid_file = tmp_path / "pid"
+    runtime.create("one", "--pid-file", str(pid_file))
+    state = runtime.state("one")
+    assert (state["status"], state["id"], state["bundle"]) == ("created", "one", str(runtime.bundle))
+    # Readers parse the file's bytes as a number.
+    assert pid_file.read_text() == str(state["pid"])
+    assert (runtime.base / "output").read_text() == "", "nothing of the program runs before its start"
+    assert Path(f"/proc/{state['pid']}/comm").read_text() == "appc-init\n"
+    runtime("start", "one")
+    assert runtime.state("one")["status"] == "running"
+    assert "cannot start a container that is running" in runtime("start", "one", fails=1).stderr
+    assert "not stopped" in runtime("delete", "one", fails=1).stderr
+    runtime("kill", "one", "KILL")
+    runtime.wait(state["pid"])
+    stopped = runtime.state("one")
+    assert (stopped["status"], stopped["pid"]) == ("stopped", 0)
+    assert "container not running" in runtime("kill", "one", "KILL", fails=1).stderr
+    runtime("delete", "one")
+    assert "container does not exist" in runtime("state", "one", fails=1).stderr
+    runtime("delete", "--force", "one")
+
+
+def test_what_engines_delete_before_its_start_is_gone(runtime: Runtime) -> None:
+    runtime.configure(configuration("/bin/sleep", "1000"))
+    runtime.create("one")
+    assert "already exists" in runtime.create("one", fails=1)
+    assert runtime.state("one")["status"] == "created"
+    runtime("delete", "one")
+    assert not (runtime.root / "one").exists()
+
+
+def test_signals_by_every_name(runtime: Runtime) -> None:
+    runtime.configure(configuration("/bin/sh", "-c", "trap 'exit 3' USR1; echo ready; while :; do sleep 0.1; done"))
+    runtime.create("one")
+    runtime("start", "one")
+    assert "is not a signal" in runtime("kill", "one", "NOSUCH", fails=1).stderr
+    for name in ("0x1", "65", "-1"):
+        runtime("kill", "one", name, fails=1)
+    pid = runtime.state("one")["pid"]
+    for name in (str(int(signal.SIGCONT)), "CONT", "SIGCONT", "sigcont"):
+        runtime("kill", "one", name)
+    runtime("kill", "--all", "one", "9")
+    runtime.wait(pid)
+    runtime("kill", "--all", "one", "9")
+
+
+def test_a_paused_container_stands_still_and_can_be_killed(runtime: Runtime) -> None:
+    runtime.configure(configuration("/bin/sleep", "1000"))
+    runtime.create("one")
+    runtime("start", "one")
+    runtime("pause", "one")
+    assert runtime.state("one")["status"] == "paused"
+    assert "--ignore-paused" in runtime("exec", "one", "true", fails=255).stderr
+    runtime("resume", "one")
+    assert "not paused" in runtime("resume", "one", fails=1).stderr
+    runtime("pause", "one")
+    pid = runtime.state("one")["pid"]
+    runtime("kill", "one", "KILL")
+    runtime.wait(pid)
+    runtime("delete", "one")
+
+
+def test_a_number_used_again_is_not_the_container(runtime: Runtime) -> None:
+    runtime.configure(configuration("/bin/sleep", "1000"))
+    runtime.create("one")
+    record = runtime.root / "one/status/_process"
+    real = record.read_text()
+    record.write_text(f"pid={os.getpid()}\nstarttime=1\ncreated=1\n")
+    assert runtime.state("one")["status"] == "stopped"
+    runtime("kill", "one", "KILL", fails=1)
+    record.write_text(real)
+    state = json.loads((runtime.root / "one/state.json").read_text())
+    (runtime.root / "one/state.json").write_text(json.dumps({**state, "boot": "another"}))
+    assert runtime.state("one")["status"] == "stopped"
+    runtime("delete", "one")
+
+
+def test_a_refusal_names_the_field_and_leaves_nothing(runtime: Runtime) -> None:
+    config = configuration("/bin/true")
+    config["linux"]["personality"] = {"domain": "LINUX32"}
+    runtime.configure(config)
+    assert "linux.personality" in runtime.create("one", fails=1)
+    config = configuration("/bin/true")
+    config["linux"]["resources"] = {"unified": {"no-such.file": "1"}}
+    runtime.configure(config)
+    assert "linux.resources.unified.no-such.file" in runtime.create("one", fails=1)
+    config = configuration("/bin/true")
+    config["process"]["cwd"] = "/missing"
+    runtime.configure(config)
+    assert "/missing" in runtime.create("one", fails=1)
+    assert list(runtime.root.iterdir()) == []
+
+
+def test_a_program_that_is_not_there_fails_the_making_in_the_words_engines_know(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    log = tmp_path / "log.json"
+    runtime.configure(configuration("nosuch"))
+    message = runtime.create("one", fails=1)
+    assert 'exec: "nosuch": executable file not found in $PATH' in message
+    runtime("--log", str(log), "--log-format", "json", "run", "--bundle", str(runtime.bundle), "one", fails=1)
+    (line,) = log.read_text().splitlines()
+    entry = json.loads(line)
+    assert entry["level"] == "error"
+    assert "executable file not found" in entry["msg"]
+    (runtime.bundle / "rootfs/text").write_text("no program")
+    runtime.configure(configuration("/text"))
+    assert "permission denied" in runtime.create("one", fails=1)
+    (runtime.bundle / "rootfs/text").chmod(0o755)
+    runtime.create("one")
+    assert "exec format error" in runtime("start", "one", fails=1).stderr
+
+
+def test_engines_parse_lists_and_processes(runtime: Runtime) -> None:
+    runtime.configure(configuration("/bin/sleep", "1000"))
+    runtime.create("one")
+    (row,) = json.loads(runtime("list", "--format=json").stdout)
+    assert row["id"] == "one"
+    assert row["owner"] == "root"
+    assert runtime("list", "-q").stdout == "one\n"
+    assert json.loads(runtime("ps", "--format", "json", "one").stdout) == [row["pid"]]
