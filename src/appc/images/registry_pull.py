@@ -44,7 +44,9 @@ def pull_image(
         if registry.digest(wanted.reference.version) == wanted.digest:
             return wanted.known
     with RegistrySource(access, wanted.where, store.root, wanted.platform) as source:
-        if source.artifact is not None:
+        if wanted.known is not None and source.top.digest == wanted.digest:
+            image = wanted.known  # the registry did not say so when it was asked for the digest alone
+        elif source.artifact is not None:
             image = _aci(store, source, wanted, source.artifact, keep, started)
         else:
             image = _converted(store, source, wanted, warnings, started)

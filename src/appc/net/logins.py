@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # What docker calls its own registry in these files.
 _DOCKER_KEY = "https://index.docker.io/v1/"
+_DOCKER_HOSTS = ("index.docker.io", "registry-1.docker.io")
 _LIMIT = 1 << 20
 _HELPER = "docker-credential-"
 _PATIENCE = 60.0  # seconds; a helper may ask its user
@@ -60,9 +61,10 @@ class Logins:
 
         Raises ManifestError for a file that is not understood, AppcError when a helper fails.
         """
-        own = self._credentials.for_registry(registry)
-        if own is not None:
-            return Login(*own)
+        for name in (registry, *(_DOCKER_HOSTS if registry == DEFAULT_REGISTRY else ())):
+            own = self._credentials.for_registry(name)
+            if own is not None:
+                return Login(*own)
         for path in self._files():
             document = _document(path)
             found = self._in(document, path, registry, repository) if document is not None else None
@@ -142,7 +144,7 @@ def _normal(key: str) -> str:
     name = key.removeprefix("https://").removeprefix("http://").rstrip("/")
     if url:
         name = name.partition("/")[0]
-    return DEFAULT_REGISTRY if name in ("index.docker.io", "registry-1.docker.io") else name
+    return DEFAULT_REGISTRY if name in _DOCKER_HOSTS else name
 
 
 def _server(name: str) -> str:

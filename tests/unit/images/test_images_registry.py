@@ -13,7 +13,7 @@ import pytest
 
 from appc.errors import AppcError, ArchiveError, ImageNotFound, NetworkError, SignatureError
 from appc.formats import ociartifact
-from appc.images import registry_blobs
+from appc.images import registry_arrival
 from appc.images.registry import Access
 from appc.images.registry_known import Wanted
 from appc.images.registry_pull import pull_image
@@ -79,7 +79,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr(registry_blobs, "_PAUSE", 0.0)
+    monkeypatch.setattr(registry_arrival, "_PAUSE", 0.0)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REGISTRY_AUTH_FILE"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -133,6 +133,26 @@ def test_update_asks_for_the_digest_and_no_more(world: World) -> None:
     assert read(world.pull()) == "hello0"
     assert read(world.pull(pull="update")) == "other0"
     assert read(world.pull()) == "other0"
+
+
+def test_a_registry_that_does_not_tell_digests(world: World) -> None:
+    world.serve(simple())
+    image = world.pull()
+    world.fake.log.clear()
+    world.fake.faults["HEAD", "/v2/a/app/manifests/1"] = lambda request: request.send(405)
+    assert world.pull(pull="update").id == image.id
+    assert len(world.fetched()) <= 1
+
+
+def test_a_layer_for_which_there_is_no_room(world: World) -> None:
+    world.serve(simple())
+    data, _ = world.manifest()
+    manifest = json.loads(data)
+    manifest["layers"][0]["size"] = 1 << 60
+    world.fake.manifest("a/app", manifest, "1")
+    with pytest.raises(AppcError, match="does not fit"):
+        world.pull()
+    assert world.fetched()[1:] == []
 
 
 def test_the_same_image_under_another_tag_is_not_fetched_again(world: World) -> None:

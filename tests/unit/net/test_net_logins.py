@@ -100,6 +100,8 @@ def test_which_file_goes_first(home: Home) -> None:
     }
     home.write("etc/auth.d/docker.json", document)
     assert home.find("r.io") == ("rkt", "1", "")
+    home.write("etc/auth.d/docker.json", {**document, "registries": ["index.docker.io"]})
+    assert home.find("docker.io") == ("rkt", "1", "")
 
 
 def test_an_identity_token(home: Home) -> None:
