@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from appc.net.watch import Watch
 
 PIECE = 128 << 10
+_SHORT = 16 << 10  # bytes that are sooner read than a new connection is made
 
 
 class Response:
@@ -78,7 +79,14 @@ class Response:
         return Stream(self)
 
     def close(self) -> None:
-        """Let go of the connection; it is kept for the next request if the body was read to its end."""
+        """Let go of the connection; it is kept for the next request if the body was read to its end, or is short."""
+        if not self._raw.closed and (self.length or _SHORT) < _SHORT:
+            self._watch.hurry()
+            try:
+                while self._read(_SHORT):
+                    pass
+            except NetworkError:
+                pass  # it is closed then
         if self._raw.closed:
             self._raw.release_conn()
         else:

@@ -58,6 +58,10 @@ class Watch:
         """From here the rate counts, not the time: the body may have any length."""
         self._deadline = None
 
+    def hurry(self) -> None:
+        """What is left of the body is not worth waiting for: it comes within a second or not at all."""
+        self._deadline = time.monotonic() + 1
+
     def timeout(self) -> float:
         """Seconds that the next read may take. Raises NetworkError when the time is up."""
         if self._deadline is None:

@@ -59,6 +59,19 @@ def test_connections_are_kept(client: Client, server: Server) -> None:
     assert len(set(ports)) == 1
 
 
+def test_connections_survive_answers_that_nobody_reads(client: Client, server: Server) -> None:
+    ports = set()
+
+    def missing(request: Request) -> None:
+        ports.add(request.client_address[1])
+        request.send(404, {}, b"not here, and this is why")
+
+    server.pages["/x"] = missing
+    for _ in range(3):
+        client.request("GET", f"{server.url}/x").close()
+    assert len(ports) == 1
+
+
 def test_redirects_are_followed_and_told(client: Client, server: Server) -> None:
     server.pages["/a"] = (302, {"Location": "b?x=1"}, b"")
     server.pages["/b"] = (308, {"Location": "https://mirror.example.com/c"}, b"")
