@@ -90,6 +90,8 @@ def test_the_one_good_mirror_of_ten_is_found_and_its_image_runs(client: Client, 
     assert warned == [host for host in TRIED if host not in ("missing", "good")]
     shown = json.loads(client("image", "list", "--format", "json").out)
     assert [image["name"] for image in shown] == [NAME]
+    ran = client("run", "--rm", "https://good.example.com/app.aci", "--exec", "/bin/busybox", "--", "echo", "it runs")
+    assert (ran.status, ran.out) == (0, "it runs\n"), ran
     ran = client.appc("run", "--rm", f"{NAME}:1.0.0", "--exec", "/bin/busybox", "--", "echo", "it runs")
     assert (ran.status, ran.out) == (0, "it runs\n"), ran
     client.appc.clear()
