@@ -47,14 +47,15 @@ VERB = Verb(
             count="+",
             complete="image",
             help=(
-                "a name, a URL, an image file, a bundle or an ID; oci:DIR[:TAG], oci-archive:FILE[:TAG] or "
-                "docker-archive:FILE[:NAME:TAG]"
+                "a name, a URL, an image file, a bundle or an ID; docker://REGISTRY/REPOSITORY[:TAG|@DIGEST], "
+                "oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME:TAG]"
             ),
         ),
     ),
     exclusive=PASSPHRASE_EXCLUSIVE,
     examples=(
         ("appc fetch example.com/app:1.0", "found by discovery"),
+        ("appc fetch docker://registry.example.com/app:1.0", "an OCI image, signed where it is"),
         ("appc fetch app-1.0.aci", "verified with app-1.0.aci.asc"),
         ("appc fetch --insecure image https://example.com/app.aci", "whoever made it"),
         ("appc fetch --insecure image oci:layouts:1.0", "an image that skopeo or buildah wrote"),
