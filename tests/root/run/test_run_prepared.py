@@ -208,7 +208,7 @@ def test_an_image_as_a_bundle_runs_elsewhere(appc: Appc, sandbox: Path) -> None:
     [
         (("--user", "mallory", PROBE), 1, "app probe.user: 'mallory' is neither"),
         (("--volume", "v,kind=empty", PROBE), 1, "app probe: a bundle has no empty volumes"),
-        (("example.com/absent",), 1, "image example.com/absent: is not in the store"),
+        (("example.com/absent",), 1, "example.com/absent: is not in the store"),
     ],
 )
 def test_bundles_that_cannot_be(appc: Appc, sandbox: Path, words: tuple[str, ...], status: int, line: str) -> None:
