@@ -1,0 +1,102 @@
+"""podman, which starts its containers with our runtime."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from engine_kit import SHORT, run, write_root, write_runtime
+
+from capabilities import need
+
+pytestmark = pytest.mark.slow
+
+# This machine may lack what raises limits, and podman's default does.
+COMMON = ("--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000")
+
+
+class Podman:
+    """podman with an image `box`."""
+
+    def __init__(self, base: Path) -> None:
+        runtime = write_runtime(base / "appc-oci")
+        self._words = [
+            *("podman", "--root", str(base / "root"), "--runroot", str(base / "run"), "--tmpdir", str(base / "tmp")),
+            *("--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file"),
+            *("--runtime", str(runtime)),
+        ]
+        self("import", f"{write_root(base / 'rootfs')}.tar", "box")
+
+    def __call__(self, *words: str, tty: bool = False, fails: int | None = 0) -> str:
+        return run([*self._words, *words], tty=tty, fails=fails)
+
+    def start(self, name: str, *words: str) -> None:
+        """Start a detached container."""
+        self("run", "--detach", "--name", name, *COMMON, "box", *words)
+
+
+@pytest.fixture(scope="module")
+def podman() -> Iterator[Podman]:
+    need("root", "native", "cgroup", "busybox", "podman", "conmon", "script")
+    base = Path(tempfile.mkdtemp(prefix="p", dir=SHORT))
+    made = Podman(base)
+    yield made
+    made("rm", "--all", "--force", "--time", "0", fails=None)
+    made("rmi", "--all", "--force", fails=None)
+    shutil.rmtree(base, ignore_errors=True)
+
+
+def test_a_container_runs_with_its_output_and_status(podman: Podman) -> None:
+    assert podman("run", "--rm", *COMMON, "box", "/bin/echo", "hello") == "hello\n"
+    podman("run", "--rm", *COMMON, "box", "/bin/sh", "-c", "exit 3", fails=3)
+    assert podman("ps", "--all", "--quiet") == ""
+
+
+def test_programs_that_do_not_start_have_the_statuses_of_a_shell(podman: Podman) -> None:
+    podman("run", "--rm", *COMMON, "box", "/bin/nosuch", fails=127)
+    podman("run", "--rm", *COMMON, "box", "nosuch", fails=127)
+    podman("run", "--rm", *COMMON, "box", "/etc", fails=126)
+
+
+def test_terminals(podman: Podman) -> None:
+    said = podman("run", "--rm", "-it", *COMMON, "box", "/bin/sh", "-c", "'test -t 0 && echo is one'", tty=True)
+    assert "is one" in said
+
+
+def test_a_detached_container_is_entered_paused_and_stopped(podman: Podman) -> None:
+    podman.start("long", "/bin/sh", "-c", "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.1; done")
+    assert podman("exec", "long", "/bin/echo", "in") == "in\n"
+    podman("exec", "long", "/bin/false", fails=1)
+    podman("exec", "long", "/bin/nosuch", fails=127)
+    assert "uid=0" in podman("exec", "-it", "long", "/bin/id", tty=True)
+    podman("pause", "long")
+    assert "Paused" in podman("ps", "--all", "--format", "{{.Status}}")
+    podman("unpause", "long")
+    podman("stop", "--time", "20", "long")
+    assert podman("logs", "long") == "up\nbye\n"
+    assert podman("inspect", "--format", "{{.State.ExitCode}}", "long") == "0\n"
+    podman("rm", "long")
+
+
+def test_a_killed_container_says_so(podman: Podman) -> None:
+    podman.start("victim", "/bin/sleep", "1000")
+    podman("kill", "victim")
+    assert podman("wait", "victim") == "137\n"
+    podman("start", "victim")
+    podman("rm", "--force", "--time", "0", "victim")
+
+
+def test_options_reach_the_container(podman: Podman) -> None:
+    look = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; id; echo $A; pwd"
+    said = podman(
+        *("run", "--rm", *COMMON, "--memory", "64m", "--user", "5:6", "--env", "A=b", "--workdir", "/etc"),
+        *("--cap-drop", "all", "--volume", "/usr:/host:ro", "--hostname", "named", "box"),
+        *("/bin/sh", "-c", look + "; cat /proc/sys/kernel/hostname; echo x >/host/x || echo read-only"),
+    )
+    assert str(64 << 20) in said
+    assert "uid=5 gid=6" in said
+    assert "\nb\n/etc\nnamed\n" in said
+    assert "read-only" in said
