@@ -9,12 +9,12 @@ import os
 
 from appc.errors import AppcError, HostError
 from appc.host.cgroup_layout import POD, Cgroups, Group, Layout
-from appc.host.cgroupfs import read, remove, write
+from appc.host.cgroupfs import read, remove
 from appc.host.cgroups import Maker, inherit_cpuset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     from appc.host.probe import HostFacts
@@ -29,7 +29,6 @@ DEFAULT_RULES: tuple[dict[str, Any], ...] = (
         for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, None))
     ),
 )
-FREEZER = "freezer"
 
 
 def create(path: str, resources: Mapping[str, Any], facts: HostFacts) -> Cgroups:
@@ -49,33 +48,8 @@ def create(path: str, resources: Mapping[str, Any], facts: HostFacts) -> Cgroups
 
 
 def update(path: str, resources: Mapping[str, Any], facts: HostFacts) -> Cgroups:
-    """Set limits of groups that exist."""
+    """Set limits of groups that exist; HostError when one is gone. `resources` has no devices."""
     return _Updater(_Layout(_checked(path), resources, facts), facts).make()
-
-
-def freeze(paths: Iterable[str], frozen: bool) -> None:
-    """Freeze or thaw what runs in the groups; HostError where no freezer is among them."""
-    for path in paths:
-        for file, words in (("cgroup.freeze", ("0", "1")), ("freezer.state", ("THAWED", "FROZEN"))):
-            try:
-                write(f"{path}/{file}", words[frozen])
-                return
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise HostError(f"cannot be frozen or thawed: {error.strerror}", path) from error
-    raise HostError("the container is in no group that can be frozen", "freezer")
-
-
-def frozen(paths: Iterable[str]) -> bool:
-    """Tell whether the groups are frozen, or about to be."""
-    for path in paths:
-        for file, thawed in (("cgroup.freeze", "0"), ("freezer.state", "THAWED")):
-            try:
-                return read(f"{path}/{file}").strip() != thawed
-            except OSError:
-                continue
-    return False
 
 
 def _checked(path: str) -> str:
@@ -145,6 +119,14 @@ class _Maker(Maker):
 
 class _Updater(_Maker):
     """Leaves the groups as they are, and their devices: rules are only ever added to."""
+
+    def make(self) -> Cgroups:
+        """Set the limits; again where one was in the way of another, since memory must not exceed memory and swap."""
+        result = super().make()
+        if any(row[2] == "ignored" for row in result.outcome):
+            self.rows.clear()
+            result = super().make()
+        return result
 
     def _make_group(self, group: Group) -> None:
         if not os.path.isdir(group.path):

@@ -99,6 +99,31 @@ def _kill_group(group: str, found: list[int]) -> None:
             raise HostError(f"process {pid} cannot be killed: {error.strerror}", group) from error
 
 
+def freeze(paths: Iterable[str], frozen: bool) -> None:
+    """Freeze or thaw what runs in the groups; HostError where no freezer is among them."""
+    for path in paths:
+        for file, words in (("cgroup.freeze", ("0", "1")), ("freezer.state", ("THAWED", "FROZEN"))):
+            try:
+                write(f"{path}/{file}", words[frozen])
+                return
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise HostError(f"cannot be frozen or thawed: {error.strerror}", path) from error
+    raise HostError("the container is in no group that can be frozen", "freezer")
+
+
+def frozen(paths: Iterable[str]) -> bool:
+    """Tell whether the groups are frozen, or about to be."""
+    for path in paths:
+        for file, thawed in (("cgroup.freeze", "0"), ("freezer.state", "THAWED")):
+            try:
+                return read(f"{path}/{file}").strip() != thawed
+            except OSError:
+                continue
+    return False
+
+
 def remove(paths: Iterable[str], patience: float = _PATIENCE) -> bool:
     """Remove the directories in the order given; ones that do not exist count as removed.
 

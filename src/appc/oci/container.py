@@ -13,7 +13,7 @@ import os
 
 from appc.errors import AppcError, PodNotFound, PodStateError
 from appc.host import procs
-from appc.host.cgroup_container import frozen
+from appc.host.cgroupfs import frozen
 from appc.schema.json import dumps, loads
 
 TYPE_CHECKING = False

@@ -6,7 +6,7 @@ import os
 
 from appc.abi import signal_number
 from appc.errors import HostError, PodNotFound, PodStateError, UsageError
-from appc.host import cgroup_container, cgroupfs, procs
+from appc.host import cgroupfs, procs
 from appc.oci.container import CREATED, CREATING, PAUSED, RUNNING, START, STOPPED, find
 
 TYPE_CHECKING = False
@@ -104,7 +104,7 @@ def kill(args: Args, context: Context) -> int:
         raise PodStateError("container not running", container.name)
     if number == _SIGKILL and container.status() == PAUSED:
         # A frozen process of cgroup v1 dies when it is thawed.
-        cgroup_container.freeze(container.cgroups, False)
+        cgroupfs.freeze(container.cgroups, False)
     return 0
 
 
@@ -130,7 +130,7 @@ def delete(args: Args, context: Context) -> int:
 def take_away(container: Container) -> None:
     """End what runs, remove the control groups, run the poststop hooks, forget the container, which is locked."""
     if container.status() == PAUSED:
-        cgroup_container.freeze(container.cgroups, False)
+        cgroupfs.freeze(container.cgroups, False)
     if container.pid():
         _kill_and_wait(container)
     cgroupfs.kill(container.cgroups)
@@ -177,7 +177,7 @@ def pause(args: Args, context: Context) -> int:
     status = container.status()
     if status not in (RUNNING, CREATED):
         raise PodStateError(f"cannot pause a container that is {status}", container.name)
-    cgroup_container.freeze(container.cgroups, True)
+    cgroupfs.freeze(container.cgroups, True)
     return 0
 
 
@@ -186,5 +186,5 @@ def resume(args: Args, context: Context) -> int:
     container = find(context.root, args.words[0])
     if container.status() != PAUSED:
         raise PodStateError("container not paused", container.name)
-    cgroup_container.freeze(container.cgroups, False)
+    cgroupfs.freeze(container.cgroups, False)
     return 0

@@ -36,6 +36,10 @@ _MAKING = {
     "no-new-keyring": FLAG,
     "preserve-fds": VALUE,
 }
+_LIMITS = (
+    *("blkio-weight", "cpu-period", "cpu-quota", "cpu-burst", "cpu-share", "cpu-rt-period", "cpu-rt-runtime"),
+    *("cpuset-cpus", "cpuset-mems", "cpu-idle", "memory", "memory-reservation", "memory-swap", "pids-limit"),
+)
 # verb → (options, short names, operands as the usage has them, file of this room and function that performs it, help)
 VERBS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str], str, str, str]] = {
     "create": (_MAKING, {"b": "bundle"}, "ID", "make.create", "make a container"),
@@ -87,6 +91,15 @@ VERBS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str], str, str, str]] 
     "ps": ({"format": VALUE}, {"f": "format"}, "ID [PS-OPTIONS...]", "look.processes", "list a container's processes"),
     "pause": ({}, {}, "ID", "life.pause", "freeze a container"),
     "resume": ({}, {}, "ID", "life.resume", "thaw a container"),
+    "update": (
+        {"resources": VALUE, **dict.fromkeys(_LIMITS, VALUE)},
+        {"r": "resources"},
+        "ID",
+        "limits.update",
+        "change a container's limits",
+    ),
+    "spec": ({"bundle": VALUE}, {"b": "bundle"}, "", "spec.write", "write a config.json to begin with"),
+    "features": ({}, {}, "", "features.show", "print what of the runtime-spec is supported"),
 }
 
 

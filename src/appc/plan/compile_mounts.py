@@ -46,6 +46,13 @@ _FIELDS = {
 _NEUTRAL = ("defaults", "async", "nolazytime", "nomand", "noiversion", "silent", "loud")
 # Properties of a file system as a whole; a bind mount cannot change them, and mount(8) does not try.
 _SUPERBLOCK = ("sync", "dirsync", "lazytime", "mand")
+# All that concern the mount and not its file system.
+SUPPORTED = (
+    *_FIELDS,
+    *(f"r{name}" for name in _FIELDS),
+    *("private", "rprivate", "slave", "rslave", "bind", "rbind", "remount"),
+    *_NEUTRAL,
+)
 _IMPOSSIBLE = {
     "iversion": "is decided by the file system itself",
     "tmpcopyup": "is not supported",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from appc.errors import AppcError, UsageError
@@ -93,3 +95,13 @@ def test_what_systemd_would_do_is_refused(capsys: pytest.CaptureFixture[str]) ->
     assert "--systemd-cgroup" in capsys.readouterr().err
     assert main(["exec"]) == 255
     assert "container id cannot be empty" in capsys.readouterr().err
+
+
+def test_features_tell_what_engines_ask_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["features"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert "rro" in told["mountOptions"]
+    assert told["ociVersionMax"] == "1.3.0"
+    # As the compiler does.
+    assert "user" not in told["linux"]["namespaces"]
+    assert told["linux"]["mountExtensions"]["idmap"] == {"enabled": False}

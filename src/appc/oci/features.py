@@ -1,0 +1,48 @@
+"""`features`: what is supported, in the form of the runtime-spec's features.md."""
+
+from __future__ import annotations
+
+import sys
+
+from appc.abi import CAPABILITY_BITS
+from appc.plan.compile_container import HOOKS
+from appc.plan.compile_mounts import SUPPORTED
+from appc.plan.constants import NAMESPACES, SECCOMP_FLAGS
+from appc.schema.json import dumps
+from appc.schema.oci_runtime import OCI_VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from appc.oci.main import Context
+    from appc.oci.options import Args
+
+
+def features() -> dict[str, Any]:
+    """Return the object; nothing is said of what is not supported but where that is the way to say it."""
+    return {
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": OCI_VERSION,
+        "hooks": list(HOOKS),
+        "mountOptions": sorted(SUPPORTED),
+        "linux": {
+            "namespaces": sorted(kind for kind in NAMESPACES if kind not in ("time", "user")),
+            "capabilities": list(CAPABILITY_BITS),
+            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+            "seccomp": {"enabled": True, "knownFlags": list(SECCOMP_FLAGS), "supportedFlags": list(SECCOMP_FLAGS)},
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
+            "intelRdt": {"enabled": False},
+            "mountExtensions": {"idmap": {"enabled": False}},
+            "netDevices": {"enabled": False},
+            "memoryPolicy": {"enabled": False},
+        },
+        "potentiallyUnsafeConfigAnnotations": [],
+    }
+
+
+def show(args: Args, context: Context) -> int:
+    """Print it."""
+    sys.stdout.write(dumps(features(), 2) + "\n")
+    return 0
