@@ -15,8 +15,8 @@ from pathlib import Path
 from vm.kernel import Kernel
 
 MODULES = (
-    *("virtio_pci", "virtio_blk", "virtiofs", "overlay", "veth", "bridge", "dummy", "macvlan", "ipvlan", "br_netfilter"),
-    # Packet filters of pods, by nftables itself and by iptables (CNI plugins). Nothing loads modules when they are asked for.
+    *("virtio_pci", "virtio_blk", "virtiofs", "overlay", "veth", "bridge", "dummy", "macvlan", "ipvlan"),
+    # For networks of pods, by nftables and by the iptables of CNI plugins; nothing there loads modules on demand.
     *("nf_tables", "nft_chain_nat", "nft_ct", "nft_nat", "nft_masq", "nft_fib_inet", "nft_compat"),
     *("xt_MASQUERADE", "xt_nat", "xt_addrtype", "xt_comment", "xt_conntrack", "xt_mark", "xt_multiport", "xt_tcpudp"),
 )
