@@ -31,8 +31,13 @@ DEFAULT_RULES: tuple[dict[str, Any], ...] = (
 )
 
 
+def predict(path: str, facts: HostFacts) -> list[str]:
+    """Return the directories that groups at `path` are; nothing is made."""
+    return _Layout(_checked(path), {}, facts).result.pod_paths
+
+
 def create(path: str, resources: Mapping[str, Any], facts: HostFacts) -> Cgroups:
-    """Make the groups at `path` ("/a/b") and set their limits; `pod_paths` of the result are the directories.
+    """Make the groups at `path` ("/a/b") and set their limits; `outcome` of the result says what became of each.
 
     HostError when a group cannot be made; then none is left of those made here.
     """

@@ -109,16 +109,17 @@ class Container:
             state["annotations"] = self.record["annotations"]
         return state
 
-    def lock(self, wait: bool = True) -> None:
-        """Take the lock of who changes it; PodStateError when somebody has it and `wait` is not set."""
+    def lock(self) -> None:
+        """Take the lock of who changes it, when it is free. FileNotFoundError when it was removed meanwhile."""
         fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            # The name may by now be that of another container, or of none.
+            if not os.path.samestat(os.fstat(fd), os.stat(self.path)):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
+        except BaseException:
             os.close(fd)
-            if error.errno != errno.EWOULDBLOCK:
-                raise
-            raise PodStateError("is being made or removed", self.name) from None
+            raise
         self.lock_fd = fd
 
     def unlock(self) -> None:
@@ -181,6 +182,17 @@ def find(root: str, name: str) -> Container:
             raise PodNotFound("container does not exist", name) from None
         # Whoever was making it was killed: nothing but the name is known.
         container.record = {"ociVersion": "1.0.0", "bundle": ""}
+    return container
+
+
+def claim(root: str, name: str) -> Container:
+    """Return the container of that name, locked. PodNotFound when there is none."""
+    container = Container(root, name)
+    try:
+        container.lock()
+    except FileNotFoundError:
+        raise PodNotFound("container does not exist", name) from None
+    container.record = find(root, name).record
     return container
 
 

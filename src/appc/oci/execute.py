@@ -8,6 +8,7 @@ from appc.errors import AppcError, PodStateError, Unenforceable, UsageError
 from appc.host import probe
 from appc.launch import spawn
 from appc.oci.container import CREATED, PAUSED, RUNNING, find
+from appc.oci.home import with_home
 from appc.oci.make import ENVIRONMENT, explain, refuse_options, seccomp, wait
 from appc.plan import wire
 from appc.plan.compile_container import compile_exec
@@ -33,7 +34,7 @@ def execute(args: Args, context: Context) -> int:
     if args.options("cgroup"):
         raise Unenforceable("joining another control group is not supported", "--cgroup")
     config = container.config()
-    config["process"] = _process(args, config["process"])
+    config["process"] = with_home(_process(args, config["process"]), f"/proc/{container.pid()}/root")
     detached = args.flag("detach")
     refuse_options(args, detached, bool(config["process"].get("terminal")))
     facts = probe.facts()

@@ -7,7 +7,7 @@ import os
 from appc.abi import signal_number
 from appc.errors import HostError, PodNotFound, PodStateError, UsageError
 from appc.host import cgroupfs, procs
-from appc.oci.container import CREATED, CREATING, PAUSED, RUNNING, START, STOPPED, find
+from appc.oci.container import CREATED, CREATING, PAUSED, RUNNING, START, STOPPED, claim, find
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,12 +112,11 @@ def delete(args: Args, context: Context) -> int:
     """Remove a container that has stopped or was never started; with --force any, as if it had never been."""
     force = args.flag("force")
     try:
-        container = find(context.root, args.words[0])
-        container.lock(wait=not force)
-    except (PodNotFound, FileNotFoundError):
+        container = claim(context.root, args.words[0])
+    except PodNotFound:
         if force:
             return 0
-        raise PodNotFound("container does not exist", args.words[0]) from None
+        raise
     status = container.status()
     # One that was created and not started goes, too: engines count on it.
     if status not in (STOPPED, CREATED, CREATING) and not force:

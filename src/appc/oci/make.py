@@ -10,6 +10,7 @@ from appc.launch import spawn
 from appc.oci import container as containers
 from appc.oci import hooks
 from appc.oci.failure import failed
+from appc.oci.home import with_home
 from appc.plan import wire
 from appc.plan.compile_container import compile_container
 from appc.plan.compile_mounts import clean
@@ -154,14 +155,15 @@ class _Making:
         return config
 
     def _record(self, facts: HostFacts) -> None:
-        """Make the control groups and write down what there is to remove, before there is anything else."""
+        """Write down what there is to remove, then make the control groups."""
         from time import time_ns
 
-        linux, container = self.config["linux"], self.container
+        linux, container, rootfs = self.config["linux"], self.container, self._rootfs()
+        self.config["process"] = with_home(self.config["process"], rootfs)
         container.record = {
             "ociVersion": OCI_VERSION,
             "bundle": self.bundle,
-            "rootfs": self._rootfs(),
+            "rootfs": rootfs,
             "created": time_ns(),
             "boot": containers.boot_id(),
             "owner": os.getuid(),
@@ -171,11 +173,10 @@ class _Making:
         container.record["cgroup"] = path
         resources = dict(linux.get("resources") or {})
         resources["devices"] = [*(resources.get("devices") or ()), *cgroup_container.DEFAULT_RULES]
-        groups = cgroup_container.create(path, resources, facts)
-        container.record["cgroups"] = groups.pod_paths
+        container.record["cgroups"] = cgroup_container.predict(path, facts)
         container.write_json("state.json", container.record)
         container.write_json("config.json", self.config)
-        refuse_unmet(groups.outcome)
+        refuse_unmet(cgroup_container.create(path, resources, facts).outcome)
 
     def _plan(self, facts: HostFacts) -> Plan:
         args, container = self._args, self.container
@@ -257,5 +258,4 @@ def _end(container: Container, keeper: int) -> None:
 def _delete(container: Container) -> None:
     from appc.oci.life import take_away
 
-    container.lock()
-    take_away(container)
+    take_away(containers.claim(os.path.dirname(container.path), container.name))

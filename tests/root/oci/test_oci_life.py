@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
-from conftest import Runtime, configuration
+from conftest import PATIENCE, Runtime, configuration
 
 
 def test_run_hands_on_output_and_status(runtime: Runtime) -> None:
@@ -130,6 +131,47 @@ def test_a_program_that_is_not_there_fails_the_making_in_the_words_engines_know(
     (runtime.bundle / "rootfs/text").chmod(0o755)
     runtime.create("one")
     assert "exec format error" in runtime("start", "one", fails=1).stderr
+
+
+def test_a_process_that_is_not_told_has_the_home_of_its_user(runtime: Runtime) -> None:
+    etc = runtime.bundle / "rootfs/etc"
+    etc.mkdir()
+    (etc / "passwd").write_text("root:x:0:0::/root:/bin/sh\nu:x:5:6::/home/u:/bin/sh\n")
+    bundle = str(runtime.bundle)
+    config = configuration("/bin/sh", "-c", "echo $HOME")
+    for uid, home in ((0, "/root"), (5, "/home/u"), (7, "/")):
+        config["process"]["user"]["uid"] = uid
+        runtime.configure(config)
+        assert runtime("run", "--bundle", bundle, "one").stdout == f"{home}\n"
+    # A link in the root is one in the root: the host's users are not asked.
+    (etc / "passwd").unlink()
+    (etc / "passwd").symlink_to("/" * 3 + "../../etc/shadow-of-the-host/../passwd")
+    runtime.configure(configuration("/bin/sh", "-c", "echo $HOME"))
+    assert runtime("run", "--bundle", bundle, "one").stdout == "/\n"
+
+
+def test_who_was_killed_while_making_leaves_what_can_be_deleted(runtime: Runtime) -> None:
+    (runtime.root / "one").mkdir(parents=True)
+    assert runtime.state("one")["status"] == "stopped"
+    assert "already exists" in started(runtime)
+    runtime("delete", "one")
+
+
+def started(runtime: Runtime) -> str:
+    runtime.configure(configuration("/bin/true"))
+    return runtime.create("one", fails=1)
+
+
+def test_many_at_once_and_one_after_the_other_leave_nothing(runtime: Runtime) -> None:
+    runtime.configure(configuration("/bin/true"))
+    words = ("run", "--bundle", str(runtime.bundle))
+    running = [subprocess.Popen(runtime.words(*words, f"c{number}")) for number in range(12)]
+    assert [process.wait(PATIENCE) for process in running] == [0] * 12
+    for _ in range(5):
+        runtime.create("again")
+        runtime("start", "again")
+        runtime("delete", "--force", "again")
+    assert list(runtime.root.iterdir()) == []
 
 
 def test_engines_parse_lists_and_processes(runtime: Runtime) -> None:
