@@ -27,6 +27,7 @@ _CHUNK = 1 << 20
 _TMPFILE = getattr(os, "O_TMPFILE", 0)
 _BLOBS = "blobs/sha256"
 _MAX_INDEX = 4 << 20
+_TEMPORARY = (f".{LAYOUT_FILE}.", f".{INDEX_FILE}.")  # files that a killed writer may leave
 
 
 class _Blob:
@@ -131,6 +132,7 @@ class DirectorySink:
             self._remove()
             raise failure(path, error) from error
         try:
+            self._sweep()
             self._index = self._existing()
         except BaseException:
             self.__exit__()
@@ -202,8 +204,14 @@ class DirectorySink:
 
     def _is_layout(self) -> bool:
         # Without the file that says so it may be a new layout whose writer was killed.
-        names = set(os.listdir(self.where))
+        names = {name for name in os.listdir(self.where) if not name.startswith(_TEMPORARY)}
         return LAYOUT_FILE in names or names <= {"blobs"}
+
+    def _sweep(self) -> None:
+        """Remove what killed writers left; nobody else writes now."""
+        for name in os.listdir(self._lock):
+            if name.startswith(_TEMPORARY):
+                os.unlink(name, dir_fd=self._lock)
 
     def _existing(self) -> dict[str, Any]:
         path = f"{self.where}/{INDEX_FILE}"

@@ -155,6 +155,15 @@ def test_a_killed_writer_is_in_nobodys_way(target: str, place: Path) -> None:
     appc("image", "convert", "--overwrite", "oci:src" if target == "out.aci" else target, "check.aci")
 
 
+def test_a_writer_killed_before_its_last_rename_is_in_nobodys_way(place: Path) -> None:
+    simple(place / "src", layer(("f", b"x")))
+    (place / "out/blobs/sha256").mkdir(parents=True)
+    for name in (".oci-layout.0a1b2c", ".index.json.0a1b2c"):
+        (place / "out" / name).write_text("{")
+    appc("image", "convert", "--name", "example.com/n", "oci:src", "oci:out")
+    assert sorted(os.listdir(place / "out")) == ["blobs", "index.json", "oci-layout"]
+
+
 def test_memory_does_not_grow_with_the_image(place: Path) -> None:
     need("own-speed")
     layout = Layout()

@@ -178,6 +178,7 @@ def _unprivileged(*words: str) -> tuple[int, str]:
                 os.setgroups([])
                 os.setgid(12345)
                 os.setuid(12345)
+                os.environ["HOME"] = "/nonexistent"
                 status = main(words)
         finally:
             os._exit(status)
