@@ -119,6 +119,13 @@ static int open_joined(int ns[JOINED])
 	return 0;
 }
 
+/* With all it started, unless it is too young to have a session of its own. */
+static void end_hook(void)
+{
+	if (kill(-hook.pid, SIGKILL) < 0)
+		kill(hook.pid, SIGKILL);
+}
+
 static int run(const struct wire_op *op, int state, const int ns[JOINED])
 {
 	uint64_t deadline = op->args[3].n == 0 ? 0 : now_ms() + op->args[3].n;
@@ -135,7 +142,7 @@ static int run(const struct wire_op *op, int state, const int ns[JOINED])
 		late = late || (deadline != 0 && now_ms() >= deadline);
 		/* A stop is not waited for either. */
 		if (hook.pid > 0 && (late || keep.stop != STOP_NO))
-			kill(hook.pid, SIGKILL);
+			end_hook();
 	}
 	if (late)
 		return ETIMEDOUT;

@@ -41,7 +41,7 @@ def _run(hook: dict[str, Any], state: bytes, where: str) -> None:
         os.close(fd)
     timeout = hook.get("timeout") or 0
     if timeout and not _ended(pid, timeout):
-        os.kill(pid, _KILL)
+        os.killpg(pid, _KILL)
         os.waitpid(pid, 0)
         raise HostError(f"the hook {hook['path']} did not end in {timeout} s", where)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
