@@ -44,13 +44,14 @@ FILES: dict[str, image_kit.Entry] = {
 def strace(action: str, root: Path, image: Path, *options: str) -> tuple[int, str]:
     """Run an action with faults; return how many calls of CHANGES it made and what it said.
 
-    It is traced from where it begins: starting Python makes thousands of calls, and a traced process stops at each.
+    It is traced from where it begins, and done on another store before: starting Python and importing modules makes
+    thousands of calls, and a traced process stops at each.
     """
     code = (
         f"import os, signal, sys; sys.path.append({SOURCE!r})\n"
         "from appc.store.images import ImageStore\n"
-        f"store, image = ImageStore({str(root)!r}), {str(image)!r}\n"
-        f"os.kill(os.getpid(), signal.SIGSTOP)\n{action}"
+        f"store, image = ImageStore({str(root.with_suffix('.before'))!r}), {str(image)!r}\n{IMPORT}\n{action}\n"
+        f"store = ImageStore({str(root)!r})\nos.kill(os.getpid(), signal.SIGSTOP)\n{action}"
     )
     log = root.with_suffix(".strace")
     python = [sys.executable, "-I", "-B", "-c", code]
