@@ -7,11 +7,9 @@ from struct import pack, unpack_from
 
 from appc.host.netlink import (
     NLM_F_CREATE,
-    NLM_F_DUMP,
     NLM_F_EXCL,
     Netlink,
     attribute,
-    attributes,
     nest,
     number,
     text,
@@ -87,12 +85,6 @@ def index_of(netlink: Netlink, name: str) -> int:
         raise NoLink(error.errno, error.strerror, name) from None
     (index,) = unpack_from("=i", answer[0], 4)
     return int(index)
-
-
-def names(netlink: Netlink) -> list[str]:
-    """Return the names of all links."""
-    answers = netlink.ask(_RTM_GETLINK, NLM_F_DUMP, _link_header(), "links")
-    return [attributes(answer, 16)[_IFLA_IFNAME].rstrip(b"\0").decode() for answer in answers]
 
 
 def set_up(netlink: Netlink, index: int) -> None:

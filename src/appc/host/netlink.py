@@ -93,10 +93,6 @@ class Netlink:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
-
     def message(self, kind: int, flags: int, body: bytes) -> bytes:
         """Return a message with the next sequence number, for `send`."""
         self.sequence += 1

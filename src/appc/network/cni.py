@@ -79,44 +79,6 @@ def delete(network: Network, attachment: Attachment, result: dict[str, Any] | No
     return problems
 
 
-def check(network: Network, attachment: Attachment, result: dict[str, Any]) -> None:
-    """CHECK that an attachment is as it was made; nothing is asked where the network does not support it.
-
-    Raises HostError, with what the plugin misses.
-    """
-    if not network.speaks("0.4.0") or network.disable_check:
-        return
-    for plugin in network.plugins:
-        _run("CHECK", network, plugin, attachment, result)
-
-
-def status(network: Network, plugin_path: Sequence[str]) -> None:
-    """Ask every plugin whether it is ready for ADD (STATUS, since 1.1.0); HostError with what one lacks."""
-    attachment = Attachment("", "", "", plugin_path)
-    find_all(network, plugin_path)
-    if network.speaks("1.1.0"):
-        for plugin in network.plugins:
-            _run("STATUS", network, plugin, attachment, None)
-
-
-def collect(network: Network, valid: Sequence[tuple[str, str]], plugin_path: Sequence[str]) -> list[str]:
-    """Have plugins give back what no attachment of `valid` (container, interface) holds (GC, since 1.1.0).
-
-    Returns what went wrong.
-    """
-    if not network.speaks("1.1.0") or network.disable_gc:
-        return []
-    problems = []
-    attachment = Attachment("", "", "", plugin_path)
-    held = [{"containerID": container, "ifname": interface} for container, interface in valid]
-    for plugin in network.plugins:
-        try:
-            _run("GC", network, {**plugin, "cni.dev/valid-attachments": held}, attachment, None)
-        except HostError as error:
-            problems.append(str(error))
-    return problems
-
-
 def find_all(network: Network, plugin_path: Sequence[str]) -> None:
     """Raise HostError unless every plugin of the network is there."""
     for plugin in network.plugins:
