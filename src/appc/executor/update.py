@@ -8,7 +8,7 @@ import os
 from appc.errors import PodStateError, Unenforceable
 from appc.executor import control, outcome
 from appc.formats import convert
-from appc.host import cgroupfs, probe
+from appc.host import cgroupfs, probe, procs
 from appc.host.cgroup_update import update as update_groups
 from appc.host.disks import whole_disks
 from appc.pods import records
@@ -121,15 +121,8 @@ def _members(pod: Pod, app: str) -> list[int]:
     if not app:
         return sorted(found)
     record = records.app_record(pod, app)
-    own = _mount_namespace(record.pid) if record.pid else ""
-    return sorted(pid for pid in found if own and _mount_namespace(pid) == own)
-
-
-def _mount_namespace(pid: int) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/ns/mnt")
-    except OSError:
-        return ""
+    own = procs.mount_namespace(record.pid) if record.pid else ""
+    return sorted(pid for pid in found if own and procs.mount_namespace(pid) == own)
 
 
 def _set_oom_score(pod: Pod, app: str, score: int) -> None:

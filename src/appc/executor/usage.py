@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from appc.host import cgroupfs, probe
+from appc.host import cgroupfs, probe, procs
 from appc.pods import layout, records
 
 TYPE_CHECKING = False
@@ -76,7 +76,7 @@ def _pod(pod: Pod, facts: HostFacts) -> list[Usage]:
     groups = [f"{base}/{cgroupfs.ROOT}/{pod.uuid}" for base in facts.bases.values()]
     by_namespace: dict[str, list[int]] = {}
     for pid in {pid for group in groups for one in cgroupfs.tree(group) for pid in cgroupfs.processes(one)}:
-        by_namespace.setdefault(_mount_namespace(pid), []).append(pid)
+        by_namespace.setdefault(procs.mount_namespace(pid), []).append(pid)
     found = []
     for name in names:
         record = records.app_record(pod, name)
@@ -84,7 +84,7 @@ def _pod(pod: Pod, facts: HostFacts) -> list[Usage]:
             continue
         usage = Usage(pod.uuid, name)
         usage.received, usage.sent = traffic
-        for pid in by_namespace.get(_mount_namespace(record.pid), ()):
+        for pid in by_namespace.get(procs.mount_namespace(record.pid), ()):
             _add_process(usage, pid)
         counted = cgroupfs.stats(f"{group}/{name}" for group in groups)
         usage.cpu = counted.get("cpu", usage.cpu)
@@ -133,13 +133,6 @@ def _traffic(pid: int) -> tuple[int, int]:
         if name.strip() != "lo" and len(words) > 8:
             received, sent = received + int(words[0]), sent + int(words[8])
     return received, sent
-
-
-def _mount_namespace(pid: int) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/ns/mnt")
-    except OSError:
-        return ""
 
 
 def _read(path: str) -> str:

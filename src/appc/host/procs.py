@@ -78,3 +78,11 @@ def pss(pid: int, proc: str = "/proc") -> int:
     except OSError as error:
         raise HostError(f"the memory of process {pid} cannot be read: {error.strerror}") from error
     return 0
+
+
+def mount_namespace(pid: int) -> str:
+    """Return what tells the mount namespace of a process, one for each app; "" when the process is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    except OSError:
+        return ""

@@ -28,23 +28,18 @@ class Network:
     `version` is the highest that the configuration names and that is spoken here; `source` is the file it came from.
     """
 
-    __slots__ = ("disable_check", "disable_gc", "name", "plugins", "source", "version")
+    __slots__ = ("name", "plugins", "source", "version")
 
     def __init__(
         self,
         name: str,
         version: str,
         plugins: tuple[dict[str, Any], ...],
-        *,
-        disable_check: bool = False,
-        disable_gc: bool = False,
         source: str = "",
     ) -> None:
         self.name = name
         self.version = version
         self.plugins = plugins
-        self.disable_check = disable_check
-        self.disable_gc = disable_gc
         self.source = source
 
     def speaks(self, version: str) -> bool:
@@ -56,8 +51,6 @@ class Network:
         return {
             "cniVersion": self.version,
             "name": self.name,
-            "disableCheck": self.disable_check,
-            "disableGC": self.disable_gc,
             "plugins": list(self.plugins),
         }
 
@@ -88,24 +81,10 @@ def from_document(document: object, source: str) -> Network:
         if not isinstance(kind, str) or not kind or "/" in kind or kind in (".", ".."):
             where = f"plugins[{index}].type" if "plugins" in document else "type"
             faults.append((where, "must be the name of a plugin"))
-    flags = {}
-    for key in ("disableCheck", "disableGC"):
-        value = document.get(key, False)
-        # The specification has it be a boolean, and its examples a string.
-        flags[key] = value is True or value == "true"
-        if not isinstance(value, bool) and value not in ("true", "false"):
-            faults.append((key, "is not true or false"))
     version = _version(document, faults)
     if faults:
         raise ManifestError(faults, where=source)
-    return Network(
-        str(name),
-        version,
-        tuple(plugins),
-        disable_check=flags["disableCheck"],
-        disable_gc=flags["disableGC"],
-        source=source,
-    )
+    return Network(str(name), version, tuple(plugins), source)
 
 
 def is_name(text: str) -> bool:
