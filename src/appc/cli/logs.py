@@ -61,7 +61,7 @@ def run(args: Args, context: Context) -> int:
         if context.format == "json":
             stream.write(_json(line))
         else:
-            prefix = f"{_stamp(line.time_ns)} " if args.timestamps else ""
+            prefix = f"{logs.format_time(line.time_ns)} " if args.timestamps else ""
             if len(wanted) > 1:
                 prefix += f"{line.app}: "
             text = harmless(line.text) if stream in escaping else line.text
@@ -116,10 +116,5 @@ def _json(line: logs.LogLine) -> str:
     from appc.schema.json import dumps
 
     text = line.text.decode("utf-8", "replace")
-    document = {"time": _stamp(line.time_ns), "app": line.app, "stream": line.stream, "text": text}
+    document = {"time": logs.format_time(line.time_ns), "app": line.app, "stream": line.stream, "text": text}
     return printable_json(dumps(document)) + "\n"
-
-
-def _stamp(nanoseconds: int) -> str:
-    seconds, rest = divmod(nanoseconds, 10**9)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"

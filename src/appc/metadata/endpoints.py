@@ -38,20 +38,25 @@ def _route(request: Request, pod: Pod) -> Response:
     if parts[:2] == ["pod", "hmac"]:
         return _identity(request, pod, parts[2:])
     if parts[0] == "pod":
-        endpoint = _pod_endpoint(pod, parts[1:])
+        endpoint = _pod_endpoint(pod, parts[1:], request)
     elif parts[0] == "apps" and len(parts) > 2:
-        endpoint = _app_endpoint(pod, parts[1], parts[2:])
+        endpoint = _app_endpoint(pod, parts[1], parts[2:], request)
     else:
         raise _not_found()
     _allow(request, "GET", "HEAD")
     return endpoint
 
 
-def _pod_endpoint(pod: Pod, parts: list[str]) -> Response:
+def _pod_endpoint(pod: Pod, parts: list[str], request: Request) -> Response:
     if parts == ["uuid"]:
         return Response(200, TEXT, pod.uuid.encode())
     if parts == ["manifest"]:
         return Response(200, JSON, _reified(pod))
+    if parts == ["log"]:
+        from appc.metadata.logs import answer
+
+        apps = [str(app["name"]) for app in pod.manifest().get("apps") or ()]
+        return answer(pod.root, pod.uuid, apps, request.query, named=True)
     if parts[:1] == ["annotations"]:
         return _annotations(_annotation_map(pod.manifest()), parts[1:])
     raise _not_found()
@@ -69,12 +74,16 @@ def _reified(pod: Pod) -> bytes:
     return pod.manifest_bytes() if "annotations" in manifest else dumps({**manifest, "annotations": []}).encode()
 
 
-def _app_endpoint(pod: Pod, name: str, parts: list[str]) -> Response:
+def _app_endpoint(pod: Pod, name: str, parts: list[str], request: Request) -> Response:
     app = _app(pod, name)
     if parts == ["image", "manifest"]:
         return Response(200, JSON, pod.image_manifest_bytes(name))
     if parts == ["image", "id"]:
         return Response(200, TEXT, str(app["image"]["id"]).encode("ascii"))
+    if parts == ["log"]:
+        from appc.metadata.logs import answer
+
+        return answer(pod.root, pod.uuid, [name], request.query, named=False)
     if parts[:1] == ["annotations"]:
         from appc.schema.image import ImageManifest
 

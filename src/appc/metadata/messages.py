@@ -40,6 +40,11 @@ class Request:
         """The target without its query."""
         return self.target.partition("?")[0]
 
+    @property
+    def query(self) -> str:
+        """What follows the path's question mark, as sent."""
+        return self.target.partition("?")[2]
+
 
 class Response:
     """An answer; `fields` are header fields beyond those every answer has."""

@@ -22,6 +22,8 @@ POLL_SECONDS = 0.1
 CHUNK = 256 * 1024
 # An app that never ends its line is shown in pieces of this size.
 LONGEST_LINE = 1024 * 1024
+# Makes of what follows no entry.
+_CUT = b"-"
 
 
 class LogLine:
@@ -65,6 +67,18 @@ def read(
         os.close(directory)
 
 
+def last(pod: Pod, apps: list[str], size: int) -> list[LogLine]:
+    """Return the lines that the last `size` bytes of each app's log hold whole, in order of time."""
+    directory = pod.open("logs")
+    readers = [_Reader(directory, app) for app in apps]
+    try:
+        return list(merge(*[reader.last(size) for reader in readers], key=lambda line: line.time_ns))
+    finally:
+        for reader in readers:
+            reader.close()
+        os.close(directory)
+
+
 def _alive(pod: Pod) -> bool:
     try:
         return pod.refresh().locked()
@@ -90,6 +104,26 @@ class _Reader:
         while newer:
             self.close()
             self.fd = newer.pop()
+            yield from self._drain()
+
+    def last(self, size: int) -> Iterator[LogLine]:
+        """Yield the lines that the last `size` bytes hold whole, instead of all that there are."""
+        files = self._newer_files()
+        wanted: list[int] = []
+        while files and size > 0:
+            fd = files.pop(0)
+            size -= os.fstat(fd).st_size
+            wanted.append(fd)
+        for fd in files:
+            os.close(fd)
+        if size < 0:
+            os.lseek(wanted[-1], -size, os.SEEK_SET)
+            # What is before the first line's end is the end of another.
+            self.pending = _CUT
+        while wanted:
+            self.fd, before = wanted.pop(), self.fd
+            if before >= 0:
+                os.close(before)
             yield from self._drain()
 
     def rest(self) -> Iterator[LogLine]:
@@ -163,6 +197,12 @@ def parse_time(text: str) -> int:
     year, month, day, hour, minute, second = numbers
     seconds = _days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second
     return seconds * 10**9 + int(fraction[:9].ljust(9, "0") or "0")
+
+
+def format_time(nanoseconds: int) -> str:
+    """Return nanoseconds since the epoch as an RFC 3339 time in UTC, with all its digits."""
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"
 
 
 def _possible(numbers: list[int]) -> bool:

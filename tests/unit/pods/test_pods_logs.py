@@ -231,3 +231,22 @@ def test_times_are_those_of_the_c_library(seconds: int) -> None:
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(AppcError, match="RFC 3339"):
         logs.parse_time(text)
+
+
+def test_the_last_lines_of_several_files(pod: Pod) -> None:
+    for number in range(60):
+        if number % 20 == 0 and number:
+            rotate(pod)
+        append(pod, entry(number))
+    size = os.stat(pod.file("logs/web.log")).st_size
+    assert [line.text for line in logs.last(pod, ["web"], 10**6)] == [b"%d" % number for number in range(60)]
+    found = [line.text for line in logs.last(pod, ["web"], size + 100)]
+    # A line that is not whole is left out, wherever the cut falls.
+    assert found == [b"%d" % number for number in range(38, 60)]
+    assert {len(logs.last(pod, ["web"], size + more)) for more in range(44, 87)} == {21}
+    assert logs.last(pod, ["web"], 0) == logs.last(pod, ["other"], 100) == []
+
+
+@given(st.integers(0, 2**60))
+def test_times_are_written_as_they_are_read(moment: int) -> None:
+    assert logs.parse_time(logs.format_time(moment)) == moment
