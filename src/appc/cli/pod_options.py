@@ -184,6 +184,7 @@ APP_OPTIONS = (
     Option("--mount", metavar="volume=V,target=P", kind="repeat", parse=mount, help="mount a volume"),
     Option("--memory", metavar="SIZE", parse=limit("memory"), help="memory limit, such as 256Mi"),
     Option("--cpu", metavar="CORES", parse=limit("cpu"), help="processor limit, such as 500m"),
+    Option("--pids", metavar="N", parse=limit("pids"), help="most processes and threads it may have at once"),
     Option("--caps-retain", metavar="CAP,...", kind=LIST, help="keep just these capabilities"),
     Option("--caps-remove", metavar="CAP,...", kind=LIST, help="drop these of the default capabilities"),
     Option("--seccomp", metavar="mode=M,CALL,...", parse=seccomp, help="retain or remove system calls"),
@@ -303,7 +304,7 @@ def app_request(app: Args) -> AppRequest:
     """Return the app that the words after one image describe."""
     if app.caps_retain and app.caps_remove:
         raise UsageError("cannot go together with --caps-remove", "--caps-retain")
-    isolators = [isolator for isolator in (app.memory, app.cpu, app.seccomp) if isolator] + list(app.isolator)
+    isolators = [isolator for isolator in (app.memory, app.cpu, app.pids, app.seccomp) if isolator] + list(app.isolator)
     isolators += capabilities(app.caps_retain, app.caps_remove)
     if app.no_new_privileges:
         isolators.append(Isolator.parse({"name": "os/linux/no-new-privileges", "value": True}))

@@ -25,6 +25,7 @@ VERB = Verb(
         Option("--app", metavar="NAME", default="", help="the app whose limits change (default: the pod's own)"),
         Option("--memory", metavar="SIZE", parse=limit("memory"), help="memory limit, such as 256Mi"),
         Option("--cpu", metavar="CORES", parse=limit("cpu"), help="processor limit, such as 500m"),
+        Option("--pids", metavar="N", parse=limit("pids"), help="most processes and threads at once"),
         Option("--isolator", metavar="NAME,K=V", kind="repeat", parse=Isolator.parse_string, help="any other isolator"),
         Option("--strict", help="fail when one cannot be enforced as asked"),
     ),
@@ -37,7 +38,7 @@ def run(args: Args, context: Context) -> int:
     """Print `NAME=OUTCOME (REASON)` for each isolator."""
     from appc.executor.update import update
 
-    isolators = [isolator for isolator in (args.memory, args.cpu) if isolator] + list(args.isolator)
+    isolators = [isolator for isolator in (args.memory, args.cpu, args.pids) if isolator] + list(args.isolator)
     if not isolators:
         raise UsageError("nothing to change is named", "update", "such as --memory 512Mi")
     for row in update(layout.find(context.root, args.uuid), args.app, isolators, strict=args.strict):

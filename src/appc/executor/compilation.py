@@ -122,7 +122,7 @@ class Compilation:
             rootfs=self.pod.file(f"apps/{name}/rootfs"),
             shm=self.pod.file("shm"),
             terminal=terminal,
-            block_devices=_disks(app.isolators),
+            block_devices=_disks((*app.isolators, *self.prepared.manifest.isolators)),
         )
         self.isolators += [outcome.Row(name, *row) for row in rows]
         return config

@@ -16,6 +16,7 @@ _WORSE = (ENFORCED, MODIFIED, IGNORED)
 _FIELDS = {
     "memory": ("resource/memory",),
     "cpu": ("resource/cpu", "os/linux/cpu-shares"),
+    "pids": ("resource/pids",),
     "blockIO": ("resource/block-bandwidth", "resource/block-iops"),
 }
 _DEVICES = "devices"

@@ -31,6 +31,7 @@ _IN_GROUPS = (
     "resource/block-iops",
     "resource/cpu",
     "resource/memory",
+    "resource/pids",
 )
 
 
@@ -75,11 +76,18 @@ def _update(pod: Pod, app: str, isolators: Sequence[Isolator], strict: bool) -> 
     facts = probe.facts()
     live = [isolator for isolator in changed if isolator.name in (*_IN_GROUPS, _OOM_SCORE)]
     where = f"app {app}" if app else "pod"
-    resources, decided = convert.resources(live, APP if app else POD, where, facts=facts, block_devices=whole_disks())
+    resources, decided, score = convert.resources(
+        live,
+        APP if app else POD,
+        where,
+        facts=facts,
+        block_devices=whole_disks(),
+        pod_isolators=[one for one in manifest.isolators if one.name in (*_IN_GROUPS, _OOM_SCORE)],
+    )
     told = update_groups(pod.uuid, pod.app_names(), app, resources, lambda: _members(pod, app), facts)
     given = {str(isolator.name) for isolator in isolators}
-    if _OOM_SCORE in given:
-        _set_oom_score(pod, app, next(int(one.value) for one in live if one.name == _OOM_SCORE))
+    if _OOM_SCORE in given and score is not None:
+        _set_oom_score(pod, app, score)
     rows = outcome.combine([outcome.Row(app, *row) for row in decided if row[0] in given], told)
     pod.write("pod", manifest.to_json())
     _keep(pod, app, rows)

@@ -108,18 +108,17 @@ def app_to_oci(
     cgroups_path: str = "",
     shm: str = "",
     terminal: bool = False,
-    pids_limit: int = 0,
     block_devices: tuple[tuple[int, int], ...] = (),
 ) -> tuple[dict[str, Any], Outcome]:
     """Return (OCI configuration, isolator outcomes) of the app called `name` in its pod.
 
     `uid`, `gid`, `groups` and `home` are the app's user as its root resolves it; `environment` overrides the
     app's own; `shm` is a host directory shared by the pod as /dev/shm ("" = one of its own); `namespaces` are the
-    types the container does not share with the host; `pids_limit` 0 means none. An outcome is (isolator name,
-    "enforced" | "modified" | "ignored", reason). Raises AppcError for isolators that have no meaning.
+    types the container does not share with the host. An outcome is (isolator name, "enforced" | "modified" |
+    "ignored", reason). Raises AppcError for isolators that have no meaning.
     """
-    inherited = Enforcement(POD, facts, namespaces).apply(pod_isolators, "pod.isolators")
-    own = Enforcement(APP, facts, namespaces, block_devices).apply(app.isolators, f"app {name}.isolators")
+    inherited = Enforcement(POD, facts, namespaces, block_devices).apply(pod_isolators, "pod.isolators")
+    own = Enforcement(APP, facts, namespaces, block_devices, inherited).apply(app.isolators, f"app {name}.isolators")
     process: dict[str, Any] = {
         "terminal": terminal,
         "user": {"uid": uid, "gid": gid, "umask": UMASK, "additionalGids": list(groups)},
@@ -138,7 +137,7 @@ def app_to_oci(
         process["oomScoreAdj"] = own.oom_score_adj
     linux: dict[str, Any] = {
         "namespaces": [{"type": namespace} for namespace in namespaces],
-        "resources": {"devices": DEVICE_RULES, **_resources(own, pids_limit)},
+        "resources": {"devices": DEVICE_RULES, **_resources(own)},
         "devices": [] if terminal else [_CONSOLE],
         "maskedPaths": MASKED_PATHS,
         "readonlyPaths": READONLY_PATHS,
@@ -175,7 +174,7 @@ def pod_to_oci(
     pod = Enforcement(POD, facts, namespaces, block_devices).apply(isolators, "pod.isolators")
     linux: dict[str, Any] = {
         "namespaces": [{"type": namespace} for namespace in namespaces],
-        "resources": _resources(pod, 0),
+        "resources": _resources(pod),
         "sysctl": pod.sysctl,
     }
     if cgroups_path:
@@ -193,10 +192,13 @@ def resources(
     *,
     facts: Facts,
     block_devices: tuple[tuple[int, int], ...] = (),
-) -> tuple[dict[str, Any], Outcome]:
-    """Return (OCI linux.resources, outcomes) of isolators of an APP or POD; `where` is their place for messages."""
-    enforced = Enforcement(scope, facts, (), block_devices).apply(isolators, where)
-    return _resources(enforced, 0), enforced.outcome
+    pod_isolators: Iterable[Isolator] = (),
+) -> tuple[dict[str, Any], Outcome, int | None]:
+    """Return (OCI linux.resources, outcomes, OOM score) of isolators of an APP or POD; `where` is their place for
+    messages. `pod_isolators` bound those of an app."""
+    pod = Enforcement(POD, facts, (), block_devices).apply(pod_isolators, "pod.isolators") if scope == APP else None
+    enforced = Enforcement(scope, facts, (), block_devices, pod).apply(isolators, where)
+    return _resources(enforced), enforced.outcome, enforced.oom_score_adj
 
 
 def handler_config(config: dict[str, Any], exec_: Sequence[str]) -> dict[str, Any]:
@@ -241,7 +243,7 @@ def _capability_sets(names: list[str], uid: int) -> dict[str, list[str]]:
     return {"bounding": names, "effective": held, "permitted": held, "inheritable": [], "ambient": []}
 
 
-def _resources(enforced: Enforcement, pids_limit: int) -> dict[str, Any]:
+def _resources(enforced: Enforcement) -> dict[str, Any]:
     resources: dict[str, Any] = {}
     if enforced.memory:
         resources["memory"] = enforced.memory
@@ -249,8 +251,8 @@ def _resources(enforced: Enforcement, pids_limit: int) -> dict[str, Any]:
         resources["cpu"] = enforced.cpu
     if enforced.block_io:
         resources["blockIO"] = enforced.block_io
-    if pids_limit:
-        resources["pids"] = {"limit": pids_limit}
+    if enforced.pids:
+        resources["pids"] = enforced.pids
     return resources
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from appc.abi import CAPABILITY_BITS, is_own_sysctl
 from appc.errors import AppcError
 from appc.formats.seccomp import default_filter, remove_filter, retain_filter
-from appc.schema.isolators import APP, CAPS_REMOVE, CAPS_RETAIN, KNOWN, SECCOMP_REMOVE, SECCOMP_RETAIN
+from appc.schema.isolators import APP, CAPS_REMOVE, CAPS_RETAIN, KNOWN, POD, SECCOMP_REMOVE, SECCOMP_RETAIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         def selinux(self) -> bool: ...
         @property
         def cgroup(self) -> str: ...
+        @property
+        def controllers(self) -> dict[str, str]: ...
 
     Outcome = list[tuple[str, str, str]]
 
@@ -62,6 +64,7 @@ DEFAULT_CAPABILITIES = frozenset(
 
 CPU_PERIOD = 100_000  # microseconds; the kernel's default
 SHORTEST_QUOTA = 1_000  # microseconds; the kernel refuses less
+_WAYS = ("Read", "Write")
 FEWEST_SHARES, MOST_SHARES = 2, 262_144
 
 
@@ -69,28 +72,37 @@ class Enforcement:
     """What a list of isolators amounts to.
 
     `scope` is APP or POD; `namespaces` are those the pod has of its own ("network", "ipc", "uts");
-    `block_devices` the (major, minor) of every whole disk, for the limits that apply to all of them.
-    Fields are OCI values: `memory`, `cpu`, `block_io` of linux.resources; `sysctl`; `seccomp` or None;
+    `block_devices` the (major, minor) of every whole disk, for the limits that apply to all of them. `pod` is what
+    bounds the isolators of an app, where control groups alone would not.
+    Fields are OCI values: `memory`, `cpu`, `pids`, `block_io` of linux.resources; `sysctl`; `seccomp` or None;
     `capabilities`, the names in the bounding set; `selinux` and `apparmor` labels or "".
     """
 
     def __init__(
-        self, scope: str, facts: Facts, namespaces: Iterable[str] = (), block_devices: tuple[tuple[int, int], ...] = ()
+        self,
+        scope: str,
+        facts: Facts,
+        namespaces: Iterable[str] = (),
+        block_devices: tuple[tuple[int, int], ...] = (),
+        pod: Enforcement | None = None,
     ) -> None:
         self.scope = scope
         self.outcome: Outcome = []
         self.memory: dict[str, int] = {}
         self.cpu: dict[str, int] = {}
+        self.pids: dict[str, int] = {}
         self.block_io: dict[str, Any] = {}
         self.sysctl: dict[str, str] = {}
         self.seccomp: dict[str, Any] | None = None
         self.capabilities: frozenset[str] = frozenset()
         self.no_new_privileges = False
-        self.oom_score_adj: int | None = None
+        # Inherited by an app that has none of its own.
+        self.oom_score_adj: int | None = pod.oom_score_adj if pod else None
         self.selinux = self.apparmor = ""
         self._facts = facts
         self._namespaces = frozenset(namespaces)
         self._block_devices = block_devices
+        self._pod = pod
 
     def apply(self, isolators: Iterable[Isolator], where: str) -> Enforcement:
         """Take `isolators` in; return self.
@@ -146,16 +158,32 @@ class Enforcement:
         self.cpu["shares"] = value
         self._report(name, "enforced")
 
+    def _pids(self, name: str, value: Any, where: str) -> None:
+        limit = _amount(value.limit, f"{where}.value.limit")
+        if limit:
+            # PID 1 of a pod is not one of its apps' processes, but it is in the pod's group.
+            limit += self.scope == POD
+            self.pids["limit"] = min(limit, self.pids.get("limit", limit))
+        self._report(name, "enforced")
+
     def _block(self, name: str, value: Any, where: str) -> None:
         limit = _amount(value.limit, f"{where}.value.limit")
         if not self._block_devices:
             self._report(name, "ignored", "no block device of this host is known")
             return
+        notes = []
+        read, write = (f"throttle{way}{'Bps' if name.endswith('bandwidth') else 'IOPS'}Device" for way in _WAYS)
         if limit:
-            unit = "Bps" if name.endswith("bandwidth") else "IOPS"
+            # In a v1 hierarchy the limits of a group do not hold for those below it.
+            bounds = (self._pod.block_io if self._pod else {}).get(read)
+            if bounds and bounds[0]["rate"] < limit:
+                limit = bounds[0]["rate"]
+                notes.append("the pod's own limit is lower")
             rates = [{"major": major, "minor": minor, "rate": limit} for major, minor in self._block_devices]
-            self.block_io[f"throttleRead{unit}Device"] = self.block_io[f"throttleWrite{unit}Device"] = rates
-        self._report(name, "enforced")
+            self.block_io[read] = self.block_io[write] = rates
+        if "blkio" in self._facts.controllers:
+            notes.append("cgroup v1 limits reads and direct writes, not what is written through the page cache")
+        self._report(name, "modified" if notes else "enforced", "; ".join(notes))
 
     def _network(self, name: str, _value: Any, _where: str) -> None:
         self._report(name, "ignored", "appc does not shape network traffic")
@@ -165,8 +193,10 @@ class Enforcement:
         self._report(name, "enforced")
 
     def _oom_score_adj(self, name: str, value: int, _where: str) -> None:
-        self.oom_score_adj = value
-        self._report(name, "enforced")
+        bound = self._pod.oom_score_adj if self._pod else None
+        note = f"raised to the pod's {bound}" if bound is not None and bound > value else ""
+        self.oom_score_adj = bound if note else value
+        self._report(name, "modified" if note else "enforced", note)
 
     def _selinux(self, name: str, value: Any, _where: str) -> None:
         if self._facts.selinux:
@@ -245,6 +275,7 @@ _METHODS = {
     "resource/cpu": Enforcement._cpu,
     "resource/memory": Enforcement._memory,
     "resource/network-bandwidth": Enforcement._network,
+    "resource/pids": Enforcement._pids,
     SECCOMP_REMOVE: Enforcement._settled_later,
     CAPS_REMOVE: Enforcement._settled_later,
     SECCOMP_RETAIN: Enforcement._settled_later,

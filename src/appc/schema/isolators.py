@@ -57,6 +57,17 @@ class RateValue(ResourceValue):
         _check_sign(self, faults)
 
 
+class CountValue(ResourceValue):
+    """The limit of something that is counted whole, and of which nothing can be reserved."""
+
+    def _check(self, faults: Faults) -> None:
+        super()._check(faults)
+        if self.request is not None:
+            faults.add("is not supported by this resource", "request")
+        if faults.strict and self.limit is None:
+            faults.add("is required", "limit")
+
+
 def _check_sign(resource: ResourceValue, faults: Faults) -> None:
     for key, amount in (("limit", resource.limit), ("request", resource.request)):
         if faults.strict and amount is not None and amount.nano < 0:
@@ -150,6 +161,8 @@ KNOWN = {
     "resource/block-bandwidth": KnownIsolator(RateValue.decode, BOTH, repeatable=True),
     "resource/block-iops": KnownIsolator(RateValue.decode, BOTH, repeatable=True),
     "resource/network-bandwidth": KnownIsolator(RateValue.decode, BOTH, repeatable=True),
+    # Not of ace.md: named as the kernel's controller and the field of linux.resources are.
+    "resource/pids": KnownIsolator(CountValue.decode, BOTH, repeatable=True),
     CAPS_RETAIN: KnownIsolator(SetValue.decode, APP, repeatable=True, excludes=CAPS_REMOVE, tolerated=True),
     CAPS_REMOVE: KnownIsolator(SetValue.decode, APP, repeatable=True, excludes=CAPS_RETAIN, tolerated=True),
     SECCOMP_RETAIN: KnownIsolator(SeccompValue.decode, APP, excludes=SECCOMP_REMOVE),
@@ -164,8 +177,11 @@ KNOWN = {
 
 
 class Isolator(Record):
-    """One isolator. `value` is a ResourceValue, RateValue, SetValue, SeccompValue, SelinuxValue, AppArmorValue,
-    bool, int or read-only dict if the isolator is known, else any JSON value."""
+    """One isolator.
+
+    If it is known, `value` is a ResourceValue, RateValue, CountValue, SetValue, SeccompValue, SelinuxValue,
+    AppArmorValue, bool, int or read-only dict; else any JSON value.
+    """
 
     name: str = field("name", parsed(ACIdentifier.parse))
     value: Any = field("value", anything, default=None, demanded=True)

@@ -237,8 +237,38 @@ class TestResources:
         assert found == {"throttleReadBpsDevice": [entry], "throttleWriteBpsDevice": [entry]}
         assert converted(rate)[1]["resource/block-bandwidth"][0] == "ignored"
 
+    def test_block_limits_of_v1_are_told_to_be_less_than_they_say(self) -> None:
+        rate = isolator("resource/block-iops", {"default": True, "limit": "100"})
+        v1, v2 = (facts(controllers={name: "/cg"}) for name in ("blkio", "io"))
+        assert converted(rate, host=v1, block_devices=((8, 0),))[1]["resource/block-iops"][0] == "modified"
+        assert converted(rate, host=v2, block_devices=((8, 0),))[1]["resource/block-iops"] == ("enforced", "")
+
+    @pytest.mark.parametrize(("own", "rate"), [("2M", 1_000_000), ("500k", 500_000)])
+    def test_the_pods_block_limit_bounds_the_apps(self, own: str, rate: int) -> None:
+        """Which groups of cgroup v1 do not."""
+        pod, app = (isolator("resource/block-bandwidth", {"default": True, "limit": limit}) for limit in ("1M", own))
+        config, outcome = converted(app, pod_isolators=[pod], block_devices=((8, 0),))
+        assert config["linux"]["resources"]["blockIO"]["throttleReadBpsDevice"][0]["rate"] == rate
+        assert outcome["resource/block-bandwidth"][0] == ("modified" if rate == 1_000_000 else "enforced")
+
     def test_pids(self) -> None:
-        assert resources(pids_limit=100) == {"pids": {"limit": 100}}
+        limits = [isolator("resource/pids", {"limit": limit}) for limit in (100, 50, 200)]
+        assert resources(*limits) == {"pids": {"limit": 50}}
+        # PID 1 of the pod is not one of its apps' processes.
+        assert pod_to_oci(limits[1:2], facts=HOST, hostname="h")[0]["linux"]["resources"] == {"pids": {"limit": 51}}
+
+    @pytest.mark.parametrize(
+        ("pod", "app", "score", "state"),
+        [(300, None, 300, ""), (300, 500, 500, "enforced"), (300, 100, 300, "modified"), (None, -5, -5, "enforced")],
+    )
+    def test_the_pods_oom_score_is_the_least_an_app_has(
+        self, pod: int | None, app: int | None, score: int, state: str
+    ) -> None:
+        name = "os/linux/oom-score-adj"
+        own = [isolator(name, app)] if app is not None else []
+        config, outcome = converted(*own, pod_isolators=[isolator(name, pod)] if pod is not None else [])
+        assert config["process"]["oomScoreAdj"] == score
+        assert outcome.get(name, ("",))[0] == state
 
 
 class TestAccount:

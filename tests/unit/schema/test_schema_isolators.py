@@ -28,6 +28,8 @@ CAPABILITIES = ("os/linux/capabilities-retain-set", "os/linux/capabilities-remov
 SECCOMP = ("os/linux/seccomp-retain-set", "os/linux/seccomp-remove-set")
 
 GOOD = [
+    ("resource/pids", {"limit": "100"}),
+    ("resource/pids", {"limit": 100, "default": False}),
     *((name, {"request": "250m", "limit": "500m"}) for name in RESOURCES),
     *((name, {"limit": "1G"}) for name in RESOURCES),
     *((name, {"default": False, "request": "30", "limit": "1"}) for name in RESOURCES),
