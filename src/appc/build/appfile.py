@@ -11,6 +11,7 @@ import re
 from appc.errors import AppcError, InvalidValue, ManifestError
 from appc.formats.layout import read_document
 from appc.images.edit import parse_dependency
+from appc.network.setup import parse as parse_networks
 from appc.schema.json import dumps
 from appc.values import quoted
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     Edits = Callable[[Mapping[str, Any], str, Faults], Edit]
 
 FLAT, THIN = "flat", "thin"
-NETWORKS = ("none", "host")
 _MOST_STEPS = 200
 _LONGEST_TITLE = 60
 # What `set` cannot say, and what says it.
@@ -281,6 +281,16 @@ def _one_of(*words: str) -> Check:
     return check
 
 
+def _network(value: Any) -> str:
+    text = _text(value)
+    if text not in ("none", "host"):
+        try:
+            parse_networks(text)
+        except AppcError as error:
+            raise InvalidValue(error.what) from None
+    return text
+
+
 def _strings(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(one, str | int | float) for one in value.values()):
         raise InvalidValue("is not a table of texts")
@@ -299,7 +309,7 @@ _TOP = {
     "annotations": (False, _strings),
     "dependencies": (False, _dependencies),
     "exclude": (False, _patterns),
-    "network": (False, _one_of(*NETWORKS)),
+    "network": (False, _network),
     "shell": (False, _texts),
 }
 
@@ -312,7 +322,7 @@ _FIELDS: dict[str, tuple[dict[str, tuple[bool, Check]], str]] = {
     "run": (
         {
             "command": (True, _command),
-            "network": (False, _one_of(*NETWORKS)),
+            "network": (False, _network),
             "env": (False, _strings),
             "working-dir": (False, _path),
             "user": (False, _owner),

@@ -78,7 +78,7 @@ def add_asset(tree: Tree, closure: Closure, source: str, place: str) -> None:
         raise ArchiveError("no such file", source)
     real = os.path.realpath(source)
     if os.path.isdir(real) and (tree.root + "/").startswith(real.rstrip("/") + "/"):
-        raise UsageError("holds the directory the image is made in", source, "set TMPDIR to another directory")
+        raise UsageError("holds the directory the image is made in", source, "--root DIR makes it elsewhere")
     for path in tree.copy_tree(real, place.rstrip("/") or "/"):
         inside = f"{real}{path[len(place.rstrip('/')) :]}" if os.path.isdir(real) else real
         closure.add(inside, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from contextlib import ExitStack
 
@@ -112,11 +113,11 @@ def _from_registry(store: ImageStore, source: str, target: str, how: How, warnin
         opened.fetch()
         if opened.artifact is None:
             return _converted(opened, target, how, warnings)
-        with tempfile.NamedTemporaryFile() as spool, opened.file() as stream:
+        with tempfile.TemporaryFile() as spool, opened.file() as stream:
             while data := stream.read(_CHUNK):
                 spool.write(data)
             spool.flush()
-            return convert_image(store, spool.name, target, how, warnings)
+            return convert_image(store, f"/proc/{os.getpid()}/fd/{spool.fileno()}", target, how, warnings)
 
 
 def _acis(

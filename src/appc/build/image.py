@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 
 from appc.build.outfile import ImageFile
-from appc.build.tree import TemporaryTree
 from appc.errors import ArchiveError, UsageError
 from appc.formats.aci import ROOTFS
 from appc.formats.acibuild import build_aci
 from appc.formats.layout import check_layout, read_manifest
 from appc.schema.image import ImageManifest
+from appc.store.staging import Staging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,19 +66,19 @@ def build_file(
 
 
 def build_generated(
-    output: Output, make: Callable[[str], tuple[str, bytes]], *, owner_root: bool, times: Times
+    output: Output, make: Callable[[str], tuple[str, bytes]], store: str, *, owner_root: bool, times: Times
 ) -> Built:
-    """Build an image of what `make` puts together in the temporary directory it is given.
+    """Build an image of what `make` puts together in the directory it is given, which is of the data directory `store`.
 
     `make` returns the root file system's path and the manifest, which is checked here. `times` are those of the
     image unless `output` has others. The file is opened first, so that what cannot be written costs no work; after
     an error there is no trace of it, and an old one is as it was.
     """
-    with ImageFile(output) as file, TemporaryTree() as directory:
+    with ImageFile(output) as file, Staging(store) as staging:
         # What the builder's user lets others do with new files is no property of the image.
         umask = os.umask(0o022)
         try:
-            rootfs, manifest = make(directory)
+            rootfs, manifest = make(staging.path)
         finally:
             os.umask(umask)
         ImageManifest.parse(manifest)

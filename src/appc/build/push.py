@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -23,6 +22,7 @@ from appc.schema.json import dumps
 from appc.schema.oci_image import MEDIA_INDEX, MEDIA_MANIFEST, Manifest
 from appc.schema.platforms import to_go
 from appc.schema.registry import SCHEME, RegistryReference
+from appc.store.staging import Staging
 from appc.values import Digest
 
 TYPE_CHECKING = False
@@ -177,7 +177,7 @@ def _item(
         return item
     if how.artifact and not source.startswith(DOCKER_ARCHIVE):
         return _artifact(store, source, how, stack)
-    directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="appc-push-"))
+    directory = stack.enter_context(Staging(store.root)).path
     convert_image(store, source, f"{OCI}{directory}/layout:image", how.how, warnings)
     opened = stack.enter_context(Source(f"{OCI}{directory}/layout:image", how.how.platform))
     return _verbatim_of(opened)

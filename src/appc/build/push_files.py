@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 
 from appc.errors import ArchiveError
 from appc.formats.aci import read_manifest
@@ -14,6 +13,7 @@ from appc.images.fetch import classify, open_file
 from appc.images.registry_blobs import MemoryBlob
 from appc.images.use import find_stored
 from appc.schema.image import ImageManifest
+from appc.store.staging import Staging
 from appc.trust.keystore import read_file
 from appc.trust.packets import MAX_SIGNATURE
 from appc.values import Digest
@@ -83,7 +83,7 @@ def aci_file(store: ImageStore, source: str, stack: ExitStack) -> tuple[str, byt
             return path, signature, _checked(read_manifest(stream, where=path), path)
     image = find_stored(store, source)
     stack.enter_context(store.hold(image))
-    directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="appc-push-"))
+    directory = stack.enter_context(Staging(store.root)).path
     path = os.path.join(directory, "image.aci")
     with open(path, "xb") as out:
         signature = store.export(image, out)

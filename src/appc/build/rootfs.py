@@ -33,7 +33,11 @@ def root_of(source: str, directory: str, out: str, warnings: list[str]) -> str:
     inside = os.path.realpath(source)
     for path in (os.path.dirname(out) or ".", directory):
         if os.path.commonpath((os.path.realpath(path), inside)) == inside:
-            raise UsageError(f"lies in {source} and would be part of itself", path, "use another directory")
+            raise UsageError(
+                f"lies in {source} and would be part of itself",
+                path,
+                "write it to another directory, or have --root elsewhere",
+            )
     return source
 
 

@@ -10,7 +10,6 @@ import errno
 import os
 import shutil
 import stat
-import tempfile
 
 from appc.errors import ArchiveError, HostError, UsageError
 from appc.images.view import TreeView
@@ -210,22 +209,8 @@ class Tree:
         return done[-1]
 
 
-class TemporaryTree:
-    """A directory for a tree, with all that a build makes, gone at the end: `with TemporaryTree() as directory:`."""
-
-    def __enter__(self) -> str:
-        try:
-            self._path = tempfile.mkdtemp(prefix="appc-build-")
-        except OSError as error:
-            raise _failure(error, tempfile.gettempdir()) from error
-        return self._path
-
-    def __exit__(self, *_: object) -> None:
-        from appc.store.staging import remove_tree
-
-        remove_tree(self._path)
-
-
 def _failure(error: OSError, path: str) -> HostError:
-    hint = "free some space, or name another directory in TMPDIR" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    hint = (
+        "free some space, or name another directory with --root" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    )
     return HostError(f"cannot be copied: {error.strerror or error}", str(error.filename or path), hint)

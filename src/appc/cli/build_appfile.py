@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from appc.cli.build_base import FETCH, Bases
+from appc.cli.build_options import NETWORKS, network
 from appc.cli.options import REPEAT, Option
 from appc.cli.pod_options import pair
 from appc.errors import UsageError
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 APPFILE = (
     Option("--file", "-f", metavar="FILE", complete="file", help="perform this build file: TOML, .yaml or .json"),
     Option("--set", metavar="N=V", kind=REPEAT, parse=pair, help="give an argument of the build file a value"),
-    Option("--network", choices=("none", "host"), help="the network of all commands, whatever the build file says"),
+    Option(
+        "--network",
+        metavar="NET",
+        parse=network,
+        help=f"the network of all commands, whatever the build file says: {NETWORKS}",
+    ),
     Option("--no-cache", help="perform every step, although nothing changed"),
     *FETCH,
 )

@@ -6,7 +6,7 @@ import os
 from types import SimpleNamespace
 
 from appc.cli.build_base import FETCH, Bases
-from appc.cli.build_options import OUTPUT, OUTPUT_EXCLUSIVE, finish, own_times
+from appc.cli.build_options import NETWORKS, OUTPUT, OUTPUT_EXCLUSIVE, finish, network, own_times
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.output import out
 from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE
@@ -249,7 +249,7 @@ VERBS = (
         ),
         options=(
             Option("--working-dir", metavar="DIR", help="where it is run (default /)"),
-            Option("--net", choices=("host", "none"), default="host", help="its network"),
+            Option("--net", metavar="NET", parse=network, default="host", help=f"its network: {NETWORKS}"),
             *FETCH,
             *PASSPHRASE,
             Option("--engine", metavar="NAME", hidden=True, help="acbuild's"),

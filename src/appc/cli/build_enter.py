@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from appc.cli.build_options import NETWORKS, network
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.errors import AppcError, UsageError
 
@@ -19,7 +20,7 @@ VERB = Verb(
         "`appc image gc` clears them away. The command is run there as the step was, in a pod with the step's user and "
         "environment. Its exit status is the result."
     ),
-    options=(Option("--net", choices=("none", "host"), default="none", help="its network"),),
+    options=(Option("--net", metavar="NET", parse=network, default="none", help=f"its network: {NETWORKS}"),),
     operands=(
         Operand("build", count="?", help="which build, as the failure named it (default: the last that failed)"),
         Operand("command", "CMD", count="--", help="the command and its arguments (default: /bin/sh)"),

@@ -33,6 +33,16 @@ def seconds(text: str) -> int:
     return int(text)
 
 
+def network(text: str) -> str:
+    """Parse the network of commands: none, host, or names as `appc run --net` takes them."""
+    if text not in ("none", "host"):
+        from appc.network.setup import parse
+
+        parse(text)
+    return text
+
+
+NETWORKS = "none, host, default (built in), or networks of net.d: NAME[:K=V;...],..."
 LEVEL = Option(
     "--level",
     metavar="N",
@@ -174,7 +184,7 @@ def finish(
     """Make the image that OUTPUT describes of the root and the manifest that `make` returns; see `build`."""
     from appc.build.image import build_generated
 
-    built = build_generated(output(args, context), make, owner_root=owner_root, times=times)
+    built = build_generated(output(args, context), make, context.root, owner_root=owner_root, times=times)
     return done(args, context, (*warnings, *built.warnings), built.image_id)
 
 

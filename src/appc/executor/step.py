@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 
 from appc.errors import HostError
@@ -15,6 +16,7 @@ from appc.executor.launch import replace_process
 from appc.executor.prepare import SUBDIRECTORIES, Prepared
 from appc.host import libc, probe
 from appc.images.render import Rootfs
+from appc.images.view import TreeView
 from appc.pods import gc, layout
 from appc.pods.request import AppRequest, PodRequest
 from appc.schema.common import AC_VERSION
@@ -30,23 +32,27 @@ APP = "step"
 # What the app reads and writes.
 QUIET, OURS, TERMINAL = "quiet", "ours", "terminal"
 _IMAGE = "build/step"
+_MOST_RESOLVER = 1 << 20
 # No image has this ID; a pod manifest must name one.
 _NO_IMAGE = ImageID.parse("sha512-" + "0" * 128)
 _MS_BIND = 4096
 _SIGTERM = 15
 # What an executor puts into an app's root, and an image does not want from it.
-_FILES = ("/etc/hosts", "/etc/resolv.conf")
+_RESOLVER = "/etc/resolv.conf"
+_FILES = ("/etc/hosts", _RESOLVER)
 _DIRECTORIES = ("/etc", "/proc", "/sys", "/dev")
 
 
 def run_step(where: Directories, root: str, app: App, net: str, streams: str = QUIET) -> int:
     """Run `app` with the directory `root` as its root and return its exit status (128+N for signal N).
 
+    `net` is none, host, or names of networks as for a pod; what of the network is in the root is taken away again.
     The caller's mount namespace must be its own, and nothing in it shared. `streams` says what the app reads and
     writes: nothing and our stderr (QUIET), our streams (OURS), or our terminal (TERMINAL). When this process is
     killed, the pod ends. Raises AppcError, HostError, OSError.
     """
     lacking = [path for path in (*_FILES, *_DIRECTORIES) if not os.path.lexists(root + path)]
+    resolver = None if net in ("none", "host") else _saved(root, _RESOLVER)
     pod = layout.create(where.root)
     try:
         prepared = _prepare(where, pod, root, app, net, streams)
@@ -54,7 +60,56 @@ def run_step(where: Directories, root: str, app: App, net: str, streams: str = Q
     finally:
         _remove(where, pod)
         _take_back(root, lacking)
+        if resolver is not None:
+            resolver.restore()
     return status
+
+
+class _Saved:
+    """A file or link at `path` below `root`, as it is before a pod in a network gets one of its own there."""
+
+    def __init__(self, root: str, path: str) -> None:
+        self._directory, _, self._name = path.rpartition("/")
+        self._root = root
+        place = self._place()
+        self._status = os.lstat(place)
+        self._link = os.readlink(place) if stat.S_ISLNK(self._status.st_mode) else ""
+        self._content = b""
+        if not self._link:
+            fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(fd, "rb") as stream:
+                self._content = stream.read(_MOST_RESOLVER)
+
+    def restore(self) -> None:
+        """Put it back, unless the command made something else of the place."""
+        try:
+            place = self._place()
+            if os.path.lexists(place):
+                os.unlink(place)
+        except OSError:
+            # The command took the directory away, or made one of the file.
+            return
+        if self._link:
+            os.symlink(self._link, place)
+        else:
+            with open(place, "xb") as stream:
+                stream.write(self._content)
+            os.chmod(place, stat.S_IMODE(self._status.st_mode))
+        os.chown(place, self._status.st_uid, self._status.st_gid, follow_symlinks=False)
+        times = self._status.st_atime_ns, self._status.st_mtime_ns
+        os.utime(place, ns=times, follow_symlinks=False)
+
+    def _place(self) -> str:
+        # The directory may be a link, which leads where it does in the root.
+        return f"{TreeView((self._root,)).lookup(self._directory)[1][0]}/{self._name}"
+
+
+def _saved(root: str, path: str) -> _Saved | None:
+    try:
+        return _Saved(root, path)
+    except OSError:
+        # There is none, or something that is no file.
+        return None
 
 
 def _prepare(where: Directories, pod: layout.Pod, root: str, app: App, net: str, streams: str) -> Prepared:
@@ -68,6 +123,10 @@ def _prepare(where: Directories, pod: layout.Pod, root: str, app: App, net: str,
     asked = AppRequest(_IMAGE, name=APP, stdin="stream" if streams == OURS else "")
     request = PodRequest((asked,), net=net, interactive=streams == TERMINAL)
     request.check()
+    if request.networked:
+        from appc.network.setup import check
+
+        check(net, manifest, where)
     pod.move("prepare")
     for name in SUBDIRECTORIES:
         os.mkdir(pod.file(name), 0o700)

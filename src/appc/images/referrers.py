@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 
 from appc.errors import AppcError, ArchiveError, ImageNotFound
@@ -62,14 +63,15 @@ class Key:
         """Make an armored detached signature over `data`, of the image `where`. Raises SignatureError."""
         from appc.trust.sign import sign_file
 
-        with tempfile.NamedTemporaryFile(prefix="appc-sign-") as file:
+        with tempfile.TemporaryFile() as file:
             file.write(data)
             file.flush()
+            path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
             try:
-                return sign_file(file.name, self.name, self.file, self.passphrase_file)
+                return sign_file(path, self.name, self.file, self.passphrase_file)
             except AppcError as error:
                 # The user never named that file.
-                if error.where == file.name:
+                if error.where == path:
                     raise type(error)(error.what, where, error.hint) from None
                 raise
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from appc.host import libc
 
 
 def appc(sandbox: Path, *words: str | Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
@@ -36,6 +41,18 @@ def build(sandbox: Path, builder: str, *words: str | Path) -> str:
 def run(sandbox: Path, image: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
     """Run an image file as a pod in the foreground and leave no record of it."""
     return appc(sandbox, "run", "--insecure", "image", "--rm", image, *words)
+
+
+@contextmanager
+def own_network() -> Iterator[None]:
+    """This process, and what it starts, in a network namespace that has no links yet."""
+    home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        libc.unshare(libc.CLONE_NEWNET)
+        yield
+    finally:
+        libc.setns(home, libc.CLONE_NEWNET)
+        os.close(home)
 
 
 def _config(sandbox: Path) -> Path:

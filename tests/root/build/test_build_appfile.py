@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from podkit import appc, run, start
+from podkit import appc, own_network, run, start
 
 import image_kit
 from capabilities import need
@@ -27,7 +27,9 @@ APPLETS = (
     "cat",
     "chmod",
     "echo",
+    "grep",
     "id",
+    "ip",
     "ln",
     "ls",
     "mkdir",
@@ -201,6 +203,44 @@ def test_unchanged_steps_are_not_run_again(sandbox: Path, base: Path) -> None:
     assert ran(words=("--network", "host")) == ["one", "two"]
     assert ran(*steps[1:]) == ["two"]
     assert ran() == []
+
+
+NETWORKED = """
+base = "example.com/box"
+network = "default"
+[[steps]]
+write = { path = "/etc/resolv.conf", text = "the image's own", mode = "0640" }
+[[steps]]
+run = "ip -4 addr show eth0; grep -v own /etc/resolv.conf && echo 1 > /etc/resolv.conf"
+[[steps]]
+run = { command = "ip -4 addr show; test ! -e /sys/class/net/eth0", network = "none" }
+"""
+
+
+def test_commands_have_the_network_that_is_said(sandbox: Path, base: Path) -> None:
+    """What a network puts into the root of a command is not of the image."""
+    need("resolver")
+    with own_network():
+        done = perform(sandbox, NETWORKED)
+        assert done.returncode == 0, done.stderr
+        assert "inet 172.16." in done.stderr
+        with tarfile.open(sandbox / "out.aci") as archive:
+            file = archive.extractfile("rootfs/etc/resolv.conf")
+            assert file is not None
+            assert file.read() == b"the image's own"
+        found = members(sandbox / "out.aci")["etc/resolv.conf"]
+        assert (found.mode, found.mtime) == (0o640, 0)
+        assert "etc/hosts" not in members(sandbox / "out.aci")
+        again = perform(sandbox, NETWORKED, "--network", "default", "--no-cache")
+        assert "steps[2].run: 'ip -4 addr show; test ! -e /sys/class/net/eth0' ended with status 1" in again.stderr
+        (name,) = kept(sandbox, "builds")
+        done = appc(sandbox, "build", "enter", name, "--net", "default", "--", "cat", "/sys/class/net/eth0/mtu")
+        assert (done.returncode, done.stdout.strip().isdigit()) == (0, True), done.stderr
+        assert left(sandbox) == []
+        assert os.listdir(sandbox / "state/netns") == []
+        assert "no such network" in refused(sandbox, NETWORKED, "--network", "absent")
+        wrong = refused(sandbox, NETWORKED.replace('"none"', '"host,default"'))
+        assert "steps[2].run.network: 'host,default' is not none, host, or a list of networks" in wrong
 
 
 def test_what_steps_made_is_limited_and_collected(sandbox: Path, base: Path) -> None:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from podkit import appc, run, start
+from podkit import appc, own_network, run, start
 from test_build_appfile import build, left, make_box, manifest, members, place
 
 __all__ = ["place"]
@@ -42,6 +42,8 @@ def test_commands_change_what_is_above_the_dependencies(sandbox: Path, work: Pat
     assert step(sandbox, work, "run", "--working-dir", "/tmp", "--", "ls", "-a") == ".\n..\nfile\n"
     step(sandbox, work, "run", "--net", "none", "--", "rm", "-r", "/bin/awk", "/srv")
     step(sandbox, work, "run", "--", "sh", "-c", "exit 9", status=9)
+    with own_network():
+        assert "eth0" in step(sandbox, work, "run", "--net", "default", "--", "ip", "link")
     step(sandbox, work, "run", "--", "absent-program", status=127)
     step(sandbox, work, "set-exec", "--", "/bin/sh", "-c", "cat /tmp/file; ls /bin/awk /srv")
     first = step(sandbox, work, "write", str(sandbox / "out.aci"))

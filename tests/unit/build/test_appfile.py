@@ -113,7 +113,7 @@ copy = { from = 5, to = "srv", mode = "999", owner = "a b" }
 [[steps]]
 runn = "x"
 [[steps]]
-run = { network = "bridge" }
+run = { network = "host,bridge" }
 [[steps]]
 run = "echo ${args.B}"
 [[steps]]
@@ -135,7 +135,7 @@ symlink = "/a"
         "steps[6]: app.environment[0].name", "steps[7].symlink",
     }  # fmt: skip
     assert faults["nam"].endswith("did you mean name?")
-    assert "bridge" not in faults["steps[2].run.network"]
+    assert "list of networks" in faults["steps[2].run.network"]
 
 
 @pytest.mark.parametrize(
