@@ -19,7 +19,8 @@ export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: help setup build lint format vm-kernel test test-all fuzz demo bench bench-launch bench-images bench-serve man clean
+.PHONY: help setup build lint format vm-kernel test test-all fuzz demo bench bench-launch bench-images bench-fetch \
+    bench-serve man clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -77,7 +78,7 @@ demo: build ## two real applications, packaged, signed, trusted and run as one p
 	@tools/packages demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/run
 
-bench: bench-launch bench-images bench-serve ## launches, image operations and hosting against other tools: tables and JSON
+bench: bench-launch bench-images bench-fetch bench-serve ## launches, image operations, fetching and hosting against other tools: tables and JSON
 
 bench-launch: build ## only launches; bench.json
 	@tools/packages bench
@@ -87,6 +88,10 @@ bench-launch: build ## only launches; bench.json
 bench-images: build ## only image operations (20 GB, half an hour; BENCH=--quick for a look); bench-images.json
 	@tools/packages bench-images
 	@PATH="$(CURDIR)/$(BIN):$(CURDIR)/.cache/bin:$$PATH" $(BIN)/python bench/images.py $(BENCH)
+
+bench-fetch: build ## only fetching over TLS (15 GB; BENCH=--quick for a look); bench-fetch.json
+	@tools/packages bench-fetch
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/fetch.py $(BENCH)
 
 bench-serve: build ## only hosting, beside nginx; bench-serve.json
 	@tools/packages bench-serve

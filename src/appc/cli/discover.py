@@ -59,8 +59,7 @@ def run(args: Args, context: Context) -> int:
 def _discover(network: Network, wanted: ImageReference) -> dict[str, Any]:
     from appc.formats.discovery import ENDPOINT, KEYS
     from appc.images.fetch import host_labels
-    from appc.images.places import mirrors_for, of_template
-    from appc.images.transport import transport_for
+    from appc.images.places import check, mirrors_for, of_template
 
     defaults = host_labels()
     found = network.discovery.search(wanted.name, ENDPOINT, KEYS)
@@ -68,11 +67,11 @@ def _discover(network: Network, wanted: ImageReference) -> dict[str, Any]:
     for template in found.templates:
         try:
             place = of_template(template, wanted, defaults, local=False)
-            transport_for(place.aci)
+            check(network, place)
         except AppcError as error:
             skipped.append({"template": template, "reason": error.what})
         else:
-            images.append({"template": template, "image": place.aci, "signature": place.asc})
+            images.append({"template": template, "image": place.aci, "signature": place.asc or None})
     errors = [step.error for step in found.steps if step.error is not None]
     return {
         "name": str(wanted.name),
@@ -107,7 +106,7 @@ def _show(record: dict[str, Any]) -> None:
         _line("", step["result"].removeprefix(f"{step['url']}: "))
     for image in record["images"]:
         _line("image", image["image"])
-        _line("signature", image["signature"])
+        _line("signature", image["signature"] or "(in the registry, beside the image)")
     for template in record["skipped"]:
         _line("skipped", f"{template['template']}: {template['reason']}")
     for url in record["keys"]:

@@ -13,6 +13,7 @@ from html import unescape
 
 from appc.errors import InvalidValue
 from appc.formats.metatags import meta_tags
+from appc.schema.registry import SCHEME as REGISTRY
 from appc.values import quoted
 
 TYPE_CHECKING = False
@@ -91,10 +92,11 @@ def render(template: str, name: str, labels: Iterable[tuple[str, str]], ext: str
     """Return the URL that a template gives for an image: {name}, {ext}, and {LABEL} for each label.
 
     A version that is not asked for is `latest`. Values are escaped as a URL needs it, but for slashes. Raises
-    InvalidValue when the template has no {ext}, or wants a label that is not given.
+    InvalidValue when the template has no {ext}, or wants a label that is not given. Templates of registries need no
+    {ext}: nothing there is a file.
     """
     values = {"version": "latest", **dict(labels), "name": name, "ext": ext}
-    if "{ext}" not in template:
+    if "{ext}" not in template and not template.startswith(REGISTRY):
         raise InvalidValue(f"the template {quoted(template)} has no {{ext}}, which every template must have")
     url = []
     rest = template

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from appc.formats.convert_image_oci import Origin
     from appc.formats.layersquash import Selection
     from appc.formats.oci_image import SourceImage
-    from appc.store.images import ImageStore, StoredImage, Verifier
+    from appc.store.images import Admit, ImageStore, StoredImage, Verifier
 
     class Opened(Protocol):
         """A layout, archive or registry that is open, and the image chosen in it; `path` names it in messages."""
@@ -201,12 +201,13 @@ def import_source(
     progress: Callable[[int], None] | None = None,
     verifier: Callable[[int], Callable[[], Verifier] | None] = lambda rest: None,
     warnings: list[str] | None = None,
+    admit: Admit | None = None,
 ) -> StoredImage:
     """Convert the image in `source` into the store; return the image itself, the last of those it becomes.
 
-    `verifier` says what checks who vouches for the one after which so many come (0: the image itself); None: it is
-    stored as one that nobody vouches for. What conversion cannot keep is added to `warnings`. Raises ArchiveError,
-    StoreError, SignatureError.
+    `admit` may refuse that one, as `How` has it. `verifier` says what checks who vouches for the one after which so
+    many come (0: the image itself); None: it is stored as one that nobody vouches for. What conversion cannot keep is
+    added to `warnings`. Raises ArchiveError, StoreError, SignatureError, and what `admit` raises.
     """
     said: list[str] = [] if warnings is None else warnings
 
@@ -215,7 +216,7 @@ def import_source(
         with Batch(store, source.path) as batch:
 
             def emit(rest: int, write: Callable[[Sink], object], expected: str) -> str:
-                how = How(expected, "never", progress=progress)
+                how = How(expected, "never", progress=progress, admit=None if rest else admit)
                 with Piped(write) as stream:
                     try:
                         return str(batch.add(stream, None, source.path, verifier(rest), how)["id"])

@@ -33,8 +33,7 @@ class Expected:
 
     def admit(self, where: str, manifest: ImageManifest, sizes: tuple[int, ...]) -> None:
         """Raise ImageMismatch, which calls the image `where`, when this is not it; `sizes` are () before the end."""
-        if self.name and manifest.name != self.name:
-            raise ImageMismatch(f"is the image {quoted(manifest.name)}, and {self.name} was asked for", where)
+        self.admit_name(where, manifest.name)
         fault = self._label_fault(manifest.labels)
         if fault:
             version = self.labels.get("version") == "latest"
@@ -43,6 +42,11 @@ class Expected:
         if self.size and sizes and self.size not in sizes:
             shown = " or ".join(str(size) for size in sorted(set(sizes)))
             raise ImageMismatch(f"has {shown} bytes, and should have {self.size}", where)
+
+    def admit_name(self, where: str, name: str) -> None:
+        """Raise ImageMismatch when an image of that name is not this one."""
+        if self.name and name != self.name:
+            raise ImageMismatch(f"is the image {quoted(name)}, and {self.name} was asked for", where)
 
     def fits(self, name: str, labels: Labels) -> bool:
         """Tell whether an image of that name and those labels would be admitted, whatever its size."""

@@ -9,6 +9,8 @@ from appc.errors import AppcError, ImageNotFound, InvalidValue, ManifestError, N
 from appc.formats.discovery import ACI, SIGNATURE, Tag, render
 from appc.formats.imageindex import MAX_INDEX, Entry, matching, parse
 from appc.images.transport import Context, transport_for
+from appc.schema.registry import SCHEME as REGISTRY
+from appc.schema.registry import RegistryReference
 from appc.values import Labels
 
 TYPE_CHECKING = False
@@ -23,7 +25,7 @@ _INDEX = "index.json"
 
 
 class Place:
-    """An image file and its signature, by URL."""
+    """An image file and its signature, by URL; or an image in a registry, whose signature lies beside it (`asc` "")."""
 
     __slots__ = ("aci", "asc")
 
@@ -60,7 +62,7 @@ def places(
     for template in network.discovery.images(wanted.name).templates:
         try:
             place = of_template(template, wanted, defaults, local=False)
-            _check(network, place)
+            check(network, place)
         except AppcError as error:
             skipped(error)
         else:
@@ -76,6 +78,9 @@ def mirrors_for(mirrors: dict[str, list[str]], name: str) -> list[str]:
 def of_template(template: str, wanted: ImageReference, defaults: Labels, *, local: bool = True) -> Place:
     """Render a template for the image and its signature. Raises InvalidValue; a page must not name `local` files."""
     labels = dict([*defaults, *wanted.labels])
+    if template.startswith(REGISTRY):
+        reference = RegistryReference.parse(render(template, wanted.name, labels.items(), ACI))
+        return Place(f"{REGISTRY}//{reference}", "")
     urls = [render(template, wanted.name, labels.items(), ext) for ext in (ACI, SIGNATURE)]
     if not local and "file" in (urlsplit(url).scheme for url in urls):
         raise InvalidValue(f"{template} is a file, which no page may name")
@@ -88,8 +93,10 @@ def signature_url(url: str) -> str:
     return parts._replace(path=f"{parts.path}.asc", fragment="").geturl()
 
 
-def _check(network: Network, place: Place) -> None:
+def check(network: Network, place: Place) -> None:
     """Raise AppcError for what nothing here can or may fetch."""
+    if place.aci.startswith(REGISTRY):
+        return
     transport_for(place.aci)
     if urlsplit(place.aci).scheme == "http" and "http" not in network.insecure:
         raise UsageError("plain http can be read and changed on its way", place.aci, "--insecure http")
@@ -97,7 +104,7 @@ def _check(network: Network, place: Place) -> None:
 
 def _of_mirror(network: Network, mirror: str, wanted: ImageReference, defaults: Labels) -> Iterator[Place]:
     url = f"file://{quote(mirror, safe='/{}')}" if mirror.startswith("/") else mirror
-    if "{" in mirror:
+    if "{" in mirror or mirror.startswith(REGISTRY):
         yield of_template(url, wanted, defaults)
         return
     directory = mirror if mirror.startswith("/") and os.path.isdir(mirror) else ""

@@ -22,7 +22,7 @@ class Wanted:
     """A reference to a registry, for `platform` (os, arch), and which images of the store may stand for it.
 
     Unless `insecure` has "image", the key that signed one has to be trusted, by the configuration directories, for
-    what the image calls itself and for registry/repository.
+    what the image calls itself and for `name`, which is registry/repository unless it is given.
     """
 
     def __init__(
@@ -32,8 +32,10 @@ class Wanted:
         config: Sequence[str],
         platform: tuple[str, str],
         insecure: Collection[str] = (),
+        name: str = "",
     ) -> None:
         self.reference = RegistryReference.parse(reference)
+        self.name = name or self.reference.name
         self.where = f"{SCHEME}//{self.reference}"
         self.config = config
         self.platform = platform
@@ -61,7 +63,7 @@ class Wanted:
 
     def accepts(self, image: StoredImage, aci: bool = False) -> bool:
         """Whether an image of the store will do; an ACI as it is goes by its own name alone."""
-        names = (image.name,) if aci else (image.name, self.reference.name)
+        names = (image.name,) if aci else (image.name, self.name)
         return not self.verified or (
             image.signer != "" and all(is_trusted(self.config, image.signer, name) for name in names)
         )

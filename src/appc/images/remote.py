@@ -18,7 +18,7 @@ from appc.errors import (
 )
 from appc.images.arrival import Arrival, Changed
 from appc.images.expected import Expected
-from appc.images.fetch import host_labels
+from appc.images.fetch import REGISTRY, host_labels
 from appc.images.places import Place, places, signature_url
 from appc.images.transport import Context, transport_for
 from appc.net.urls import shown
@@ -99,6 +99,10 @@ class Remote:
 
         `label` is what progress is shown under. Raises AppcError of many kinds.
         """
+        if place.aci.startswith(REGISTRY):
+            from appc.images.registry_place import fetch_place
+
+            return fetch_place(self._store, self._network, self._wish, place, expected, label, image_id)
         known, record = self._known(place.aci, expected, image_id)
         if known is not None and self._still_fresh(record):
             return known
