@@ -23,14 +23,21 @@ enum phase {
 
 enum post_stop { POST_NONE, POST_PENDING, POST_DONE, POST_SKIPPED };
 
+/* What an app that has ended waits for. */
+enum coming { COMES_NOT, COMES_LATER, COMES_PREPARED };
+
+/* Modes of streams, and the log they go to. */
+struct stdio {
+	const char *mode[3], *log;
+};
+
 /* A child that performs a track. */
 struct task {
 	enum role role;
 	enum phase phase;
 	const char *app; /* the app it is or serves; "" for others */
 	const struct wire_track *track;
-	const char *log;
-	const char *output;  /* an app's mode of stdout, which its handlers' output follows */
+	struct stdio stdio;  /* an app's; of its handlers, how the app's output is shown */
 	const char *cgroup;  /* the cgroup2 directory it is born in, "" for the keeper's own */
 	pid_t pid;
 	int report;          /* socket, -1 once it said all */
@@ -39,6 +46,7 @@ struct task {
 	const char *console; /* or to this socket, "" for none */
 	int start;           /* socket a container awaits its start at, -1 */
 	bool syncs;          /* its track has a `sync` */
+	bool later;          /* begun after the launch, which it cannot spoil any more */
 	bool detached;       /* whoever comes after the keeper collects its status */
 	bool left;           /* goes on without the keeper */
 	bool failed;         /* an op of its track did */
@@ -50,6 +58,15 @@ struct task {
 	uint64_t started, ended; /* ns since the epoch */
 	enum post_stop post; /* of an app */
 	int post_status;
+	enum coming coming;  /* of an app */
+	struct {
+		const struct wire_track *track; /* NULL: never */
+		uint64_t when;                  /* AGAIN_… */
+		uint64_t first, longest;        /* ms between an end and the next start */
+		uint64_t most;                  /* in a row, 0 = any number */
+		uint64_t delay, at;             /* ms: the next one's, and when that is over */
+		uint64_t row, count;            /* how often, in a row and in all */
+	} again;
 };
 
 enum stop { STOP_NO, STOP_TERM, STOP_KILL };
@@ -138,12 +155,18 @@ void stop_all(void);       /* at once */
 bool pod_over(void);       /* every app and its post-stop handlers have ended */
 void pod_end(void);        /* ends whatever is left, PID 1 last */
 void app_ended(struct task *app);
+void app_failed(struct task *app); /* nothing more comes of it, and not for want of trying */
 void post_stop_ended(struct task *handler);
 
+/* keep_again.c: apps that are run again when they have ended. */
+bool again_wanted(struct task *app); /* and then the app is to come */
+void again_cancel(struct task *app);
+void again_expire(uint64_t now);
+uint64_t again_deadline(void);
+void again_running(const struct task *app);
+void pre_start_ended(struct task *handler);
+
 /* keep_stream.c */
-struct stdio {
-	const char *mode[3], *log;
-};
 int stdio_open(const struct stdio *stdio, const char *app, int fds[3], bool *tty); /* 0 or an errno */
 void stdio_close(int fds[3]);     /* the child's ends, once it has them */
 int stream_add(int fd, const char *app, const char *log, int source, int copy); /* 0 or an errno */
@@ -185,7 +208,7 @@ void hook_reap(void);
 
 /* keep_launch.c */
 #define LAUNCH_TIMEOUT 120000 /* ms; a child that takes longer to build its root hangs on something that will not come */
-int task_spawn(struct task *task, int flags, const struct stdio *stdio); /* 0 or an errno */
+int task_spawn(struct task *task, int flags); /* 0 or an errno */
 int task_start_handler(struct task *task); /* 0 or an errno */
 
 /* The ops: each returns 0 or an errno. */

@@ -93,14 +93,13 @@ int keep_listen(const struct wire_op *op)
 	return listen_add(op->args[0].p, op->args[1].n, op->args[2].p, &op->args[3]);
 }
 
-int task_spawn(struct task *task, int flags, const struct stdio *stdio)
+int task_spawn(struct task *task, int flags)
 {
 	int fds[3];
-	int error = stdio_open(stdio, task->app, fds, &task->tty);
+	int error = stdio_open(&task->stdio, task->app, fds, &task->tty);
 
 	if (error != 0)
 		return error;
-	task->log = stdio->log;
 	error = spawn_task(task, flags, fds);
 	stdio_close(fds);
 	return error;
@@ -113,7 +112,6 @@ static bool plain_name(const char *name)
 
 int keep_app(const struct wire_op *op)
 {
-	struct stdio stdio = {.mode = {op->args[2].p, op->args[3].p, op->args[4].p}, .log = op->args[5].p};
 	struct task *task;
 	int error;
 
@@ -123,9 +121,10 @@ int keep_app(const struct wire_op *op)
 	task = task_new(ROLE_APP, op->args[0].p, op->args[1].p);
 	if (task == NULL)
 		return errno;
-	task->output = op->args[3].p;
+	task->stdio = (struct stdio){.mode = {op->args[2].p, op->args[3].p, op->args[4].p}, .log = op->args[5].p};
 	task->cgroup = op->args[6].p;
-	error = task_spawn(task, 0, &stdio);
+	task->syncs = true;
+	error = task_spawn(task, 0);
 	if (error == 0)
 		error = task_wait(task, HELD, LAUNCH_TIMEOUT);
 	return error != 0 ? error : open_ns(task->pid, "mnt", &task->mnt);
@@ -133,17 +132,13 @@ int keep_app(const struct wire_op *op)
 
 int task_start_handler(struct task *task)
 {
-	/* Where the app's output is also shown, its handlers' is. */
-	const char *shown = strcmp(task->output, "both") == 0 ? "both" : "log";
-	const char *output = task->log[0] == '\0' ? "null" : shown;
-	struct stdio stdio = {.mode = {"null", output, output}, .log = task->log};
-
-	return task_spawn(task, 0, &stdio);
+	return task_spawn(task, 0);
 }
 
 static int declare(enum role role, const struct wire_op *op, struct task **handler)
 {
 	struct task *app = task_app(op->args[0].p);
+	const char *output;
 	struct task *task;
 
 	if (app == NULL)
@@ -151,11 +146,15 @@ static int declare(enum role role, const struct wire_op *op, struct task **handl
 	task = task_new(role, app->app, op->args[1].p);
 	if (task == NULL)
 		return errno;
-	task->log = op->args[2].p;
+	/* Where the app's output is also shown, its handlers' is. */
+	output = strcmp(app->stdio.mode[1], "both") == 0 ? "both" : "log";
+	if (op->args[2].p[0] == '\0')
+		output = "null";
+	task->stdio = (struct stdio){.mode = {"null", output, output}, .log = op->args[2].p};
 	task->timeout = op->args[3].n;
 	task->cgroup = op->args[4].p;
 	task->mnt = app->mnt;
-	task->output = app->output;
+	task->later = role == ROLE_POST_STOP;
 	*handler = task;
 	return 0;
 }
@@ -241,15 +240,15 @@ int keep_supervise(const struct wire_op *op)
 
 int keep_execute(const struct wire_op *op)
 {
-	struct stdio stdio = {.mode = {op->args[1].p, op->args[2].p, op->args[3].p}, .log = ""};
 	struct task *task = task_new(ROLE_EXECUTE, "", op->args[0].p);
 	int error;
 
 	if (task == NULL)
 		return errno;
+	task->stdio = (struct stdio){.mode = {op->args[1].p, op->args[2].p, op->args[3].p}, .log = ""};
 	task->cgroup = op->args[4].p;
 	keep.ready = true;
-	error = task_spawn(task, 0, &stdio);
+	error = task_spawn(task, 0);
 	if (error == 0)
 		error = task_wait(task, ENDED, 0);
 	if (error == 0)

@@ -84,7 +84,6 @@ static int settled(enum phase phase)
 
 int keep_process(const struct wire_op *op)
 {
-	struct stdio stdio = {.mode = {op->args[3].p, op->args[4].p, op->args[5].p}, .log = ""};
 	struct task *task;
 	int error = 0;
 
@@ -94,6 +93,7 @@ int keep_process(const struct wire_op *op)
 	if (task == NULL)
 		return errno;
 	process = task;
+	task->stdio = (struct stdio){.mode = {op->args[3].p, op->args[4].p, op->args[5].p}, .log = ""};
 	task->detached = op->args[2].n != 0;
 	task->console = op->args[6].p;
 	task->cgroup = op->args[7].p;
@@ -101,7 +101,7 @@ int keep_process(const struct wire_op *op)
 	if (has_op(task->track, OP_await_start))
 		error = listen_for_start(&task->start);
 	if (error == 0)
-		error = task_spawn(task, (int)op->args[1].n, &stdio);
+		error = task_spawn(task, (int)op->args[1].n);
 	if (task->start >= 0)
 		close(task->start);
 	task->start = -1;

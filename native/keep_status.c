@@ -95,6 +95,10 @@ void status_app(const struct task *app)
 		if (task_exit_status(app) == 128 + SIGKILL && cgroup_oom_kills(app->app) > 0)
 			text_add(&text, "out-of-memory=1\n");
 	}
+	if (app->again.count > 0)
+		text_pair(&text, "restarts", app->again.count);
+	if (app->coming != COMES_NOT)
+		text_pair(&text, "restarting", 1);
 	if (app->post == POST_SKIPPED)
 		text_add(&text, "post-stop=skipped\n");
 	else if (app->post == POST_DONE && app->post_status == 0)

@@ -17,9 +17,11 @@ void stop_all(void)
 {
 	keep.stop = STOP_KILL;
 	keep.kill_at = 0;
-	for (size_t i = 0; i < keep.tasks; i++)
+	for (size_t i = 0; i < keep.tasks; i++) {
+		again_cancel(&keep.task[i]);
 		if (&keep.task[i] != keep.init)
 			task_kill(&keep.task[i], SIGKILL);
+	}
 }
 
 static void stop_apps(void)
@@ -33,6 +35,7 @@ static void stop_apps(void)
 
 		if (task->role != ROLE_APP)
 			continue;
+		again_cancel(task);
 		/* It may have been executed, and we not have seen that yet. */
 		task_ready(task, 0);
 		task_kill(task, task->phase == RUNNING ? SIGTERM : SIGKILL);
@@ -115,19 +118,30 @@ void post_stop_ended(struct task *handler)
 	post_stop(app);
 }
 
-void app_ended(struct task *app)
+void app_failed(struct task *app)
 {
 	int status = task_exit_status(app);
 
-	/* An app that never ran is a failed launch, which is told elsewhere. */
-	if (!app->ran)
-		return;
 	if (status != 0 && keep.status == 0)
 		keep.status = status;
-	status_app(app);
-	post_stop(app);
 	if (status != 0)
 		stop_apps();
+}
+
+void app_ended(struct task *app)
+{
+	bool again;
+
+	/* An app that never ran is a failed launch, which is told elsewhere. */
+	if (!app->ran && !app->later)
+		return;
+	again = again_wanted(app);
+	if (!app->ran && app->post == POST_PENDING)
+		app->post = POST_SKIPPED;
+	status_app(app);
+	post_stop(app);
+	if (!again)
+		app_failed(app);
 }
 
 bool pod_over(void)
@@ -135,7 +149,8 @@ bool pod_over(void)
 	for (size_t i = 0; i < keep.tasks; i++) {
 		const struct task *task = &keep.task[i];
 
-		if (task->role == ROLE_APP && (alive(task) || (task->ran && task->post == POST_PENDING)))
+		if (task->role == ROLE_APP &&
+		    (alive(task) || task->coming != COMES_NOT || (task->ran && task->post == POST_PENDING)))
 			return false;
 	}
 	return true;

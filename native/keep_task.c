@@ -25,8 +25,8 @@ struct task *task_new(enum role role, const char *app, const char *track)
 	}
 	task = &keep.task[keep.tasks++];
 	*task = (struct task){.role = role, .app = app, .track = found, .report = -1, .mnt = -1, .start = -1};
-	task->log = task->cgroup = task->console = "";
-	task->output = "log";
+	task->cgroup = task->console = "";
+	task->stdio = (struct stdio){.mode = {"null", "log", "log"}, .log = ""};
 	return task;
 }
 
@@ -45,10 +45,20 @@ void task_kill(struct task *task, int signal_number)
 		kill(task->pid, signal_number);
 }
 
+/* What fails after the launch spoils the pod's record, not the pod. */
+static void task_fault(struct task *task, uint32_t index, int error)
+{
+	task->failed = true;
+	if (task->later)
+		status_warning(task->track->name, index, error);
+	else
+		keep_fail(task->track->name, index, error);
+}
+
 /* A child that does what its plan does not say is not trusted further. */
 static void refuse(struct task *task, uint32_t index)
 {
-	keep_fail(task->track->name, index, EPROTO);
+	task_fault(task, index, EPROTO);
 	task_kill(task, SIGKILL);
 }
 
@@ -63,7 +73,9 @@ static bool at_start(const struct task *task, uint32_t index)
 {
 	struct wire_op op;
 
-	if (task->phase != BUILDING || !wire_op_at(&keep.plan, task->track, index, &op) || op.code != OP_sync)
+	if (!task->syncs || task->phase != BUILDING)
+		return false;
+	if (!wire_op_at(&keep.plan, task->track, index, &op) || op.code != OP_sync)
 		return false;
 	return (task->role == ROLE_APP && strcmp(op.args[0].p, "start") == 0) ||
 	       (task->role == ROLE_PROCESS && strcmp(op.args[0].p, "created") == 0);
@@ -82,12 +94,7 @@ static void packet(struct task *task, const struct report *report, int fd)
 	if (report->index > task->track->ops && report->index != REPORT_NO_OP) {
 		refuse(task, REPORT_NO_OP);
 	} else if (report->kind == REPORT_FAIL) {
-		task->failed = true;
-		/* What fails after the app's end spoils the pod's record, not its launch. */
-		if (task->role == ROLE_POST_STOP)
-			keep_warn(task->track->name, report->index, (int)report->error);
-		else
-			keep_fail(task->track->name, report->index, (int)report->error);
+		task_fault(task, report->index, (int)report->error);
 	} else if (report->kind == REPORT_WARN) {
 		keep_warn(task->track->name, report->index, (int)report->error);
 	} else if (report->kind == REPORT_READY && may_be_ready(task)) {
@@ -98,7 +105,7 @@ static void packet(struct task *task, const struct report *report, int fd)
 		int error = console_send(task, fd);
 
 		if (error != 0)
-			keep_fail(task->track->name, report->index, error);
+			task_fault(task, report->index, error);
 		else
 			task_proceed(task);
 	} else if (report->kind == REPORT_CONSOLE && task->tty && fd >= 0) {
@@ -114,7 +121,7 @@ static void packet(struct task *task, const struct report *report, int fd)
 
 static bool needs_release(const struct task *task)
 {
-	return task->role == ROLE_INIT || task->role == ROLE_APP || (task->role == ROLE_PROCESS && task->syncs);
+	return task->role == ROLE_INIT || task->syncs;
 }
 
 /* Takes one packet; false when there is none. End of file closes the socket. */
@@ -143,8 +150,10 @@ static bool receive(struct task *task)
 		close(task->report);
 		task->report = -1;
 		/* The socket closes at exec; a child that died instead is reaped soon. */
-		if (!task->failed && (task->phase == RELEASED || (task->phase == BUILDING && !needs_release(task))))
+		if (!task->failed && (task->phase == RELEASED || (task->phase == BUILDING && !needs_release(task)))) {
 			task->phase = RUNNING;
+			again_running(task);
+		}
 		return false;
 	}
 	if (n != (ssize_t)sizeof report || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
@@ -183,6 +192,8 @@ static void ended(struct task *task, int status)
 		app_ended(task);
 	else if (task->role == ROLE_POST_STOP)
 		post_stop_ended(task);
+	else if (task->role == ROLE_HANDLER)
+		pre_start_ended(task);
 }
 
 /* One that outlives the keeper keeps its status for whoever becomes its parent. */

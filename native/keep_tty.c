@@ -101,7 +101,7 @@ void tty_attach(struct task *task, int master)
 	bool attach = (keep.foreground || task->role == ROLE_EXECUTE) && tty.master < 0;
 
 	/* No name before its lines: what a terminal shows is not all lines. */
-	if (stream_add(master, "", task->log, 1, attach ? STDOUT_FILENO : -1) != 0) {
+	if (stream_add(master, "", task->stdio.log, 1, attach ? STDOUT_FILENO : -1) != 0) {
 		close(master);
 		return;
 	}

@@ -104,6 +104,14 @@ def port(text: str) -> tuple[str, str, int]:
     return str(ACName.parse(name)), address.strip("[]"), int(number)
 
 
+def restart(text: str) -> str:
+    """Take a policy of schema/policies.py."""
+    from appc.schema.policies import Restart
+
+    Restart.parse(text)
+    return text
+
+
 def hosts_entry(text: str) -> tuple[str, tuple[str, ...]]:
     """Parse IP=NAME[,NAME…] or host."""
     if text == "host":
@@ -194,6 +202,13 @@ APP_OPTIONS = (
     Option("--annotation", metavar="N=V", kind="repeat", parse=pair, help="annotate the app"),
     Option("--user-annotation", metavar="N=V", kind="repeat", parse=pair, help="user annotation of the app"),
     Option("--user-label", metavar="N=V", kind="repeat", parse=pair, help="user label of the app"),
+    Option(
+        "--restart",
+        metavar="POLICY",
+        default="",
+        parse=restart,
+        help="when the app runs again: no (the default), on-failure[:N] or always[:N], N times in a row at most",
+    ),
     Option("--signature", metavar="FILE", complete="file", help="the image's detached signature"),
     Option("--stdin", choices=("null", "tty", "stream"), help="where standard input comes from"),
     Option("--stdout", choices=STREAM_MODES, help="where standard output goes"),
@@ -324,6 +339,7 @@ def app_request(app: Args) -> AppRequest:
         annotations=tuple(app.annotation),
         user_annotations=tuple(app.user_annotation),
         user_labels=tuple(app.user_label),
+        restart=app.restart,
         signature=app.signature or "",
         stdin=app.stdin or "",
         stdout=app.stdout or "",

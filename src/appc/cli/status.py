@@ -69,6 +69,8 @@ def _print(document: dict[str, Any]) -> None:
             text += f", status {app['exit-status']}"
         if app["out-of-memory"]:
             text += f", out of memory (limit {app['memory-limit']})" if app["memory-limit"] else ", out of memory"
+        if app["restarts"]:
+            text += f", restarts {app['restarts']}"
         if app["pid"]:
             text += f", pid {app['pid']}"
         if app["started"]:

@@ -105,6 +105,7 @@ def run(
     working_dir: str = "",
     memory: str = "",
     cpu: str = "",
+    restart: str = "",
     mounts: Mapping[str, str] | None = None,
     volumes: Mapping[str, str | None] | None = None,
     net: str = "",
@@ -120,16 +121,16 @@ def run(
     """Start a pod and return it when all its apps run.
 
     Each of `apps` is an image (as `fetch` returns it, or any IMAGE form) or an `App`. The words from
-    `args` to `cpu`, `mounts` (target path to volume name) and `read_only` describe the app when there
+    `args` to `restart`, `mounts` (target path to volume name) and `read_only` describe the app when there
     is just one image; `volumes` maps names to host paths, or to None for an empty volume. `memory` and
-    `cpu` are quantities ("512Mi", "250m"); `grace` is the time between SIGTERM and SIGKILL in seconds, the
-    configuration's when not given; `net` is none, host or the names of networks (by default none, or `default` when
-    there are ports); `ports` opens ports of apps, by name, on the host: 8080, or "192.0.2.1:8080"; `verify` refuses
-    images whose files are not as they were imported.
+    `cpu` are quantities ("512Mi", "250m"); `restart` is "on-failure" or "always", with ":N" N times in a row at most;
+    `grace` is the time between SIGTERM and SIGKILL in seconds, the configuration's when not given; `net` is none, host
+    or the names of networks (by default none, or `default` when there are ports); `ports` opens ports of apps, by name,
+    on the host: 8080, or "192.0.2.1:8080"; `verify` refuses images whose files are not as they were imported.
     Raises AppcError; nothing runs then.
     """
     single = len(apps) == 1 and not isinstance(apps[0], AppRequest)
-    described = any((args, name, exec, env, user, group, working_dir, memory, cpu, mounts, read_only))
+    described = any((args, name, exec, env, user, group, working_dir, memory, cpu, restart, mounts, read_only))
     if described and not single:
         raise UsageError("options of an app need just one image", "appc.run", "pass appc.App(image, …) for each app")
     isolators = _limits(memory, cpu)
@@ -150,6 +151,7 @@ def run(
                 environment=tuple((env or {}).items()),
                 mounts=tuple(Mount(volume=volume, path=path) for path, volume in (mounts or {}).items()),
                 isolators=tuple(isolators),
+                restart=restart,
                 read_only_root_fs=read_only,
             )
         )

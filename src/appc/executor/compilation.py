@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from appc.errors import Unenforceable
+from appc.errors import Unenforceable, UsageError
 from appc.executor import keeper, outcome
 from appc.executor.prepare import FOREGROUND, Prepared, stream_modes
 from appc.formats import convert
@@ -203,8 +203,19 @@ class Compilation:
             files=self._files(name),
             pre_start=handlers["pre-start"],
             post_stop=handlers["post-stop"],
+            restart=self._restart(index, entry),
             streams=self.modes(index),
         )
+
+    def _restart(self, index: int, entry: RuntimeApp) -> tuple[int, int] | None:
+        if not entry.annotations:
+            return None
+        from appc.schema.policies import Policies
+
+        wanted = Policies(entry.annotations).restart
+        if wanted is not None and self.modes(index)[0] == "tty":
+            raise UsageError("cannot run again: its terminal ends with it", f"app {entry.name}", "run it without one")
+        return (wanted.when, wanted.most) if wanted else None
 
     def _root(self, name: str, root: Rootfs) -> RootFS:
         directory = self.pod.file(f"apps/{name}")

@@ -70,7 +70,7 @@ def explain_failure(pod: Pod, plan: Plan, failure: Failure) -> AppcError:
     kind, _, app = failure.track.partition(" ")
     op = find_op(plan, failure)
     if op is not None and op.name == "exec":
-        where = f"app {app}" if kind == "app" else f"{kind} handler of app {app}"
+        where = f"app {app}" if kind in ("app", "again") else f"{kind} handler of app {app}"
         return explain_exec(_root(plan, app, pod), tried(plan, failure.track), failure.errno, where)
     if op is not None and op.name == "handler" and failure.errno == ECHILD:
         app, how = str(op.args[0]), f"ended with status {failure.status}"

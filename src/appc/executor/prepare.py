@@ -83,6 +83,10 @@ def prepare(where: Directories, request: PodRequest, warnings: list[str]) -> Pre
     else:
         manifest = reify.reify(request, images, warnings)
     manifest.check_executable()
+    if any(app.annotations for app in manifest.apps):
+        from appc.schema import policies
+
+        policies.check(manifest)
     _check_networks(where, request, manifest, warnings)
     for index in range(len(manifest.apps)):
         stream_modes(request, index, FOREGROUND)

@@ -123,6 +123,8 @@ def _app(pod: Pod, entry: dict[str, Any], state: str) -> dict[str, Any]:
     alive = state == "running" and record.pid is not None and record.exited is None
     if alive:
         app_state = "running"
+    elif record.restarting and state == "running":
+        app_state = "restarting"
     elif record.exited is not None:
         app_state = "exited"
     elif record.pid is not None:
@@ -143,6 +145,7 @@ def _app(pod: Pod, entry: dict[str, Any], state: str) -> dict[str, Any]:
         "out-of-memory": record.out_of_memory,
         "memory-limit": _memory_limit(entry) if record.out_of_memory else None,
         "post-stop": record.post_stop or None,
+        "restarts": record.restarts,
     }
 
 

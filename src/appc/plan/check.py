@@ -45,6 +45,7 @@ _STARTERS = {
     "app": (1, True),
     "handler": (1, False),
     "post-stop": (1, False),
+    "restart": (1, False),
     "execute": (0, False),
     "process": (0, False),
 }
@@ -52,6 +53,8 @@ _PHASES = (
     *("mount-namespace", "tmpfs", "adopt", "init", "listen", "app", "start"),
     *("process", "hook", "proceed", "ready", "supervise", "wait"),
 )
+# Ops whose first argument is an app.
+_OF_APPS = ("app", "handler", "post-stop", "restart", "start")
 _END_OPS = ("rmdir-cgroup", "record", "rename-phase", "finish")
 
 
@@ -194,7 +197,7 @@ def _check_keeper(track: Track) -> dict[str, Op]:
             if name in started:
                 raise LaunchError(f"starts {name} a second time", where)
             started[name] = op
-        app = str(op.args[0]) if op.name in ("app", "handler", "post-stop", "start") else ""
+        app = str(op.args[0]) if op.name in _OF_APPS else ""
         if op.name == "app":
             apps.append(app)
         elif app and app not in apps:

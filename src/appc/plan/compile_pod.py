@@ -32,13 +32,17 @@ if TYPE_CHECKING:
 
 INIT = "init"
 
+# Milliseconds before an app runs again, doubled each time up to the second number.
+RESTART_DELAY, LONGEST_RESTART_DELAY = 100, 60_000
+
 
 class PodApp:
     """An app as the plan needs it.
 
     `config` is its OCI configuration and `seccomp` the program for it; `pre_start` and `post_stop` are configurations
-    of its handlers or None, `timeouts` how long they may take (milliseconds, 0 = for ever). `streams` are modes for
-    stdin, stdout and stderr, `log` the log file relative to the pod's directory. The rest is `compile_app`'s.
+    of its handlers or None, `timeouts` how long they may take (milliseconds, 0 = for ever). `restart` is (when, most)
+    as the op has them, if the app is to run again. `streams` are modes for stdin, stdout and stderr, `log` the log file
+    relative to the pod's directory. The rest is `compile_app`'s.
     """
 
     __slots__ = (
@@ -50,6 +54,7 @@ class PodApp:
         "name",
         "post_stop",
         "pre_start",
+        "restart",
         "root",
         "seccomp",
         "streams",
@@ -69,6 +74,7 @@ class PodApp:
         pre_start: Mapping[str, Any] | None = None,
         post_stop: Mapping[str, Any] | None = None,
         timeouts: tuple[int, int] = (0, 0),
+        restart: tuple[int, int] | None = None,
         streams: tuple[str, str, str] = ("null", "log", "log"),
         log: str = "",
     ) -> None:
@@ -82,6 +88,7 @@ class PodApp:
         self.pre_start = pre_start
         self.post_stop = post_stop
         self.timeouts = timeouts
+        self.restart = restart
         self.streams = streams
         self.log = log or f"logs/{name}.log"
 
@@ -158,6 +165,22 @@ def compile_pod(
             )
             source = f"apps[{index}].app.eventHandlers {event}"
             ops.append(Op(op, app.name, name, app.log, timeout, membership(app.cgroups, facts)[0], source=source))
+        if app.restart:
+            name = f"again {app.name}"
+            tracks.append(
+                compile_handler(
+                    app.config,
+                    name=name,
+                    facts=facts,
+                    cgroups=app.cgroups,
+                    seccomp=app.seccomp,
+                    keyring=keyring,
+                    warnings=warnings,
+                )
+            )
+            when, most = app.restart
+            times = (when, RESTART_DELAY, LONGEST_RESTART_DELAY, most)
+            declared.append(Op("restart", app.name, name, *times, source=f"apps[{index}].annotations"))
     ops = [Op("mount-namespace", source="appc")]
     if shm:
         ops.append(Op("tmpfs", shm, ("mode=1777",), source="appc"))

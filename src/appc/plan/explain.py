@@ -62,6 +62,7 @@ _DOING = {
     "app": "set up the app {0}",
     "handler": "run the pre-start handler of {0}",
     "post-stop": "prepare the post-stop handler of {0}",
+    "restart": "prepare to run the app {0} again",
     "start": "start the app {0}",
     "ready": "record that the pod is running",
     "supervise": "supervise the pod",

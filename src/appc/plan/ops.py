@@ -89,6 +89,13 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ),
     ("handler", (("app", "s"), ("track", "s"), ("log", "s"), ("timeout", "n"), ("cgroup", "s")), OUTSIDE),
     ("post-stop", (("app", "s"), ("track", "s"), ("log", "s"), ("timeout", "n"), ("cgroup", "s")), OUTSIDE),
+    # Of an app that ends: `when` is 1 for a failure, 2 always; milliseconds before it runs again, doubled each time up
+    # to `longest`; `most` times in a row (0 = any number). `track` joins the root that the app has.
+    (
+        "restart",
+        (("app", "s"), ("track", "s"), ("when", "n"), ("delay", "n"), ("longest", "n"), ("most", "n")),
+        OUTSIDE,
+    ),
     ("start", (("app", "s"),), OUTSIDE),
     ("ready", (), OUTSIDE),
     ("supervise", (("grace", "n"), ("log-size", "n"), ("log-files", "n")), OUTSIDE),

@@ -16,10 +16,22 @@ RECORD_LIMIT = 64 * 1024
 class AppRecord:
     """How one app fares: pid, times (ns since the epoch), exit status or signal, its handler's end.
 
-    `out_of_memory` tells that the kernel killed for memory where the app ended as killed.
+    `out_of_memory` tells that the kernel killed for memory where the app ended as killed; `restarts` how often it was
+    run again, `restarting` that it will be.
     """
 
-    __slots__ = ("exited", "name", "out_of_memory", "pid", "post_stop", "signal", "started", "status")
+    __slots__ = (
+        "exited",
+        "name",
+        "out_of_memory",
+        "pid",
+        "post_stop",
+        "restarting",
+        "restarts",
+        "signal",
+        "started",
+        "status",
+    )
 
     def __init__(self, name: str, fields: dict[str, str]) -> None:
         self.name = name
@@ -29,6 +41,8 @@ class AppRecord:
         self.status = number(fields.get("status"))
         self.signal = number(fields.get("signal"))
         self.out_of_memory = fields.get("out-of-memory") == "1"
+        self.restarts = number(fields.get("restarts")) or 0
+        self.restarting = fields.get("restarting") == "1"
         self.post_stop = fields.get("post-stop", "")
 
     @property

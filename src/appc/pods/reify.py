@@ -50,7 +50,7 @@ def reify(request: PodRequest, images: list[StoredImage], warnings: list[str]) -
                 app=app,
                 read_only_root_fs=wanted.read_only_root_fs,
                 mounts=mounts,
-                annotations=tuple(Annotation(name=key, value=value) for key, value in wanted.annotations),
+                annotations=_annotations(wanted),
             )
         )
     return PodManifest(
@@ -76,6 +76,15 @@ def complete(manifest: PodManifest, images: list[StoredImage], request: PodReque
             app = app.replace(environment=_merged(request.inherited, _pairs(app)))
         apps.append(entry.replace(app=app, image=entry.image.replace(name=entry.image.name or image.name)))
     return manifest.replace(apps=tuple(apps))
+
+
+def _annotations(wanted: AppRequest) -> tuple[Annotation, ...]:
+    pairs = wanted.annotations
+    if wanted.restart:
+        from appc.schema import policies
+
+        pairs += ((policies.RESTART, wanted.restart),)
+    return tuple(Annotation(name=key, value=value) for key, value in pairs)
 
 
 def _app_name(wanted: AppRequest, image: StoredImage, apps: list[RuntimeApp]) -> str:

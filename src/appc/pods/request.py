@@ -28,7 +28,7 @@ class AppRequest:
 
     `image` is any IMAGE form; `exec_` replaces the image's exec, `args` are appended to it.
     `isolators` replace the image's isolators of the same name. `stdin`, `stdout`, `stderr` are
-    modes of STREAM_MODES, or "" for the pod's default.
+    modes of STREAM_MODES, or "" for the pod's default. `restart` is no, on-failure[:N] or always[:N].
     """
 
     __slots__ = (
@@ -42,6 +42,7 @@ class AppRequest:
         "mounts",
         "name",
         "read_only_root_fs",
+        "restart",
         "signature",
         "stderr",
         "stdin",
@@ -71,6 +72,7 @@ class AppRequest:
         annotations: tuple[tuple[str, str], ...] = (),
         user_annotations: tuple[tuple[str, str], ...] = (),
         user_labels: tuple[tuple[str, str], ...] = (),
+        restart: str = "",
         signature: str = "",
         stdin: str = "",
         stdout: str = "",
@@ -91,6 +93,7 @@ class AppRequest:
         self.annotations = annotations
         self.user_annotations = user_annotations
         self.user_labels = user_labels
+        self.restart = restart
         self.signature = signature
         self.stdin = stdin
         self.stdout = stdout
