@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _AGAIN = (502, 503, 504)
+_TOO_MANY = 429
 # Headers that are for one host alone.
 _PRIVATE = ("authorization", "cookie", "proxy-authorization")
 
@@ -53,7 +54,8 @@ class Settings:
     certificates of authorities that are trusted besides the system's. `proxies` maps "http" and "https" to URLs, and
     "no" to hosts that are reached directly; by default the environment says. `insecure` may have "http" (plain http is
     allowed) and "tls" (certificates are not verified). Attempts come to `attempts`, where another one may help, and
-    the first pause between two takes `pause` seconds.
+    the first pause between two takes `pause` seconds, four times as many where there were too many requests. A server
+    that wants to be left alone for longer than `longest_pause` is not waited for.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Settings:
         insecure: Collection[str] = (),
         attempts: int = 3,
         pause: float = 0.5,
-        longest_pause: float = 20.0,
+        longest_pause: float = 60.0,
     ) -> None:
         self.connect = connect
         self.read = read
@@ -161,30 +163,30 @@ class Client:
         credentials: Credentials | None,
         steps: list[tuple[int, str]],
     ) -> Response:
-        again = method in ("GET", "HEAD", "PUT", "DELETE") and (body is None or isinstance(body, bytes))
+        whole = body is None or isinstance(body, bytes)
+        again = whole and method in ("GET", "HEAD", "PUT", "DELETE")
         attempt = 1
         while True:
-            last = attempt >= self.settings.attempts or not again
+            last = attempt >= self.settings.attempts
+            backoff = self.settings.pause * 2 ** (attempt - 1)
             try:
                 answer = self._once(method, url, headers, body, credentials, steps)
             except _Dropped as error:
-                if last:
+                if last or not again:
                     raise error.reason from None
                 pause = 0.0
             else:
-                pause = self._wanted_pause(answer)
-                if last or answer.status not in _AGAIN or pause > self.settings.longest_pause:
+                pause = answer.wait
+                # What was turned away for being too much was not begun with, whatever it was.
+                too_many = whole and answer.status == _TOO_MANY
+                useful = too_many or (again and answer.status in _AGAIN)
+                if last or not useful or pause > self.settings.longest_pause:
                     return answer
                 answer.close()
+                backoff *= 4 if too_many else 1
             # Together with others who were turned away we would come back all at once.
-            backoff = self.settings.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
-            time.sleep(max(pause, backoff))
+            time.sleep(max(pause, backoff * random.uniform(0.5, 1.0)))
             attempt += 1
-
-    @staticmethod
-    def _wanted_pause(answer: Response) -> float:
-        text = answer.headers.get("retry-after", "").strip()
-        return float(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0.0
 
     def _once(
         self,

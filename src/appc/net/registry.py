@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from urllib.parse import urljoin, urlsplit
 
 from appc.errors import HttpStatus, ImageNotFound, InvalidValue, ManifestError, NetworkError
@@ -35,7 +34,6 @@ MAX_REFERRERS = 1000
 _MAX_ERROR = 64 << 10
 _MAX_WARNINGS = 4096
 _MAX_PAGES = 20
-_MAX_WAIT = 60.0
 _ACCEPT = ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))
 
 
@@ -202,17 +200,12 @@ class Registry:
         # Upload URLs may lead to another host, for which nothing of ours is meant.
         ours = urlsplit(url)[:2] == urlsplit(base)[:2]
         fresh = False
-        attempts = 0
         while True:
             sent = dict(headers or {})
             if ours and self._authorization:
                 sent["authorization"] = self._authorization
             answer = self._client.request(method, url, headers=sent, body=body, credentials=NOBODY)
             self._note_warnings(answer)
-            attempts += 1
-            if answer.status == 429 and attempts < 4:
-                self._pause(answer, attempts)
-                continue
             # After a redirect it is another host that asks, which has to do without.
             asked_by_us = ours and urlsplit(answer.url)[:2] == urlsplit(base)[:2]
             if answer.status != 401 or not asked_by_us or fresh:
@@ -230,6 +223,8 @@ class Registry:
         hint = ""
         if answer.status in (401, 403):
             hint = "is the name right, and may these credentials do that? `podman login` keeps others"
+        elif answer.wait and answer.status in (429, 503):
+            hint = f"it asks to come back in {answer.wait:.0f} s"
         reason = f": {said}" if said else ""
         raise HttpStatus(answer.status, f"the registry answers {answer.status}{reason}", self.where, hint)
 
@@ -254,14 +249,6 @@ class Registry:
                 self._login = self._logins.find(self.reference.registry, self.reference.repository)
                 self._asked = True
             return self._login
-
-    def _pause(self, answer: Response, attempts: int) -> None:
-        text = answer.headers.get("retry-after", "")
-        wanted = float(text) if text.isascii() and text.isdecimal() and len(text) < 4 else float(2**attempts)
-        with answer:
-            if wanted > _MAX_WAIT:
-                raise HttpStatus(429, f"asks to come back in {wanted:.0f} s: too many requests", self.where)
-        time.sleep(wanted)
 
     def _claimed(self, answer: Response) -> Digest | None:
         text = answer.headers.get("docker-content-digest", "")

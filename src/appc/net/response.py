@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import time
 import zlib
+from email.utils import parsedate_to_datetime
 
 from urllib3.exceptions import HTTPError
 
@@ -51,6 +53,17 @@ class Response:
         text = self.headers.get("content-length", "")
         return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
 
+    @property
+    def wait(self) -> float:
+        """The seconds after which the server wants to be asked again (Retry-After); 0 when it does not say."""
+        text = self.headers.get("retry-after", "").strip()[:100]
+        if text.isascii() and text.isdecimal():
+            return float(text)
+        try:
+            return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+
     def check(self) -> Response:
         """Return this answer if its status is 2xx; raise HttpStatus for others."""
         if 200 <= self.status < 300:
@@ -58,6 +71,8 @@ class Response:
         hint = ""
         if self.status == 401:
             hint = f"credentials for {host_of(self.url)} go into auth.d of the configuration; see docs/fetching.md"
+        elif self.wait and self.status in (429, 503):
+            hint = f"it asks to come back in {self.wait:.0f} s"
         said = http.client.responses.get(self.status, "")
         raise HttpStatus(self.status, f"the server says {self.status} {said}".rstrip(), shown(self.url), hint)
 

@@ -6,6 +6,8 @@ import gzip
 import socket
 import threading
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +102,7 @@ def test_a_stream_is_not_decoded(client: Client, server: Server) -> None:
         assert answer.stream().read() == body
 
 
-@pytest.mark.parametrize("status", [502, 503, 504])
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_what_may_pass_is_tried_again(status: int, client: Client, server: Server) -> None:
     answers = [status, status, 200]
     server.pages["/x"] = lambda request: request.send(answers.pop(0), {}, b"x")
@@ -117,9 +119,30 @@ def test_what_will_not_pass_is_not(status: int, client: Client, server: Server) 
     assert len(server.requests) == 1
 
 
+def test_servers_say_when_to_come_back(client: Client, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
+    answers: list[tuple[int, dict[str, str]]] = [(429, {"Retry-After": "7"}), (503, {"Retry-After": date}), (200, {})]
+    server.pages["/x"] = lambda request: request.send(*answers.pop(0), b"x")
+    assert get(client, f"{server.url}/x") == b"x"
+    assert slept[0] == 7
+    assert 30 < slept[1] <= 40
+
+
+def test_what_was_turned_away_for_being_too_much_is_sent_again(client: Client, server: Server) -> None:
+    """Also by POST, since nothing was done yet; 503 may come from something that began."""
+    answers = [429, 503]
+    server.pages["/x"] = lambda request: request.send(answers.pop(0), {}, b"")
+    with client.request("POST", f"{server.url}/x", body=b"data") as answer:
+        assert answer.status == 503
+
+
 def test_nobody_waits_as_long_as_a_server_likes(client: Client, server: Server) -> None:
     server.pages["/x"] = (503, {"Retry-After": "3600"}, b"")
-    assert "503" in refusal(client, f"{server.url}/x")
+    with pytest.raises(HttpStatus, match="503") as raised:
+        get(client, f"{server.url}/x")
+    assert raised.value.hint == "it asks to come back in 3600 s"
     assert len(server.requests) == 1
 
 

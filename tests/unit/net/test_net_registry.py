@@ -174,8 +174,9 @@ def test_too_many_requests_waits_as_asked(fake: FakeRegistry, host: Host) -> Non
     )
     fake.faults["GET", "/v2/a/app/manifests/1"] = lambda request: next(answers)(request)
     assert host.open(fake).manifest("1").data == b"{}"
-    with pytest.raises(HttpStatus, match="come back in 999 s"):
+    with pytest.raises(HttpStatus, match="answers 429") as raised:
         host.open(fake).manifest("1")
+    assert raised.value.hint == "it asks to come back in 999 s"
 
 
 # -- who we are -------------------------------------------------------------------------------------
