@@ -52,6 +52,7 @@ struct task {
 	bool failed;         /* an op of its track did */
 	bool ran;            /* got past exec */
 	bool timed_out;
+	bool ready;          /* an app has started, or said that it is ready where it was to */
 	int status;          /* of waitpid(2) */
 	uint64_t timeout;    /* ms, 0 = none */
 	uint64_t deadline;   /* ms of the monotonic clock, 0 = none */
@@ -188,6 +189,16 @@ int listen_add(const char *address, uint64_t port, const char *service, const st
 void listen_expire(uint64_t now);
 uint64_t listen_deadline(void);
 void listen_helper_ended(pid_t pid);
+
+/* keep_notify.c */
+#define NOTIFY_SAID 128
+int socket_in_pod(const char *directory, const char *path, int type, mode_t mode, int *fd); /* 0 or an errno */
+void notify_started(struct task *app);
+bool notify_all_ready(void);
+const char *notify_said(const char *app);     /* its own words, "" for none */
+void notify_pod(void);                        /* tells that all are ready, once they are */
+void notify_manager_is(void);                 /* takes NOTIFY_SOCKET from the environment */
+void notify_manager(const char *message);     /* of the service the keeper is, if it is one */
 
 /* keep_status.c */
 void status_keeper(void);

@@ -81,6 +81,7 @@ static void run(struct task *app)
 	app->syncs = false;
 	app->later = true;
 	app->post_status = 0;
+	notify_started(app);
 	app->post = POST_NONE;
 	for (size_t i = 0; i < keep.tasks; i++) {
 		struct task *handler = &keep.task[i];

@@ -204,6 +204,7 @@ int keep_start(const struct wire_op *op)
 		return EINTR;
 	if (task->phase != HELD)
 		return ECONNRESET;
+	notify_started(task);
 	task->phase = RELEASED;
 	task->started = now_ns();
 	error = task_proceed(task);
@@ -222,6 +223,7 @@ int keep_ready(const struct wire_op *op)
 	(void)op;
 	keep.ready = true;
 	status_keeper();
+	notify_pod();
 	tell("ready", NULL, NULL, 0);
 	if (keep.report >= 0)
 		close(keep.report);

@@ -194,6 +194,7 @@ static int set_up(char **argv)
 	prctl(PR_SET_DUMPABLE, 0UL);
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1UL) < 0)
 		return errno;
+	notify_manager_is();
 	error = watch_signals();
 	return error != 0 ? error : open_ns(0, "pid", &keep.own_pid);
 }

@@ -72,7 +72,7 @@ void status_keeper(void)
 		text_pair(&text, "init", (uint64_t)keep.init->pid);
 		text_pair(&text, "init-starttime", start_time(keep.init->pid));
 	}
-	if (keep.ready)
+	if (notify_all_ready())
 		text_pair(&text, "ready", 1);
 	replace("_keeper", &text);
 }
@@ -85,6 +85,12 @@ void status_app(const struct task *app)
 		return;
 	text_pair(&text, "pid", (uint64_t)app->pid);
 	text_pair(&text, "started", app->started);
+	text_pair(&text, "ready", app->ready);
+	if (notify_said(app->app)[0] != '\0') {
+		text_add(&text, "said=");
+		text_add(&text, notify_said(app->app));
+		text_add(&text, "\n");
+	}
 	if (app->phase == ENDED) {
 		text_pair(&text, "exited", app->ended);
 		if (WIFSIGNALED(app->status))

@@ -29,6 +29,7 @@ static void stop_apps(void)
 	if (keep.stop != STOP_NO)
 		return;
 	keep.stop = STOP_TERM;
+	notify_manager("STOPPING=1");
 	keep.kill_at = now_ms() + keep.grace;
 	for (size_t i = 0; i < keep.tasks; i++) {
 		struct task *task = &keep.task[i];

@@ -110,6 +110,7 @@ static int act(const char *action, char **args, int left)
 		{"echo", 1}, {"error", 1}, {"print", 1}, {"sleep", 1}, {"exit", 1}, {"kill", 1}, {"ignore", 1},
 		{"read", 1}, {"stat", 1}, {"link", 1}, {"list", 1}, {"memory", 1}, {"forks", 1}, {"orphan", 1},
 		{"spin", 1}, {"syscall", 1}, {"await", 1}, {"gone", 1}, {"trap", 2}, {"write", 2}, {"lines", 2}, {"connect", 2},
+		{"tell", 2}, {"answer", 2},
 	};
 	int arguments = -1;
 
@@ -174,6 +175,10 @@ static int act(const char *action, char **args, int left)
 		await_file(args[0], IS("await"));
 	else if (IS("connect"))
 		talk_to(args[0], args[1]);
+	else if (IS("tell"))
+		tell_socket(args[0], args[1]);
+	else if (IS("answer"))
+		answer_once(args[0], args[1]);
 #undef IS
 	fflush(stdout);
 	return arguments;

@@ -22,6 +22,10 @@ void await_file(const char *path, int there); /* until it is there, or is gone; 
 void complain(const char *name);
 void talk_to(const char *host, const char *port);
 
+/* probe_sockets.c */
+void tell_socket(const char *path, const char *text);     /* as a datagram */
+void answer_once(const char *number, const char *text);   /* a connection to the listening descriptor */
+
 void nap(double seconds);
 
 #endif

@@ -43,7 +43,7 @@ def run(args: Args, context: Context) -> int:
 def start(prepared: Prepared, detach: bool, warnings: Warnings, context: Context) -> int:
     """Become the keeper of a prepared pod, or start one beside this process and print the pod's UUID."""
     if not detach:
-        launch.replace_process(prepared, context, warnings.say)
+        launch.replace_process(prepared, context, warnings.say, service=True)
     try:
         launch.launch(prepared, context)
     finally:

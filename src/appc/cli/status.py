@@ -32,7 +32,7 @@ VERB = Verb(
             metavar="TIME",
             kind=OPTIONAL,
             parse=duration,
-            help="wait until all apps run (=TIME at most)",
+            help="wait until all apps are ready (=TIME at most)",
         ),
         FORMAT,
     ),
@@ -71,6 +71,10 @@ def _print(document: dict[str, Any]) -> None:
             text += f", out of memory (limit {app['memory-limit']})" if app["memory-limit"] else ", out of memory"
         if app["restarts"]:
             text += f", restarts {app['restarts']}"
+        if app["state"] == "running" and not app["ready"]:
+            text += ", not ready"
+        if app["status-text"]:
+            text += f" ({app['status-text']})"
         if app["pid"]:
             text += f", pid {app['pid']}"
         if app["started"]:

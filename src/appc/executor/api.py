@@ -252,7 +252,7 @@ class RunningPod:
         return self._pod.manifest()
 
     def wait_ready(self, timeout: float | None = None) -> None:
-        """Return when all apps run; PodStateError when the pod has ended, TimeoutError after `timeout` seconds."""
+        """Return when all apps are ready; PodStateError when it has ended, TimeoutError after `timeout` seconds."""
         with _HostErrors():
             ready = control.wait_ready(self._pod, timeout)
         if ready:
@@ -260,7 +260,7 @@ class RunningPod:
         state = self._pod.refresh().state()
         if state == "exited":
             raise PodStateError("has ended", f"pod {self.uuid}")
-        raise TimeoutError(f"pod {self.uuid} is {state}, not all of its apps run")
+        raise TimeoutError(f"pod {self.uuid} is {state}, not all of its apps are ready")
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Wait until the pod has ended and return its exit status; TimeoutError after `timeout` seconds."""

@@ -12,9 +12,10 @@ from appc.images.view import TreeView
 from appc.metadata import access
 from appc.network.names import RESOLVER, Names, hosts, resolver
 from appc.plan.compile_pod import PodApp, compile_pod, volume_hints
-from appc.plan.compile_root import RootFS
+from appc.plan.compile_root import FILE, RootFS
 from appc.plan.compile_seccomp import seccomp_for_launch
 from appc.pods import users, volumes
+from appc.pods.reify import SUPPORTS_NOTIFY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 HOSTS = "/etc/hosts"
 POD_SCOPE = ""
+# Where an app says that it is ready: in a file system that is the executor's, so no volume of the user's is in the way.
+NOTIFY_SOCKET = "/dev/appc/notify"
 # An app's own layer lives no longer than its pod, which no crash of the host outlives. Without this option the kernel
 # writes the whole file system that holds the layer to disk when the pod ends, and the pod waits for it.
 OVERLAY_OPTIONS = ("volatile",)
@@ -112,7 +115,10 @@ class Compilation:
             gid=identity.gid,
             groups=identity.groups,
             home=identity.home,
-            environment=_terminal_type(app) if terminal else (),
+            environment=(
+                *(_terminal_type(app) if terminal else ()),
+                *((("NOTIFY_SOCKET", NOTIFY_SOCKET),) if self._notifies(entry) else ()),
+            ),
             metadata_url=access.url(self.address, self.port, self.token),
             hostname=self.hostname,
             volumes=self.mounts[name],
@@ -125,6 +131,11 @@ class Compilation:
             block_devices=_disks((*app.isolators, *self.prepared.manifest.isolators)),
         )
         self.isolators += [outcome.Row(name, *row) for row in rows]
+        if self._notifies(entry):
+            source = self.pod.file(_notify_file(index))
+            config["mounts"].append(
+                {"destination": NOTIFY_SOCKET, "type": "bind", "source": source, "options": ["bind"]}
+            )
         return config
 
     def modes(self, index: int) -> tuple[str, str, str]:
@@ -199,12 +210,13 @@ class Compilation:
             self._root(name, self.prepared.roots[index]),
             cgroups=groups.app_paths[name],
             seccomp=self._filter(config),
-            hints=volume_hints(self.mounts[name], self.pod.path),
+            hints={**volume_hints(self.mounts[name], self.pod.path), NOTIFY_SOCKET: (FILE,)},
             files=self._files(name),
             pre_start=handlers["pre-start"],
             post_stop=handlers["post-stop"],
             restart=self._restart(index, entry),
             streams=self.modes(index),
+            notify=_notify_file(index) if self._notifies(entry) else "",
         )
 
     def _restart(self, index: int, entry: RuntimeApp) -> tuple[int, int] | None:
@@ -216,6 +228,11 @@ class Compilation:
         if wanted is not None and self.modes(index)[0] == "tty":
             raise UsageError("cannot run again: its terminal ends with it", f"app {entry.name}", "run it without one")
         return (wanted.when, wanted.most) if wanted else None
+
+    def _notifies(self, entry: RuntimeApp) -> bool:
+        """Whether the app says itself when it is ready, at a socket in its /dev."""
+        wanted = any(str(one.name) == SUPPORTS_NOTIFY and one.value == "true" for one in entry.annotations)
+        return wanted and not self._is_mounted(str(entry.name), NOTIFY_SOCKET)
 
     def _root(self, name: str, root: Rootfs) -> RootFS:
         directory = self.pod.file(f"apps/{name}")
@@ -257,6 +274,10 @@ class Compilation:
 
     def _is_mounted(self, app: str, path: str) -> bool:
         return any(f"{path}/".startswith(mount.target.rstrip("/") + "/") for mount in self.mounts[app])
+
+
+def _notify_file(index: int) -> str:
+    return f"notify/{index}"
 
 
 def _disks(isolators: Iterable[Isolator]) -> tuple[tuple[int, int], ...]:

@@ -49,7 +49,7 @@ def _may_go_on(pod: Pod) -> bool:
 
 
 def wait_ready(pod: Pod, timeout: float | None = None) -> bool:
-    """Wait until all apps of the pod run; False when it has ended, or `timeout` seconds went by first."""
+    """Wait until all apps of the pod are ready; False when it has ended, or `timeout` seconds went by first."""
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         state = pod.refresh().state()

@@ -32,7 +32,7 @@ def failure_track(argv: tuple[str, ...]) -> Track:
     return Track("failure", [Op("finish", argv, tolerate=(ECHILD,), source="appc")])
 
 
-def environment() -> dict[str, str]:
-    """Return the environment of a keeper: what its terminal needs, and nothing of the caller's."""
-    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+def environment(*more: str) -> dict[str, str]:
+    """Return the environment of a keeper: what its terminal needs, `more` by name, and nothing else of the caller's."""
+    kept = {name: os.environ[name] for name in (*KEPT_VARIABLES, *more) if name in os.environ}
     return {"PATH": DEFAULT_PATH, **kept}

@@ -64,15 +64,18 @@ def launch(prepared: Prepared, where: Directories) -> int:
     raise explain_failure(_moved(pod), plan, Failure(*report.failure, status))
 
 
-def replace_process(prepared: Prepared, where: Directories, before: Callable[[], None]) -> NoReturn:
+def replace_process(
+    prepared: Prepared, where: Directories, before: Callable[[], None], *, service: bool = False
+) -> NoReturn:
     """Run a prepared pod in the foreground: this process becomes its keeper, whose status is the pod's.
 
-    `before` is called when nothing can be refused any more.
+    `before` is called when nothing can be refused any more. As a `service` of a service manager the keeper tells that
+    one when the pod is ready (sd_notify).
     """
     _, data, groups = _enter_run(prepared, where, FOREGROUND)
     try:
         before()
-        spawn.replace_process(data, prepared.pod, environment())
+        spawn.replace_process(data, prepared.pod, environment(*(("NOTIFY_SOCKET",) if service else ())))
     except BaseException:
         _undo(prepared, groups)
         raise

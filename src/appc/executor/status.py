@@ -138,6 +138,8 @@ def _app(pod: Pod, entry: dict[str, Any], state: str) -> dict[str, Any]:
         "image-id": entry["image"]["id"],
         "state": app_state,
         "pid": record.pid if alive else None,
+        "ready": bool(record.ready) and alive,
+        "status-text": record.said or None,
         "started": record.started,
         "exited": record.exited,
         "exit-status": record.exit_status,

@@ -50,7 +50,7 @@ _STARTERS = {
     "process": (0, False),
 }
 _PHASES = (
-    *("mount-namespace", "tmpfs", "adopt", "init", "listen", "app", "start"),
+    *("mount-namespace", "tmpfs", "adopt", "init", "listen", "notify", "app", "start"),
     *("process", "hook", "proceed", "ready", "supervise", "wait"),
 )
 # Ops whose first argument is an app.

@@ -42,7 +42,8 @@ class PodApp:
     `config` is its OCI configuration and `seccomp` the program for it; `pre_start` and `post_stop` are configurations
     of its handlers or None, `timeouts` how long they may take (milliseconds, 0 = for ever). `restart` is (when, most)
     as the op has them, if the app is to run again. `streams` are modes for stdin, stdout and stderr, `log` the log file
-    relative to the pod's directory. The rest is `compile_app`'s.
+    and `notify` the socket at which the app says that it is ready ("" = it does not), both relative to the pod's
+    directory. The rest is `compile_app`'s.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class PodApp:
         "hints",
         "log",
         "name",
+        "notify",
         "post_stop",
         "pre_start",
         "restart",
@@ -77,6 +79,7 @@ class PodApp:
         restart: tuple[int, int] | None = None,
         streams: tuple[str, str, str] = ("null", "log", "log"),
         log: str = "",
+        notify: str = "",
     ) -> None:
         self.name = name
         self.config = config
@@ -91,6 +94,7 @@ class PodApp:
         self.restart = restart
         self.streams = streams
         self.log = log or f"logs/{name}.log"
+        self.notify = notify
 
 
 def compile_pod(
@@ -188,6 +192,7 @@ def compile_pod(
     ops.append(Op("init", init_flags(sandbox), INIT, membership(init_cgroups, facts)[0], source="linux.namespaces"))
     if metadata:
         ops.append(Op("listen", *metadata, source="appc"))
+    ops += [Op("notify", app.name, app.notify, source="appc") for app in apps if app.notify]
     for index, app in enumerate(apps):
         born = membership(app.cgroups, facts)[0]
         ops.append(Op("app", app.name, f"app {app.name}", *app.streams, app.log, born, source=f"apps[{index}]"))

@@ -59,6 +59,7 @@ _DOING = {
     "init": "start the pod's first process",
     "adopt": "open the namespace {1}",
     "listen": "listen on {0}, port {1}, for the metadata service",
+    "notify": "listen for what the app {0} says of itself",
     "app": "set up the app {0}",
     "handler": "run the pre-start handler of {0}",
     "post-stop": "prepare the post-stop handler of {0}",

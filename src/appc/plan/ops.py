@@ -74,6 +74,8 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("init", (("flags", "n"), ("track", "s"), ("cgroup", "s")), OUTSIDE),
     ("adopt", (("namespace", "n"), ("path", "s")), OUTSIDE),
     ("listen", (("address", "s"), ("port", "n"), ("service", "s"), ("argv", "l")), OUTSIDE),
+    # Where an app says that it is ready (sd_notify), as long as the pod runs.
+    ("notify", (("app", "s"), ("path", "s")), OUTSIDE),
     (
         "app",
         (

@@ -17,7 +17,8 @@ class AppRecord:
     """How one app fares: pid, times (ns since the epoch), exit status or signal, its handler's end.
 
     `out_of_memory` tells that the kernel killed for memory where the app ended as killed; `restarts` how often it was
-    run again, `restarting` that it will be.
+    run again, `restarting` that it will be. `ready` is None before the app's start; `said` are its own last words of
+    how it fares (sd_notify's STATUS).
     """
 
     __slots__ = (
@@ -26,8 +27,10 @@ class AppRecord:
         "out_of_memory",
         "pid",
         "post_stop",
+        "ready",
         "restarting",
         "restarts",
+        "said",
         "signal",
         "started",
         "status",
@@ -43,6 +46,8 @@ class AppRecord:
         self.out_of_memory = fields.get("out-of-memory") == "1"
         self.restarts = number(fields.get("restarts")) or 0
         self.restarting = fields.get("restarting") == "1"
+        self.ready = {"0": False, "1": True}.get(fields.get("ready", ""))
+        self.said = fields.get("said", "")
         self.post_stop = fields.get("post-stop", "")
 
     @property
@@ -87,7 +92,7 @@ def init_pid(pod: Pod) -> tuple[int, int] | None:
 
 
 def is_ready(pod: Pod) -> bool:
-    """Tell whether the keeper has recorded that all apps were started."""
+    """Tell whether the keeper has recorded that all apps are ready: started, or what they said themselves."""
     return read(pod, "_keeper").get("ready") == "1"
 
 

@@ -29,6 +29,9 @@ EXCLUSIVE = (
     {"os/linux/seccomp-retain-set", "os/linux/seccomp-remove-set"},
 )
 
+# Says "true" of an app that tells by sd_notify(3) when it is ready; rkt's name.
+SUPPORTS_NOTIFY = "appc.io/executor/supports-systemd-notify"
+
 
 def reify(request: PodRequest, images: list[StoredImage], warnings: list[str]) -> PodManifest:
     """Return the reified manifest of `request`, whose apps rest on `images` (same order).
@@ -50,7 +53,7 @@ def reify(request: PodRequest, images: list[StoredImage], warnings: list[str]) -
                 app=app,
                 read_only_root_fs=wanted.read_only_root_fs,
                 mounts=mounts,
-                annotations=_annotations(wanted),
+                annotations=_annotations(wanted, image),
             )
         )
     return PodManifest(
@@ -74,17 +77,31 @@ def complete(manifest: PodManifest, images: list[StoredImage], request: PodReque
             _warn_of_dangers(app.isolators, str(entry.name), warnings)
         if request.inherited:
             app = app.replace(environment=_merged(request.inherited, _pairs(app)))
-        apps.append(entry.replace(app=app, image=entry.image.replace(name=entry.image.name or image.name)))
+        apps.append(
+            entry.replace(
+                app=app,
+                image=entry.image.replace(name=entry.image.name or image.name),
+                annotations=_with_readiness(tuple(entry.annotations), image),
+            )
+        )
     return manifest.replace(apps=tuple(apps))
 
 
-def _annotations(wanted: AppRequest) -> tuple[Annotation, ...]:
+def _annotations(wanted: AppRequest, image: StoredImage) -> tuple[Annotation, ...]:
     pairs = wanted.annotations
     if wanted.restart:
         from appc.schema import policies
 
         pairs += ((policies.RESTART, wanted.restart),)
-    return tuple(Annotation(name=key, value=value) for key, value in pairs)
+    return _with_readiness(tuple(Annotation(name=key, value=value) for key, value in pairs), image)
+
+
+def _with_readiness(given: tuple[Annotation, ...], image: StoredImage) -> tuple[Annotation, ...]:
+    """Return the annotations of an app; what its image says of how it starts holds unless they say it, too."""
+    value = image.manifest.annotation(SUPPORTS_NOTIFY)
+    if not value or any(str(annotation.name) == SUPPORTS_NOTIFY for annotation in given):
+        return given
+    return (*given, Annotation(name=SUPPORTS_NOTIFY, value=value))
 
 
 def _app_name(wanted: AppRequest, image: StoredImage, apps: list[RuntimeApp]) -> str:
