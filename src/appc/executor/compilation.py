@@ -128,6 +128,7 @@ class Compilation:
             rootfs=self.pod.file(f"apps/{name}/rootfs"),
             shm=self.pod.file("shm"),
             terminal=terminal,
+            alone=len(self.prepared.manifest.apps) == 1,
             block_devices=_disks((*app.isolators, *self.prepared.manifest.isolators)),
         )
         self.isolators += [outcome.Row(name, *row) for row in rows]
@@ -150,7 +151,9 @@ class Compilation:
 
     def settle(self, groups: Cgroups) -> None:
         """Combine what was asked with what the kernel took; write it all down for `status`; refuse if strict."""
-        self.isolators = outcome.combine(self.isolators, groups.outcome)
+        unlimited = "; ".join(self.networked.unlimited) if self.networked else ""
+        links = [(row.scope, "links", outcome.IGNORED, unlimited) for row in self.isolators] if unlimited else []
+        self.isolators = outcome.combine(self.isolators, [*groups.outcome, *links])
         lacking = [row for row in self.isolators if row.state != outcome.ENFORCED]
         if self.prepared.request.strict and lacking:
             rows = "; ".join(f"{row.where}: {row.name} {row.state}: {row.reason}" for row in lacking)

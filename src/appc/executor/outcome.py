@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 ENFORCED, MODIFIED, IGNORED = "enforced", "modified", "ignored"
 _WORSE = (ENFORCED, MODIFIED, IGNORED)
 
-# The isolators behind the fields of OCI's linux.resources that they are turned into.
+# The isolators behind the fields of OCI's linux.resources that they are turned into, and behind the pod's links.
 _FIELDS = {
     "memory": ("resource/memory",),
     "cpu": ("resource/cpu", "os/linux/cpu-shares"),
     "pids": ("resource/pids",),
+    "links": ("resource/network-bandwidth",),
     "blockIO": ("resource/block-bandwidth", "resource/block-iops"),
 }
 _DEVICES = "devices"

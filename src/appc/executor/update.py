@@ -11,6 +11,8 @@ from appc.formats import convert
 from appc.host import cgroupfs, probe, procs
 from appc.host.cgroup_update import update as update_groups
 from appc.host.disks import whole_disks
+from appc.network.setup import bandwidth
+from appc.network.setup import limit as limit_networks
 from appc.pods import records
 from appc.pods.reify import merged_isolators
 from appc.schema.isolators import APP, POD
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from appc.schema.isolators import Isolator
 
 _OOM_SCORE = "os/linux/oom-score-adj"
+_BANDWIDTH = "resource/network-bandwidth"
 _IN_GROUPS = (
     "os/linux/cpu-shares",
     "resource/block-bandwidth",
@@ -46,8 +49,8 @@ def update(pod: Pod, app: str, isolators: Sequence[Isolator], *, strict: bool = 
     if pod.phase != "run" or not pod.locked():
         raise PodStateError(f"is not running ({pod.state()})", f"pod {pod.uuid}")
     for isolator in isolators:
-        if isolator.name not in (*_IN_GROUPS, *([_OOM_SCORE] if app else [])):
-            hint = f"{', '.join(_IN_GROUPS)} and, of an app, {_OOM_SCORE} can be"
+        if isolator.name not in (*_IN_GROUPS, _BANDWIDTH, *([_OOM_SCORE] if app else [])):
+            hint = f"{', '.join(_IN_GROUPS)}, {_BANDWIDTH} and, of an app, {_OOM_SCORE} can be"
             raise Unenforceable("cannot be changed while the pod runs", f"isolator {isolator.name}", hint)
     if app:
         control.chosen_apps(pod, (app,))
@@ -74,7 +77,8 @@ def _update(pod: Pod, app: str, isolators: Sequence[Isolator], strict: bool) -> 
         changed = merged_isolators(tuple(manifest.isolators), tuple(isolators))
         manifest = manifest.replace(isolators=changed)
     facts = probe.facts()
-    live = [isolator for isolator in changed if isolator.name in (*_IN_GROUPS, _OOM_SCORE)]
+    changeable = (*_IN_GROUPS, _BANDWIDTH, _OOM_SCORE)
+    live = [isolator for isolator in changed if isolator.name in changeable]
     where = f"app {app}" if app else "pod"
     resources, decided, score = convert.resources(
         live,
@@ -82,12 +86,17 @@ def _update(pod: Pod, app: str, isolators: Sequence[Isolator], strict: bool) -> 
         where,
         facts=facts,
         block_devices=whole_disks(),
-        pod_isolators=[one for one in manifest.isolators if one.name in (*_IN_GROUPS, _OOM_SCORE)],
+        pod_isolators=[one for one in manifest.isolators if one.name in changeable],
+        namespaces=() if pod.read_json("request")["net"] == "host" else ("network",),
+        alone=len(manifest.apps) == 1,
     )
     told = update_groups(pod.uuid, pod.app_names(), app, resources, lambda: _members(pod, app), facts)
     given = {str(isolator.name) for isolator in isolators}
     if _OOM_SCORE in given and score is not None:
         _set_oom_score(pod, app, score)
+    if _BANDWIDTH in given:
+        unlimited = "; ".join(limit_networks(pod.path, pod.uuid, bandwidth(manifest)))
+        told += [(app, "links", outcome.IGNORED, unlimited)] if unlimited else []
     rows = outcome.combine([outcome.Row(app, *row) for row in decided if row[0] in given], told)
     pod.write("pod", manifest.to_json())
     _keep(pod, app, rows)

@@ -108,17 +108,19 @@ def app_to_oci(
     cgroups_path: str = "",
     shm: str = "",
     terminal: bool = False,
+    alone: bool = False,
     block_devices: tuple[tuple[int, int], ...] = (),
 ) -> tuple[dict[str, Any], Outcome]:
     """Return (OCI configuration, isolator outcomes) of the app called `name` in its pod.
 
     `uid`, `gid`, `groups` and `home` are the app's user as its root resolves it; `environment` overrides the
     app's own; `shm` is a host directory shared by the pod as /dev/shm ("" = one of its own); `namespaces` are the
-    types the container does not share with the host. An outcome is (isolator name, "enforced" | "modified" |
-    "ignored", reason). Raises AppcError for isolators that have no meaning.
+    types the container does not share with the host; `alone` says that the pod has no other app. An outcome is
+    (isolator name, "enforced" | "modified" | "ignored", reason). Raises AppcError for isolators without meaning.
     """
     inherited = Enforcement(POD, facts, namespaces, block_devices).apply(pod_isolators, "pod.isolators")
-    own = Enforcement(APP, facts, namespaces, block_devices, inherited).apply(app.isolators, f"app {name}.isolators")
+    own = Enforcement(APP, facts, namespaces, block_devices, inherited, alone)
+    own.apply(app.isolators, f"app {name}.isolators")
     process: dict[str, Any] = {
         "terminal": terminal,
         "user": {"uid": uid, "gid": gid, "umask": UMASK, "additionalGids": list(groups)},
@@ -193,11 +195,13 @@ def resources(
     facts: Facts,
     block_devices: tuple[tuple[int, int], ...] = (),
     pod_isolators: Iterable[Isolator] = (),
+    namespaces: Sequence[str] = NAMESPACES,
+    alone: bool = False,
 ) -> tuple[dict[str, Any], Outcome, int | None]:
     """Return (OCI linux.resources, outcomes, OOM score) of isolators of an APP or POD; `where` is their place for
-    messages. `pod_isolators` bound those of an app."""
+    messages. `pod_isolators` bound those of an app; the others are `app_to_oci`'s."""
     pod = Enforcement(POD, facts, (), block_devices).apply(pod_isolators, "pod.isolators") if scope == APP else None
-    enforced = Enforcement(scope, facts, (), block_devices, pod).apply(isolators, where)
+    enforced = Enforcement(scope, facts, namespaces, block_devices, pod, alone).apply(isolators, where)
     return _resources(enforced), enforced.outcome, enforced.oom_score_adj
 
 

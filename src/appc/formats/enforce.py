@@ -73,7 +73,7 @@ class Enforcement:
 
     `scope` is APP or POD; `namespaces` are those the pod has of its own ("network", "ipc", "uts");
     `block_devices` the (major, minor) of every whole disk, for the limits that apply to all of them. `pod` is what
-    bounds the isolators of an app, where control groups alone would not.
+    bounds the isolators of an app, where control groups alone would not; `alone` says that the app is its only one.
     Fields are OCI values: `memory`, `cpu`, `pids`, `block_io` of linux.resources; `sysctl`; `seccomp` or None;
     `capabilities`, the names in the bounding set; `selinux` and `apparmor` labels or "".
     """
@@ -85,6 +85,7 @@ class Enforcement:
         namespaces: Iterable[str] = (),
         block_devices: tuple[tuple[int, int], ...] = (),
         pod: Enforcement | None = None,
+        alone: bool = False,
     ) -> None:
         self.scope = scope
         self.outcome: Outcome = []
@@ -103,6 +104,7 @@ class Enforcement:
         self._namespaces = frozenset(namespaces)
         self._block_devices = block_devices
         self._pod = pod
+        self._alone = alone
 
     def apply(self, isolators: Iterable[Isolator], where: str) -> Enforcement:
         """Take `isolators` in; return self.
@@ -185,8 +187,14 @@ class Enforcement:
             notes.append("cgroup v1 limits reads and direct writes, not what is written through the page cache")
         self._report(name, "modified" if notes else "enforced", "; ".join(notes))
 
-    def _network(self, name: str, _value: Any, _where: str) -> None:
-        self._report(name, "ignored", "appc does not shape network traffic")
+    def _network(self, name: str, value: Any, where: str) -> None:
+        _amount(value.limit, f"{where}.value.limit")
+        if "network" not in self._namespaces:
+            self._report(name, "ignored", "the network is not the pod's own")
+        elif self.scope == APP and not self._alone:
+            self._report(name, "modified", "applied to the pod, whose apps share its network")
+        else:
+            self._report(name, "enforced")
 
     def _no_new_privileges(self, name: str, value: bool, _where: str) -> None:
         self.no_new_privileges = self.no_new_privileges or value

@@ -10,6 +10,7 @@ from appc.host.netlink import (
     NLM_F_EXCL,
     Netlink,
     attribute,
+    attributes,
     nest,
     number,
     text,
@@ -23,6 +24,7 @@ _RTM_NEWROUTE = 24
 
 _IFLA_IFNAME = 3
 _IFLA_MTU = 4
+_IFLA_LINK = 5
 _IFLA_LINKINFO = 18
 _IFLA_NET_NS_FD = 28
 _IFLA_INFO_KIND = 1
@@ -75,6 +77,28 @@ def make_veth(netlink: Netlink, name: str, peer: str, peer_namespace: int, *, mt
         + nest(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "veth"), nest(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, other)))
     )
     netlink.change(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, name)
+
+
+def make(netlink: Netlink, name: str, kind: str) -> None:
+    """Make a link of a kind that needs no more than its name, such as ifb; it is down. Raises OSError."""
+    body = _link_header() + text(_IFLA_IFNAME, name) + nest(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, kind))
+    netlink.change(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, name)
+
+
+def peer_of(netlink: Netlink, name: str) -> int:
+    """Return the index that the other end of a pair (veth) has where it is; 0 for a link of any other kind."""
+    answer = netlink.ask(_RTM_GETLINK, 0, _link_header() + text(_IFLA_IFNAME, name), name)
+    found = attributes(answer[0], len(_link_header()))
+    kind = attributes(found.get(_IFLA_LINKINFO, b"")).get(_IFLA_INFO_KIND, b"")
+    if kind.rstrip(b"\0") != b"veth" or _IFLA_LINK not in found:
+        return 0
+    return int(unpack_from("=I", found[_IFLA_LINK])[0])
+
+
+def name_of(netlink: Netlink, index: int) -> str:
+    """Return the name of a link. Raises OSError."""
+    answer = netlink.ask(_RTM_GETLINK, 0, _link_header(index), f"link {index}")
+    return attributes(answer[0], len(_link_header()))[_IFLA_IFNAME].rstrip(b"\0").decode()
 
 
 def index_of(netlink: Netlink, name: str) -> int:

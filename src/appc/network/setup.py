@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from appc.schema.pod import PodManifest
 
 RECORD = "network"  # as pods.layout.NETWORK
+BANDWIDTH = "resource/network-bandwidth"
 
 
 class Record:
@@ -72,13 +73,17 @@ class Record:
 
 
 class Networked:
-    """What a pod was given: the path of its network namespace, its addresses, and the results of its networks."""
+    """What a pod was given: the path of its network namespace, its addresses, and the results of its networks.
 
-    __slots__ = ("addresses", "namespace", "results")
+    `unlimited` says of each link that cannot be limited as the pod's isolators ask why it cannot.
+    """
 
-    def __init__(self, namespace: str, results: Sequence[dict[str, Any]]) -> None:
+    __slots__ = ("addresses", "namespace", "results", "unlimited")
+
+    def __init__(self, namespace: str, results: Sequence[dict[str, Any]], unlimited: Sequence[str] = ()) -> None:
         self.namespace = namespace
         self.results = results
+        self.unlimited = unlimited
         self.addresses = [address for result in results for address in addresses(result)]
 
 
@@ -118,6 +123,8 @@ def attach(directory: str, uuid: str, text: str, manifest: PodManifest, where: D
     What was made is recorded in `directory`, the pod's. Raises AppcError; nothing is left then.
     """
     unforwarded = mappings(manifest)
+    rate = bandwidth(manifest)
+    unlimited: list[str] = []
     record = Record(directory, uuid, _namespace(uuid, where.state), ports=bool(unforwarded))
     try:
         record.write()
@@ -129,10 +136,14 @@ def attach(directory: str, uuid: str, text: str, manifest: PodManifest, where: D
                 _attach_default(record, name, f"eth{number}", where, unforwarded)
                 unforwarded = ()
                 continue
-            capabilities = {}
+            capabilities: dict[str, Any] = {}
             if _forwards(network):
                 capabilities["portMappings"] = [entry for mapping in unforwarded for entry in mapping.to_cni()]
                 unforwarded = ()
+            if rate:
+                from appc.network.bandwidth import capability
+
+                capabilities.update(capability(network, rate))
             link: dict[str, Any] = {
                 "name": name,
                 "interface": f"eth{number}",
@@ -145,6 +156,8 @@ def attach(directory: str, uuid: str, text: str, manifest: PodManifest, where: D
             record.links.append(link)
             record.write()
             link["result"] = cni.add(network, _attachment(record, link))
+        if rate:
+            unlimited = _limit(record, rate)
         record.write()
     except BaseException as error:
         release(directory, uuid)
@@ -152,7 +165,43 @@ def attach(directory: str, uuid: str, text: str, manifest: PodManifest, where: D
             _, what, why, hint = explain(error)
             raise HostError(why, f"network of pod {uuid[:8]}: {what}", hint) from None
         raise
-    return Networked(record.namespace, [link["result"] for link in record.links])
+    return Networked(record.namespace, [link["result"] for link in record.links], unlimited)
+
+
+def limit(directory: str, uuid: str, rate: int) -> list[str]:
+    """Let each network of a pod that runs carry `rate` bytes per second each way; return what cannot be."""
+    record = Record.read(directory, uuid)
+    return _limit(record, rate) if record else []
+
+
+def _limit(record: Record, rate: int) -> list[str]:
+    from appc.network.bandwidth import limit_links, through
+
+    for number, link in enumerate(record.links):
+        link["through"] = through(record.uuid, number)
+    record.write()
+    return limit_links(record.uuid, record.namespace, record.links, rate)
+
+
+def _unlimit(record: Record) -> list[str]:
+    names = [link["through"] for link in record.links if "through" in link]
+    if not names:
+        return []
+    from appc.network.bandwidth import forget
+
+    return _try(forget, names)
+
+
+def bandwidth(manifest: PodManifest) -> int:
+    """Return the least of the limits of bandwidth of a pod and its apps, in bytes per second, 0 when there is none.
+
+    They share the pod's links, so that an app's limit is the pod's.
+    """
+    isolators = list(manifest.isolators)
+    for entry in manifest.apps:
+        isolators += entry.app.isolators if entry.app else ()
+    limits = [one.value.limit for one in isolators if one.name == BANDWIDTH]
+    return min((max(1, limit.value) for limit in limits if limit is not None), default=0)
 
 
 def _attach_default(
@@ -184,7 +233,7 @@ def release(directory: str, uuid: str) -> list[str]:
     record = Record.read(directory, uuid)
     if record is None:
         return []
-    problems = []
+    problems = _unlimit(record)
     for link in reversed(record.links):
         if "config" in link:
             network = from_document(link["config"], link["name"])
@@ -241,7 +290,7 @@ def _attachment(record: Record, link: dict[str, Any]) -> cni.Attachment:
     )
 
 
-def _try(step: Callable[..., None], *arguments: str) -> list[str]:
+def _try(step: Callable[..., None], *arguments: object) -> list[str]:
     try:
         step(*arguments)
     except FileNotFoundError:

@@ -256,7 +256,7 @@ def test_isolators_of_the_image_and_what_became_of_them(appc: Appc, sandbox: Pat
     assert rows == {
         "os/linux/oom-score-adj": "enforced",
         "os/linux/capabilities-retain-set": "enforced",
-        "resource/network-bandwidth": "ignored",
+        "resource/network-bandwidth": "enforced",
         "example.com/unknown": "ignored",
     }
     assert "warning: app isolated: isolator example.com/unknown is ignored" in done.err

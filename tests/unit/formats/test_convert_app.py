@@ -251,6 +251,15 @@ class TestResources:
         assert config["linux"]["resources"]["blockIO"]["throttleReadBpsDevice"][0]["rate"] == rate
         assert outcome["resource/block-bandwidth"][0] == ("modified" if rate == 1_000_000 else "enforced")
 
+    def test_bandwidth_is_limited_for_the_pod(self) -> None:
+        name = "resource/network-bandwidth"
+        rate = isolator(name, {"default": True, "limit": "1G"})
+        host_network = converted(rate, namespaces=("pid", "mount"))[1][name]
+        assert host_network == ("ignored", "the network is not the pod's own")
+        assert converted(rate)[1][name] == ("modified", "applied to the pod, whose apps share its network")
+        assert converted(rate, alone=True)[1][name] == ("enforced", "")
+        assert pod_to_oci([rate], facts=HOST, hostname="h")[1] == [(name, "enforced", "")]
+
     def test_pids(self) -> None:
         limits = [isolator("resource/pids", {"limit": limit}) for limit in (100, 50, 200)]
         assert resources(*limits) == {"pids": {"limit": 50}}
@@ -276,7 +285,6 @@ class TestAccount:
         ("name", "value"),
         [
             ("example.com/unknown", {"x": 1}),
-            ("resource/network-bandwidth", {"default": True, "limit": "1G"}),
             ("os/unix/sysctl", {"net.core.somaxconn": "1"}),
             ("os/linux/selinux-context", {"user": "u", "role": "r", "type": "t", "level": "s0"}),
             ("os/linux/apparmor-profile", {"profile": "p"}),
