@@ -3,7 +3,8 @@
     {"hosts": {"example.com": {"user": "u", "password": "p"}, "example.com:8443": {"token": "t"}}}
 
     {"rktKind": "auth", "rktVersion": "v1", "domains": ["example.com"], "type": "basic",
-     "credentials": {"user": "u", "password": "p"}}                     also: "type": "oauth", {"token": "t"}
+     "credentials": {"user": "u", "password": "p"}}                     also: "type": "oauth", {"token": "t"},
+                              "type": "aws", {"accessKeyID": "i", "secretAccessKey": "s", "awsRegion": "eu-west-1"}
     {"rktKind": "dockerAuth", "rktVersion": "v1", "registries": ["example.com"],
      "credentials": {"user": "u", "password": "p"}}                     for registries only
 
@@ -28,7 +29,13 @@ if TYPE_CHECKING:
 
 _LIMIT = 1 << 20
 
-# What one host's entry says: user and password, or a token. A kind that is known and not supported has a reason.
+# What one host's entry says: user and password, a token, or a key by which requests are signed.
+_FIELDS = {
+    "basic": ("user", "password"),
+    "oauth": ("token",),
+    "aws": ("accessKeyID", "secretAccessKey"),
+}
+_REGION = "awsRegion"
 _Entry = dict[str, str]
 
 
@@ -43,8 +50,8 @@ class Credentials:
         self._warn = warn or (lambda what, where: None)
         self._read: tuple[dict[str, _Entry], dict[str, _Entry]] | None = None
 
-    def headers_for(self, url: str) -> dict[str, str]:
-        """The header Authorization for an https URL whose exact host and port has credentials, else nothing.
+    def headers_for(self, url: str, method: str = "GET") -> dict[str, str]:
+        """The headers that authenticate a request for an https URL whose exact host and port has credentials, else {}.
 
         Raises ManifestError with all faults of all files.
         """
@@ -52,7 +59,10 @@ class Credentials:
         if parts.scheme != "https":
             return {}
         hosts, _ = self._all()
-        return _headers(hosts, _names(parts.netloc.rpartition("@")[2].lower()))
+        for name in _names(parts.netloc.rpartition("@")[2].lower()):
+            if name in hosts:
+                return _headers(hosts[name], url, method)
+        return {}
 
     def for_registry(self, host: str) -> tuple[str, str] | None:
         """The user and password for a registry, by its host[:port]; what is for registries only goes first."""
@@ -95,18 +105,15 @@ def _names(host: str) -> tuple[str, ...]:
     return (host,) if ":" in name else (host, f"{host}:443")
 
 
-def _headers(hosts: dict[str, _Entry], names: tuple[str, ...]) -> dict[str, str]:
-    for name in names:
-        entry = hosts.get(name)
-        if entry is None:
-            continue
-        if "unsupported" in entry:
-            raise AppcError(f"credentials of type {entry['unsupported']} are not supported", name)
-        if "token" in entry:
-            return {"authorization": f"Bearer {entry['token']}"}
-        pair = f"{entry['user']}:{entry['password']}".encode()
-        return {"authorization": f"Basic {b64encode(pair).decode('ascii')}"}
-    return {}
+def _headers(entry: _Entry, url: str, method: str) -> dict[str, str]:
+    if "secretAccessKey" in entry:
+        from appc.net.aws import signed
+
+        return signed(method, url, entry["accessKeyID"], entry["secretAccessKey"], entry.get(_REGION, ""))
+    if "token" in entry:
+        return {"authorization": f"Bearer {entry['token']}"}
+    pair = f"{entry['user']}:{entry['password']}".encode()
+    return {"authorization": f"Basic {b64encode(pair).decode('ascii')}"}
 
 
 def _files(directory: str) -> Iterator[str]:
@@ -169,27 +176,25 @@ def _rkt(document: dict[str, Any], faults: list[tuple[str, str]]) -> list[tuple[
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         faults.append((key, "is not a list of hosts"))
         return []
-    form = document.get("type") if kind == "auth" else "basic"
-    if form == "aws":
-        return [(False, name.lower(), {"unsupported": "aws"}) for name in names]
-    if form not in ("basic", "oauth"):
-        faults.append(("type", "is not basic or oauth"))
+    form = str(document.get("type")) if kind == "auth" else "basic"
+    if form not in _FIELDS:
+        faults.append(("type", f"is not one of {', '.join(_FIELDS)}"))
         return []
     entry = _entry(document.get("credentials"), form, "credentials", faults)
     return [(kind == "dockerAuth", name.lower(), entry) for name in names]
 
 
 def _entry(value: object, form: str, where: str, faults: list[tuple[str, str]]) -> _Entry:
-    """Check {"user", "password"} or {"token"}; `form` is basic, oauth, or "" for either."""
-    token = form == "oauth" or (not form and isinstance(value, dict) and "token" in value)
-    wanted = ["token"] if token else ["user", "password"]
-    if not isinstance(value, dict) or set(value) != set(wanted):
+    """Check what `form` has, one of _FIELDS; "" is basic or oauth."""
+    token = isinstance(value, dict) and "token" in value
+    wanted = _FIELDS[form or ("oauth" if token else "basic")]
+    allowed = {*wanted, _REGION} if form == "aws" else {*wanted}
+    if not isinstance(value, dict) or not set(wanted) <= set(value) <= allowed:
         faults.append((where, f"is not an object of {' and '.join(wanted)}"))
         return {}
-    for key in wanted:
-        text = value[key]
+    for key, text in value.items():
         if not isinstance(text, str) or not text.isprintable() or (key != "password" and not text):
             faults.append((f"{where}.{key}", "is not a text of one line"))
         elif key == "user" and ":" in text:
             faults.append((f"{where}.{key}", "must not have a colon"))
-    return {key: str(value[key]) for key in wanted}
+    return {key: str(text) for key, text in value.items()}

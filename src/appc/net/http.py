@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     class Credentials(Protocol):
         """Knows which headers authenticate us to whom."""
 
-        def headers_for(self, url: str) -> Mapping[str, str]:
+        def headers_for(self, url: str, method: str = "GET") -> Mapping[str, str]:
             """The headers that go with a request for `url`; only for its scheme, host and port."""
 
 
@@ -203,7 +203,7 @@ class Client:
         sent = {
             "user-agent": f"appc/{VERSION}",
             "accept-encoding": "identity",
-            **(own.headers_for(url) if own is not None else {}),
+            **(own.headers_for(url, method) if own is not None else {}),
             **headers,
         }
         watch = Watch(where, settings.read, settings.total, settings.slowest)

@@ -118,7 +118,7 @@ class Tokens:
 class _Nobody:
     """No credentials: what `auth.d` has for a host has been asked for already."""
 
-    def headers_for(self, url: str) -> Mapping[str, str]:
+    def headers_for(self, url: str, method: str = "GET") -> Mapping[str, str]:
         return {}
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from appc.errors import AppcError, ManifestError
+from appc.errors import ManifestError
+from appc.net import aws
 from appc.net.credentials import Credentials
 
 
@@ -62,12 +63,50 @@ def test_files_of_rkt(tmp_path: Path) -> None:
     assert found.for_registry("c.com") is None
 
 
-def test_a_type_that_is_not_supported_says_so_when_it_is_needed(tmp_path: Path) -> None:
-    write(tmp_path, "a.json", rkt(domains=["a.com"], type="aws", credentials={}))
+AWS = {"accessKeyID": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
+
+
+def test_requests_are_signed_for_aws(tmp_path: Path) -> None:
+    write(tmp_path, "a.json", rkt(domains=["b.s3.amazonaws.com"], type="aws", credentials=AWS))
+    write(tmp_path, "b.json", rkt(domains=["minio:9000"], type="aws", credentials={**AWS, "awsRegion": "here"}))
     found = Credentials([str(tmp_path)])
-    assert found.headers_for("https://b.com/") == {}
-    with pytest.raises(AppcError, match="of type aws are not supported"):
-        found.headers_for("https://a.com/")
+    assert found.headers_for("https://other.s3.amazonaws.com/") == {}
+    assert "/us-east-1/s3/aws4_request," in found.headers_for("https://b.s3.amazonaws.com/x.aci")["authorization"]
+    got, head = (found.headers_for("https://minio:9000/x.aci", method) for method in ("GET", "HEAD"))
+    assert "/here/s3/aws4_request," in got["authorization"]
+    assert got["authorization"] != head["authorization"]
+    assert found.for_registry("minio:9000") is None
+
+
+@pytest.mark.parametrize(
+    ("query", "signature"),
+    [
+        ("lifecycle", "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"),
+        ("prefix=J&max-keys=2", "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"),
+    ],
+)
+def test_the_examples_of_the_signature(query: str, signature: str) -> None:
+    """Amazon S3, API Reference, "Signature Calculations for the Authorization Header", its examples of GET."""
+    url = f"https://examplebucket.s3.amazonaws.com/?{query}"
+    fields = aws.signed("GET", url, AWS["accessKeyID"], AWS["secretAccessKey"], now=1369353600.0)
+    assert fields["x-amz-date"] == "20130524T000000Z"
+    assert fields["authorization"].endswith(f",Signature={signature}")
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("s3-bucket.s3.eu-west-1.amazonaws.com", "eu-west-1"),
+        ("s3.dualstack.eu-west-1.amazonaws.com", "eu-west-1"),
+        ("bucket.s3-ap-south-1.amazonaws.com", "ap-south-1"),
+        ("s3.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("bucket.s3.amazonaws.com", "us-east-1"),
+        ("s3-external-1.amazonaws.com", "us-east-1"),
+        ("s3.example.com", "us-east-1"),
+    ],
+)
+def test_the_region_is_that_of_the_host(host: str, region: str) -> None:
+    assert aws.region_of(host) == region
 
 
 def test_later_directories_win(tmp_path: Path) -> None:
