@@ -56,20 +56,25 @@ def fetch(
     signature: str = "",
     insecure: Sequence[str] = (),
     pull: str = "update",
+    offline: bool = False,
     passphrase: bytes | None = None,
+    warnings: list[str] | None = None,
     directories: Directories | None = None,
 ) -> StoredImage:
     """Return the image that `reference` means (any IMAGE form), imported and verified if need be.
 
-    `passphrase` is that of an encrypted file; `insecure` may hold "image", "tls" and "http", as on the command line.
-    Raises ImageNotFound, SignatureError, ArchiveError, ManifestError, NetworkError or another AppcError.
+    `passphrase` is that of an encrypted file; `insecure` may hold "image", "tls" and "http", `pull` is new, update or
+    never, and `offline` leaves the network alone, as on the command line. `warnings` gets what should be known
+    although it worked. Raises ImageNotFound, SignatureError, ArchiveError, ManifestError, NetworkError or another
+    AppcError.
     """
     from appc.images.fetch import resolve
 
     where = directories or Directories()
-    network = _network(where, insecure)
+    network = _network(where, insecure, offline)
+    said: list[str] = [] if warnings is None else warnings
     with _HostErrors():
-        return resolve(
+        image = resolve(
             ImageStore(where.root),
             reference,
             pull=pull,
@@ -78,14 +83,17 @@ def fetch(
             config=where.config,
             keep=where.settings.images_keep_original,
             passphrase=None if passphrase is None else lambda _: passphrase,
+            warnings=said,
             network=lambda: network,
         )
+    said += network.relaxed()
+    return image
 
 
-def _network(where: Directories, insecure: Sequence[str]) -> Network:
+def _network(where: Directories, insecure: Sequence[str], offline: bool) -> Network:
     from appc.images.network import Network
 
-    return Network(where.config, where.settings, insecure)
+    return Network(where.config, where.settings, insecure, offline=offline)
 
 
 def list_images(*, directories: Directories | None = None) -> list[StoredImage]:
@@ -115,6 +123,8 @@ def run(
     strict: bool = False,
     verify: bool = False,
     insecure: Sequence[str] = (),
+    pull: str = "new",
+    offline: bool = False,
     grace: float | None = None,
     directories: Directories | None = None,
 ) -> RunningPod:
@@ -126,8 +136,8 @@ def run(
     `cpu` are quantities ("512Mi", "250m"); `restart` is "on-failure" or "always", with ":N" N times in a row at most;
     `grace` is the time between SIGTERM and SIGKILL in seconds, the configuration's when not given; `net` is none, host
     or the names of networks (by default none, or `default` when there are ports); `ports` opens ports of apps, by name,
-    on the host: 8080, or "192.0.2.1:8080"; `verify` refuses images whose files are not as they were imported.
-    Raises AppcError; nothing runs then.
+    on the host: 8080, or "192.0.2.1:8080"; `verify` refuses images whose files are not as they were imported;
+    `insecure`, `pull` and `offline` are those of `fetch`. Raises AppcError; nothing runs then.
     """
     single = len(apps) == 1 and not isinstance(apps[0], AppRequest)
     described = any((args, name, exec, env, user, group, working_dir, memory, cpu, restart, mounts, read_only))
@@ -156,7 +166,7 @@ def run(
             )
         )
     where = directories or Directories()
-    network = _network(where, insecure)
+    network = _network(where, insecure, offline)
     warnings: list[str] = []
     request = PodRequest(
         tuple(requests),
@@ -170,6 +180,7 @@ def run(
         strict=strict,
         verify=verify,
         insecure=tuple(insecure),
+        pull=pull,
         network=lambda: network,
         grace=where.settings.stop_grace if grace is None else grace,
     )

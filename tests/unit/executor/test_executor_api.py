@@ -56,6 +56,20 @@ def test_what_is_offered() -> None:
         _ = appc.nothing
 
 
+def test_how_images_are_had_is_passed_on(asked: Any) -> None:
+    request = asked("example.com/web", pull="never", offline=True, insecure=["image"])
+    assert (request.pull, request.insecure, request.network().offline) == ("never", ("image",), True)
+    request = asked("example.com/web")
+    assert (request.pull, request.network().offline) == ("new", False)
+
+
+def test_without_the_network_only_this_host_is_asked(tmp_path: Path) -> None:
+    where = appc.Directories(str(tmp_path / "data"), str(tmp_path), [str(tmp_path)])
+    for name in ("example.com/app", "https://example.com/app.aci", "docker://example.com/app"):
+        with pytest.raises(AppcError, match="network"):
+            appc.fetch(name, offline=True, directories=where)
+
+
 def test_one_image_and_what_to_change_about_it(asked: Any) -> None:
     request = asked(
         "example.com/web",
