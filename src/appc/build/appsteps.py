@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 
-from appc.build.dockercopy import Copier
+from appc.build.dockercopy import Copier, digest
 from appc.build.dockerignore import expression
+from appc.build.failed import StepFailed
 from appc.build.stage import Config
-from appc.errors import AppcError, InvalidValue
+from appc.errors import InvalidValue
 from appc.images.view import TreeView
 from appc.schema.image import App, EnvVar
 from appc.store.staging import remove_tree
@@ -24,19 +24,17 @@ if TYPE_CHECKING:
     # (root, app, network) → exit status
     Run = Callable[[str, App, str], int]
 
-_CHUNK = 1 << 20
-
-
-class StepFailed(AppcError):
-    """A command of a build ended with another status than 0."""
-
 
 def perform(step: Step, root: str, context: Source, app: App | None, run: Run) -> None:
     """Do what a step says to the files below `root`. Raises AppcError, OSError."""
     if step.action == "run":
-        status = run(root, command(step, app), step.fields["network"])
+        made = command(step, app)
+        status = run(root, made, step.fields["network"])
         if status:
-            raise StepFailed(f"{step.title!r} ended with status {status}")
+            hint = "--network default gives commands a network" if step.fields["network"] == "none" else ""
+            error = StepFailed(f"{step.title!r} ended with status {status}", "", hint)
+            error.app = made
+            raise error
     elif step.action == "copy":
         _copy(step, root, context)
     elif step.action == "remove":
@@ -72,38 +70,6 @@ def inputs(step: Step, context: Source, app: App | None) -> str:
         variables = command(step, app).environment
         return "\0".join(sorted(f"{one.name}={one.value}" for one in variables))
     return digest(context, step.fields["from"]) if step.action == "copy" else ""
-
-
-def digest(source: Source, patterns: Sequence[str]) -> str:
-    """A digest of all that copying `patterns` of `source` would bring: names, kinds, modes, links and contents."""
-    hashed = hashlib.sha256()
-    for pattern in patterns:
-        for path, host in source.find(pattern):
-            _digest(hashed, source, path, host, os.path.basename(path))
-    return hashed.hexdigest()
-
-
-def _digest(hashed: hashlib._Hash, source: Source, path: str, host: str, name: str) -> None:
-    status = os.lstat(host)
-    kept = not source.leaves_out(path)
-    line = f"{name}\0{stat.S_IFMT(status.st_mode)}\0"
-    if stat.S_ISDIR(status.st_mode):
-        # A rule may take back something below a directory that it leaves out.
-        hashed.update(f"{line}{stat.S_IMODE(status.st_mode) if kept else '-'}\0".encode("utf-8", "surrogateescape"))
-        for below in sorted(os.listdir(host)):
-            _digest(hashed, source, f"{path}/{below}" if path else below, f"{host}/{below}", f"{name}/{below}")
-        hashed.update(b"/\0")
-    elif kept and stat.S_ISLNK(status.st_mode):
-        hashed.update(f"{line}{os.readlink(host)}\0".encode("utf-8", "surrogateescape"))
-    elif kept and stat.S_ISREG(status.st_mode):
-        content = hashlib.sha256()
-        with open(host, "rb", buffering=0) as file:
-            while data := file.read(_CHUNK):
-                content.update(data)
-        hashed.update(f"{line}{stat.S_IMODE(status.st_mode)}\0".encode("utf-8", "surrogateescape"))
-        hashed.update(content.digest())
-    elif kept:
-        raise InvalidValue(f"{path} in the context is neither a file, a directory nor a link")
 
 
 def _copier(step: Step, root: str) -> Copier:

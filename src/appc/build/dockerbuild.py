@@ -1,21 +1,25 @@
-"""Building a Dockerfile: each stage is an overlay on its base, in a mount namespace that ends with the build.
+"""Building a Dockerfile: each stage is layers over its base, in a mount namespace that ends with the build.
 
-Commands are run by whoever calls (`Run`), for pods are not this floor's. What the steps leave is one flat image.
+Every instruction that changes files makes a layer, whose key is the instruction with all that it reads. What the stages
+leave is one flat image.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import time
 
-from appc.build import dockerfile
-from appc.build.dockercopy import Copier, Source, context
+from appc.build import dockerfile, dockerplatform
+from appc.build.dockercopy import Copier, Source, context, digest
 from appc.build.dockerfile import Instruction
+from appc.build.failed import StepFailed, failure, keep
+from appc.build.layered import Cache, Layered
 from appc.build.manifest import name_from
 from appc.build.stage import Config, Stage
-from appc.errors import AppcError, InvalidValue, ManifestError, UsageError
+from appc.errors import AppcError, ArchiveError, InvalidValue, ManifestError, UsageError
+from appc.formats.layout import read_small
 from appc.images.view import TreeView
+from appc.schema.json import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,16 +28,19 @@ if TYPE_CHECKING:
     from appc.schema.image import App
 
     Run = Callable[[str, App], int]
-    Base = Callable[[str, str], tuple[tuple[str, ...], bytes]]
+    Base = Callable[[str, str], tuple[tuple[str, ...], str, bytes]]
 
 SCRATCH = "scratch"
+# What --build-arg may give to commands without an ARG, and what their result is taken not to depend on.
+_PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 
 
 class Builder:
     """One build. `directory` is its own, on a file system that can hold an overlay's upper layer.
 
-    `run(root, app)` runs a command and returns its exit status; `base(reference, directory)` gives the trees of an
-    image, topmost first, and its manifest; `say` is told each step. The caller's mount namespace must be private.
+    `run(root, app)` runs a command in `network` and returns its exit status; `base(reference, directory)` gives the
+    trees of an image, topmost first, what they are in short, and its manifest; `say` is told each step. Layers are
+    kept in the store `root`; unless `cached` every step is performed. The caller's mount namespace must be private.
     """
 
     def __init__(
@@ -42,6 +49,9 @@ class Builder:
         file: str,
         directory: str,
         *,
+        root: str,
+        network: str,
+        cached: bool,
         run: Run,
         base: Base,
         say: Callable[[str], None],
@@ -50,12 +60,7 @@ class Builder:
     ) -> None:
         self._file = file or f"{source}/Dockerfile"
         self._source = source
-        try:
-            with open(self._file, "rb") as stream:
-                data = stream.read()
-        except OSError as error:
-            raise UsageError(f"cannot be read: {error.strerror}", self._file) from None
-        parsed = dockerfile.parse(data, self._file)
+        parsed = dockerfile.parse(_read(file or source, "" if file else "Dockerfile"), self._file)
         self._instructions = parsed.instructions
         self._escape = parsed.escape
         self._context = context(os.path.realpath(source), self._file)
@@ -64,12 +69,14 @@ class Builder:
         self._base = base
         self._say = say
         self._given = dict(arguments)
-        self._global: dict[str, str] = {}
+        self._global = dockerplatform.arguments()
+        self._proxies = {name: value for name, value in arguments.items() if name.lower() in _PROXIES}
+        self._used = set(self._proxies)
+        self._cache = Cache(root, cached)
+        self._network = network
         self._stages: list[Stage] = []
         self._images: list[Stage] = []
-        self._used: set[str] = set()
         self._warnings = warnings
-        self._began = time.time_ns()
 
     def build(self, target: str = "") -> tuple[str, bytes]:
         """Perform the instructions up to the end of stage `target` (all when empty); return the root and manifest."""
@@ -84,19 +91,22 @@ class Builder:
                 raise UsageError("has no stage of that name", f"{self._file}: {target}")
             for name in sorted(set(self._given) - self._used):
                 self._warnings.append(f"--build-arg {name}: no ARG has this name")
-            stage.finish(self._began)
-            return stage.root, stage.config.manifest(name_from(os.path.basename(os.path.realpath(self._source))))
+            return stage.root(), stage.config.manifest(name_from(os.path.basename(os.path.realpath(self._source))))
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """Unmount everything."""
+        """Unmount everything, and let go of the layers."""
         for stage in (*self._stages, *self._images):
             stage.unmount()
+        self._cache.close()
+
+    def _tell(self, one: Instruction, unchanged: bool = False) -> None:
+        self._say(f"line {one.line}: {one.name} {one.text}{' (unchanged)' if unchanged else ''}")
 
     def _step(self, one: Instruction, stage: Stage | None) -> Stage | None:
-        self._say(f"line {one.line}: {one.name} {one.text}")
+        where = f"{self._file}: line {one.line}: {one.name}"
         try:
             if one.name == "FROM":
                 return self._from(one)
@@ -107,14 +117,18 @@ class Builder:
         except (InvalidValue, ManifestError) as error:
             raise ManifestError([(f"line {one.line}", f"{one.name}: {error}")], self._file) from None
         except AppcError as error:
-            raise type(error)(str(error), f"{self._file}: line {one.line}: {one.name}", error.hint) from None
+            if isinstance(error, StepFailed):
+                self.close()
+                error.hint = keep(self._cache.root, self._directory, self._file, error)
+            raise type(error)(str(error), where, error.hint) from None
         except OSError as error:
-            raise AppcError(
-                f"{error.strerror}: {error.filename}", f"{self._file}: line {one.line}: {one.name}"
-            ) from None
+            raise failure(error, where) from None
         return stage
 
     def _from(self, one: Instruction) -> Stage:
+        self._tell(one)
+        if platform := dockerfile.one_word(one.flags.get("platform", ""), self._global, self._escape):
+            dockerplatform.check(platform)
         words = dockerfile.words(one.text, self._global, self._escape)
         if len(words) == 3 and words[1].lower() == "as":
             name = words[2].lower()
@@ -124,24 +138,20 @@ class Builder:
             raise InvalidValue("the form is FROM IMAGE [AS NAME]")
         if name and (not re.fullmatch(r"[a-z][a-z0-9-_.]*", name) or any(stage.name == name for stage in self._stages)):
             raise InvalidValue(f"{name!r} cannot be the name of this stage, or is another's")
-        if self._stages:
-            self._stages[-1].finish(self._began)
         number = len(self._stages)
         place = f"{self._directory}/{number}"
         os.mkdir(place)
         earlier = next((stage for stage in self._stages if stage.name and stage.name == words[0].lower()), None)
         if earlier is not None:
-            lowers, config = (earlier.upper, *earlier.lowers), earlier.config.copy()
+            files, config = earlier.files.branch(place), earlier.config.copy()
         elif words[0] == SCRATCH:
             os.mkdir(f"{place}/empty", 0o755)
-            lowers, config = (f"{place}/empty",), Config()
+            files, config = Layered(place, (f"{place}/empty",), "", self._cache), Config()
         else:
-            lowers, manifest = self._base(words[0], place)
-            config = Config.of(manifest)
-        stage = Stage(place, number, name, lowers, config)
-        self._stages.append(stage)
-        stage.mount()
-        return stage
+            lowers, key, manifest = self._base(words[0], place)
+            files, config = Layered(place, lowers, key, self._cache), Config.of(manifest)
+        self._stages.append(Stage(number, name, files, config))
+        return self._stages[-1]
 
     def _argument(self, one: Instruction, variables: Mapping[str, str]) -> dict[str, str]:
         """The variables that an ARG declares, those of them that have a value."""
@@ -161,7 +171,9 @@ class Builder:
 
     def _perform(self, one: Instruction, stage: Stage) -> None:
         config = stage.config
-        variables = {**stage.arguments, **dict(config.environment)}
+        variables = {**stage.arguments, **config.environment}
+        if one.name not in ("COPY", "ADD", "RUN", "WORKDIR"):
+            self._tell(one)
 
         def words() -> list[str]:
             return dockerfile.words(one.text, variables, self._escape)
@@ -175,10 +187,9 @@ class Builder:
         elif one.name == "MAINTAINER":
             config.authors = one.text
         elif one.name == "WORKDIR":
-            config.working_directory = os.path.normpath(
-                os.path.join(config.working_directory or "/", " ".join(words()))
-            )
-            Copier(stage.root).make_directory(config.working_directory)
+            path = os.path.normpath(os.path.join(config.working_directory or "/", " ".join(words())))
+            config.working_directory = path
+            self._layer(one, stage, path, lambda root: Copier(root).make_directory(path))
         elif one.name == "USER":
             config.set_user(" ".join(words()))
         elif one.name == "EXPOSE":
@@ -193,9 +204,11 @@ class Builder:
         elif one.name == "ENTRYPOINT":
             config.entrypoint, config.command = self._words(one, config), ()
         elif one.name in ("COPY", "ADD"):
-            self._copy(one, stage, list(one.items or ()), words)
+            self._copy(one, stage, list(one.items or ()) or words())
         elif one.name == "RUN":
             self._execute(one, stage)
+        elif one.name == "STOPSIGNAL":
+            config.stop_signal = " ".join(words())
         else:
             self._warnings.append(f"{self._file}: line {one.line}: {one.name} has no counterpart in an image here")
 
@@ -203,18 +216,33 @@ class Builder:
     def _words(one: Instruction, config: Config) -> tuple[str, ...]:
         return one.items if one.items is not None else (*config.shell, one.text)
 
-    def _execute(self, one: Instruction, stage: Stage) -> None:
-        status = self._run(stage.root, stage.config.step(self._words(one, stage.config), stage.arguments))
-        if status:
-            hint = "--net host gives commands the host's network" if status != 125 else ""
-            raise AppcError(f"{one.text[:60]!r} ended with status {status}", "", hint)
+    def _layer(self, one: Instruction, stage: Stage, text: str, work: Callable[[str], object]) -> None:
+        """Perform an instruction that changes files, and whose result `text` determines, unless its layer is kept."""
+        unchanged = stage.files.find(f"{one.name} {text}")
+        self._tell(one, unchanged)
+        if not unchanged:
+            stage.files.add(work)
 
-    def _copy(self, one: Instruction, stage: Stage, items: list[str], words: Callable[[], list[str]]) -> None:
-        found = items or words()
+    def _execute(self, one: Instruction, stage: Stage) -> None:
+        words = self._words(one, stage.config)
+        app = stage.config.step(words, stage.arguments)
+
+        def work(root: str) -> None:
+            status = self._run(root, stage.config.step(words, {**self._proxies, **stage.arguments}))
+            if status:
+                hint = "--net default gives commands a network" if self._network == "none" else ""
+                error = StepFailed(f"{one.text[:60]!r} ended with status {status}", "", hint)
+                error.app = app
+                raise error
+
+        self._layer(one, stage, dumps([self._network, app.to_dict()]), work)
+
+    def _copy(self, one: Instruction, stage: Stage, found: list[str]) -> None:
         if len(found) < 2:
             raise InvalidValue("needs a source and a target")
         *patterns, target = found
-        if one.name == "ADD" and any(re.match(r"(https?|git|ftp)://|git@", pattern) for pattern in patterns):
+        unpack = one.name == "ADD"
+        if unpack and any(re.match(r"(https?|git|ftp)://|git@", pattern) for pattern in patterns):
             raise InvalidValue("nothing is downloaded: put the file into the context")
         if not target.startswith("/"):
             end = "/" if target.endswith(("/", "/.")) or target == "." else ""
@@ -222,19 +250,42 @@ class Builder:
         mode = one.flags.get("chmod")
         if mode is not None and not re.fullmatch(r"[0-7]{3,4}", mode):
             raise InvalidValue(f"--chmod={mode} is not octal")
-        owner = stage.config.owner(TreeView((stage.root,)), one.flags.get("chown", ""))
-        source = self._source_of(one.flags["from"]) if "from" in one.flags else self._context
-        copier = Copier(stage.root, owner, None if mode is None else int(mode, 8))
-        copier.copy(source, patterns, target, unpack=one.name == "ADD")
+        chown = one.flags.get("chown", "")
+        source, key = self._source_of(one.flags["from"]) if "from" in one.flags else (self._context, "")
+        content = key or digest(source, patterns)
 
-    def _source_of(self, name: str) -> Source:
+        def work(root: str) -> None:
+            owner = stage.config.owner(TreeView((root,)), chown)
+            copier = Copier(root, owner, None if mode is None else int(mode, 8))
+            copier.copy(source, patterns, target, unpack=unpack)
+            if not key and digest(source, patterns) != content:
+                # What is kept for the next build must be what its key says.
+                raise InvalidValue("what was copied changed meanwhile")
+
+        self._layer(one, stage, dumps([patterns, target, chown, mode, content]), work)
+
+    def _source_of(self, name: str) -> tuple[Source, str]:
+        """The stage or image that --from means, and what its files are in short."""
         for stage in self._stages[:-1]:
             if name.lower() == stage.name or name == str(stage.number):
-                return Source(stage.root, f"stage {name}")
+                return Source(stage.root(), f"stage {name}"), stage.files.key
         place = f"{self._directory}/from-{len(self._images)}"
         os.mkdir(place)
-        lowers, _ = self._base(name, place)
-        stage = Stage(place, -1, "", lowers, Config())
-        self._images.append(stage)
-        stage.finish(self._began)
-        return Source(stage.root, name)
+        lowers, key, _ = self._base(name, place)
+        image = Stage(-1, "", Layered(place, lowers, key, self._cache), Config())
+        self._images.append(image)
+        return Source(image.root(), name), image.files.key
+
+
+def _read(directory: str, name: str) -> bytes:
+    """The Dockerfile in a context, which may come from anywhere, or the one that the user names, in `directory`."""
+    path = os.path.join(directory, name).rstrip("/")
+    try:
+        if name:
+            return read_small(None, path, path)
+        with open(path, "rb") as stream:
+            return stream.read(dockerfile.MAX_SIZE + 1)
+    except ArchiveError as error:
+        raise UsageError(error.what, path) from None
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", path) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import stat
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _IGNORE = ".dockerignore"
+_CHUNK = 1 << 20
 
 
 class Source:
@@ -80,6 +82,38 @@ def context(directory: str, dockerfile: str, exclude: Sequence[str] = ()) -> Sou
             with open(path, encoding="utf-8", errors="replace") as file:
                 return Source(directory, "the context", Ignore(f"{file.read()}\n{rules}"))
     return Source(directory, "the context", Ignore(rules) if rules else None)
+
+
+def digest(source: Source, patterns: Sequence[str]) -> str:
+    """A digest of all that copying `patterns` of `source` would bring: names, kinds, modes, links and contents."""
+    hashed = hashlib.sha256()
+    for pattern in patterns:
+        for path, host in source.find(pattern):
+            _digest(hashed, source, path, host, os.path.basename(path))
+    return hashed.hexdigest()
+
+
+def _digest(hashed: hashlib._Hash, source: Source, path: str, host: str, name: str) -> None:
+    status = os.lstat(host)
+    kept = not source.leaves_out(path)
+    line = f"{name}\0{stat.S_IFMT(status.st_mode)}\0"
+    if stat.S_ISDIR(status.st_mode):
+        # A rule may take back something below a directory that it leaves out.
+        hashed.update(f"{line}{stat.S_IMODE(status.st_mode) if kept else '-'}\0".encode("utf-8", "surrogateescape"))
+        for below in sorted(os.listdir(host)):
+            _digest(hashed, source, f"{path}/{below}" if path else below, f"{host}/{below}", f"{name}/{below}")
+        hashed.update(b"/\0")
+    elif kept and stat.S_ISLNK(status.st_mode):
+        hashed.update(f"{line}{os.readlink(host)}\0".encode("utf-8", "surrogateescape"))
+    elif kept and stat.S_ISREG(status.st_mode):
+        content = hashlib.sha256()
+        with open(host, "rb", buffering=0) as file:
+            while data := file.read(_CHUNK):
+                content.update(data)
+        hashed.update(f"{line}{stat.S_IMODE(status.st_mode)}\0".encode("utf-8", "surrogateescape"))
+        hashed.update(content.digest())
+    elif kept:
+        raise InvalidValue(f"{path} in the context is neither a file, a directory nor a link")
 
 
 class Copier:

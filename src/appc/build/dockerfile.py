@@ -23,7 +23,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "ENTRYPOINT": (),
     "ENV": (),
     "EXPOSE": (),
-    "FROM": (),
+    "FROM": ("platform",),
     "HEALTHCHECK": ("interval", "timeout", "start-period", "start-interval", "retries"),
     "LABEL": (),
     "MAINTAINER": (),
@@ -36,7 +36,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
 }
 _LISTS = ("ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_MAX_SIZE = 1 << 20
+MAX_SIZE = 1 << 20
 _MAX_BRACES = 100
 
 
@@ -66,8 +66,8 @@ class Dockerfile:
 def parse(data: bytes, where: str) -> Dockerfile:
     """Read a Dockerfile. Raises ManifestError with every fault and its line."""
     faults: list[tuple[str, str]] = []
-    if len(data) > _MAX_SIZE:
-        raise ManifestError([("", f"is longer than {_MAX_SIZE} bytes")], where)
+    if len(data) > MAX_SIZE:
+        raise ManifestError([("", f"is longer than {MAX_SIZE} bytes")], where)
     try:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

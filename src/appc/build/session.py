@@ -15,7 +15,8 @@ import stat
 import time
 from contextlib import contextmanager
 
-from appc.build.appbuild import failure, whitelist
+from appc.build.appbuild import whitelist
+from appc.build.failed import failure
 from appc.build.manifest import NO_APP
 from appc.build.overlay import Overlay, private_mounts
 from appc.build.times import settle

@@ -1,13 +1,12 @@
-"""A stage of a Dockerfile: its root, an overlay on what it began with, and the configuration its instructions make."""
+"""A stage of a Dockerfile: its files, and the configuration that its instructions make."""
 
 from __future__ import annotations
 
 import re
 
 from appc.build.manifest import manifest
-from appc.build.overlay import Overlay
-from appc.build.times import settle
 from appc.errors import InvalidValue
+from appc.formats.convert_image import CMD, ENTRYPOINT, STOP_SIGNAL, command_of
 from appc.schema.image import App, EnvVar, ImageManifest
 from appc.schema.json import dumps, loads
 
@@ -16,38 +15,35 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from appc.build.layered import Layered
+    from appc.build.overlay import Overlay
     from appc.images.view import TreeView
 
 _SHELL = ("/bin/sh", "-c")
 
 
 class Stage:
-    """The root of one stage in `directory`: `lowers`, topmost first, below an `upper` of its own, seen at `root`."""
+    """One stage: its number, its name, its files and what its image will say beside them."""
 
-    def __init__(self, directory: str, number: int, name: str, lowers: tuple[str, ...], config: Config) -> None:
+    def __init__(self, number: int, name: str, files: Layered, config: Config) -> None:
         self.number = number
         self.name = name
-        self.lowers = lowers
+        self.files = files
         self.config = config
         self.arguments: dict[str, str] = {}
-        self._overlay = Overlay(directory, lowers)
-        self._overlay.make_upper()
-        self.root = self._overlay.root
-        self.upper = self._overlay.upper
+        self._shown: Overlay | None = None
 
-    def mount(self) -> None:
-        """Show the stage's files at `root`, to be changed."""
-        self._overlay.mount()
-
-    def finish(self, since: int) -> None:
-        """Show the stage's files at `root`, never to be changed again; what is newer than `since` loses its time."""
-        self._overlay.unmount()
-        settle(self.upper, since)
-        self._overlay.mount_readonly(self.upper)
+    def root(self) -> str:
+        """The directory that shows the stage's files, which are complete."""
+        if self._shown is None:
+            self._shown = self.files.show("files")
+        return self._shown.root
 
     def unmount(self) -> None:
-        """Show nothing at `root`."""
-        self._overlay.unmount()
+        """Show nothing any more."""
+        if self._shown is not None:
+            self._shown.unmount()
+            self._shown = None
 
 
 class Config:
@@ -65,16 +61,23 @@ class Config:
         self.volumes: list[str] = []
         self.ports: dict[str, dict[str, Any]] = {}
         self.authors = ""
+        self.stop_signal = ""
         self._app: dict[str, Any] = {}
 
     @classmethod
     def of(cls, data: bytes) -> Config:
-        """What an image's manifest says; its exec is taken for the command, to be replaced by CMD and ENTRYPOINT."""
+        """What an image's manifest says.
+
+        Its exec is what CMD replaces, except for the part that is known to have been an ENTRYPOINT.
+        """
         config = cls()
-        app = ImageManifest.parse(data).app
+        image = ImageManifest.parse(data)
+        app = image.app
+        config.stop_signal = image.annotation(STOP_SIGNAL)
         if app is None:
             return config
-        config.command = app.exec
+        entrypoint, command = command_of(image, app) or ([], app.exec)
+        config.entrypoint, config.command = tuple(entrypoint), tuple(command)
         config.user, config.group = app.user, app.group
         config.working_directory = app.working_directory
         config.environment = {variable.name: variable.value for variable in app.environment}
@@ -151,7 +154,14 @@ class Config:
             app.pop(key, None)
             if value:
                 app[key] = value
-        document = loads(manifest(name, annotations=(("authors", self.authors),) if self.authors else ()))
+        annotations = [
+            ("authors", self.authors),
+            # For what begins with this image, and for OCI images made of it.
+            (ENTRYPOINT, dumps(list(self.entrypoint)) if self.entrypoint else ""),
+            (CMD, dumps(list(self.command)) if self.command else ""),
+            (STOP_SIGNAL, self.stop_signal),
+        ]
+        document = loads(manifest(name, annotations=[pair for pair in annotations if pair[1]]))
         if command or self._app:
             document["app"] = app
         return dumps(document).encode()

@@ -51,8 +51,9 @@ def check(args: Args) -> None:
 def run_file(args: Args, context: Context) -> int:
     """Perform the build file and print the image's ID."""
     from appc.build import appfile
-    from appc.build.appbuild import Builder, build_name
+    from appc.build.appbuild import Builder
     from appc.build.dockercopy import context as directory_of
+    from appc.build.failed import build_name
     from appc.build.overlay import private_mounts
     from appc.cli.build_options import finish, own_times
     from appc.cli.manifest_edits import from_table

@@ -31,7 +31,7 @@ VERB = Verb(
 
 def run(args: Args, context: Context) -> int:
     """Run the command and return its status."""
-    from appc.build.appbuild import FailedBuild
+    from appc.build.failed import FailedBuild
     from appc.build.overlay import private_mounts
     from appc.executor.step import OURS, TERMINAL, run_step
     from appc.store import layers, locks

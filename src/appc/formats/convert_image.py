@@ -11,7 +11,7 @@ from appc.formats.oci_image import SourceImage, platform_of
 from appc.formats.tarnames import printable
 from appc.schema.common import Annotation
 from appc.schema.image import App, Dependency, EnvVar, ImageManifest, MountPoint, Port
-from appc.schema.json import dumps
+from appc.schema.json import dumps, loads
 from appc.values import ACIdentifier, ACName, Labels
 
 TYPE_CHECKING = False
@@ -101,6 +101,20 @@ def manifest_of(
         )
     except ManifestError as error:
         raise ArchiveError(f"cannot be an App Container Image: {_first(error)}", image.blobs.where) from None
+
+
+def command_of(manifest: ImageManifest, app: App) -> tuple[list[str], list[str]] | None:
+    """Entrypoint and Cmd as they once were, if the program is still what they come to."""
+    before = []
+    for name in (ENTRYPOINT, CMD):
+        try:
+            before.append(loads(manifest.annotation(name, "[]")))
+        except ManifestError:
+            return None
+    entrypoint, cmd = before
+    if isinstance(entrypoint, list) and isinstance(cmd, list) and entrypoint + cmd == list(app.exec):
+        return entrypoint, cmd
+    return None
 
 
 def layer_manifest(image: SourceImage, names: Naming, diff_id: str, parent: Dependency | None) -> ImageManifest:

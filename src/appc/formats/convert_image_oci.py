@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from binascii import a2b_base64, b2a_base64
 
-from appc.errors import AppcError, InvalidValue, ManifestError
-from appc.formats.convert_image import CMD, ENTRYPOINT, STOP_SIGNAL
+from appc.errors import AppcError, InvalidValue
+from appc.formats.convert_image import STOP_SIGNAL, command_of
 from appc.schema.image import ImageManifest
 from appc.schema.json import dumps, loads
 from appc.schema.oci_image import ImageConfig, Process
@@ -192,7 +192,7 @@ def process_of(manifest: ImageManifest, warnings: list[str]) -> dict[str, Any]:
         found["ExposedPorts"] = ports
     if app.environment:
         found["Env"] = [f"{variable.name}={variable.value}" for variable in app.environment]
-    entrypoint, cmd = _command(manifest, app)
+    entrypoint, cmd = command_of(manifest, app) or (list(app.exec), [])
     if entrypoint:
         found["Entrypoint"] = entrypoint
     if cmd:
@@ -225,21 +225,6 @@ def _ports(ports: Iterable[Port], warnings: list[str]) -> dict[str, Any]:
             warnings.append(f"of its {port.count} ports called {port.name} the first {_MAX_PORTS} are exposed")
         numbers.update((port.port + index, port.protocol) for index in range(min(port.count, _MAX_PORTS)))
     return {f"{number}/{protocol}": {} for number, protocol in sorted(numbers)}
-
-
-def _command(manifest: ImageManifest, app: App) -> tuple[list[str], list[str]]:
-    """Entrypoint and Cmd: as they once were, if the program is still what they come to; else all is Entrypoint."""
-    words = list(app.exec)
-    before: list[list[str]] = []
-    for name in (ENTRYPOINT, CMD):
-        try:
-            before.append(loads(manifest.annotation(name, "[]")))
-        except ManifestError:
-            return words, []
-    entrypoint, cmd = before
-    if isinstance(entrypoint, list) and isinstance(cmd, list) and entrypoint + cmd == words:
-        return entrypoint, cmd
-    return words, []
 
 
 # -- the way back -----------------------------------------------------------------------------------

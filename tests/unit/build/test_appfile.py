@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appc.build import appfile
-from appc.build.appsteps import digest, inputs, remove
-from appc.build.dockercopy import context
+from appc.build.appsteps import inputs, remove
+from appc.build.dockercopy import context, digest
 from appc.cli.manifest_edits import from_table
 from appc.errors import AppcError, InvalidValue, ManifestError
 from appc.schema.image import App, EnvVar
