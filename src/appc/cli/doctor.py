@@ -44,7 +44,8 @@ def run(args: Args, context: Context) -> int:
     """Print the findings."""
     from appc.host.probe import facts
 
-    found = [*examine(facts()), *_programs(), *_directories(context)]
+    host = facts()
+    found = [*examine(host), *_isolators(host), *_programs(), *_directories(context)]
     if context.format == "json":
         fields = ("about", "state", "finding", "remedy")
         json_document([{name: getattr(finding, name) for name in fields} for finding in found])
@@ -82,8 +83,6 @@ def examine(facts: HostFacts) -> Iterator[Finding]:
         yield Finding(
             "seccomp", LIMITED, "the kernel cannot filter system calls", "use a kernel with CONFIG_SECCOMP_FILTER"
         )
-    modules = [name for name in ("apparmor", "selinux") if getattr(facts, name)]
-    yield Finding("lsm", OK, " and ".join(modules) if modules else "neither AppArmor nor SELinux is active")
     if facts.memfd_noexec >= 2:
         remedy = "sysctl vm.memfd_noexec=1"
         yield Finding("sealed programs", MISSING, f"vm.memfd_noexec is {facts.memfd_noexec}", remedy)
@@ -128,6 +127,14 @@ def _cgroups(facts: HostFacts) -> Iterator[Finding]:
         if facts.euid != 0:
             remedy = "delegate it: systemctl edit user@.service, [Service] Delegate=cpu memory pids"
         yield Finding(f"{name} controller", LIMITED, f"{limits} cannot be limited", remedy)
+
+
+def _isolators(facts: HostFacts) -> Iterator[Finding]:
+    from appc.cli.doctor_isolators import examine_isolators
+    from appc.host.disks import whole_disks
+    from appc.host.traffic import obstacle
+
+    return examine_isolators(facts, len(whole_disks()), obstacle())
 
 
 def _programs() -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from appc.cli.options import Args, Operand, Option, Verb
-from appc.cli.output import out
+from appc.cli.output import out, printable
 from appc.cli.pod_options import APP_OPTIONS, EXCLUSIVE, POD_OPTIONS, Warnings, request
 from appc.executor import launch
 from appc.executor.prepare import discard, prepare
@@ -18,7 +18,8 @@ VERB = Verb(
     "show what `run` would do, and do nothing",
     description=(
         "Takes the same words as `appc run` and prints the launch plan: for each process of the pod the steps it would "
-        "perform, in order, with the field of the manifest each comes from. Nothing is run."
+        "perform, in order, with the field of the manifest each comes from; before that, what would become of each "
+        "isolator. Nothing is run."
     ),
     options=(
         *POD_OPTIONS,
@@ -36,9 +37,12 @@ def run(args: Args, context: Context) -> int:
     prepared = prepare(context, request(args, context), warnings.found)
     pod = prepared.pod
     try:
-        plan = launch.compile_only(prepared, context)
+        plan, isolators = launch.compile_only(prepared, context)
     finally:
         discard(pod)
     warnings.say()
+    for row in isolators:
+        reason = f" ({row.reason})" if row.reason else ""
+        out(f"# isolator-{row.scope or 'pod'}-{row.name}: {printable(row.state + reason)}\n")
     out(show(plan, short=args.short))
     return 0

@@ -42,5 +42,5 @@ def run(args: Args, context: Context) -> int:
     if not isolators:
         raise UsageError("nothing to change is named", "update", "such as --memory 512Mi")
     for row in update(layout.find(context.root, args.uuid), args.app, isolators, strict=args.strict):
-        out(f"{row.name}={row.state}{f' ({row.reason})' if row.reason else ''}\n")
+        out(f"{row}\n")
     return 0

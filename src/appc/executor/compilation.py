@@ -149,8 +149,8 @@ class Compilation:
         found[POD_SCOPE] = self.sandbox["linux"]["resources"]
         return found
 
-    def settle(self, groups: Cgroups) -> None:
-        """Combine what was asked with what the kernel took; write it all down for `status`; refuse if strict."""
+    def judge(self, groups: Cgroups) -> None:
+        """Combine what was asked with what the kernel took, or would; refuse what is lacking if strict, else warn."""
         unlimited = "; ".join(self.networked.unlimited) if self.networked else ""
         links = [(row.scope, "links", outcome.IGNORED, unlimited) for row in self.isolators] if unlimited else []
         self.isolators = outcome.combine(self.isolators, [*groups.outcome, *links])
@@ -160,7 +160,13 @@ class Compilation:
             raise Unenforceable(rows, f"pod {self.pod.uuid[:8]}", "without --strict it runs all the same")
         for row in lacking:
             self.prepared.warnings.append(f"{row.where}: isolator {row.name} is {row.state}: {row.reason}")
+
+    def settle(self, groups: Cgroups) -> None:
+        """Judge, and write it all down for `status` and the metadata service."""
+        self.judge(groups)
         pod = self.pod
+        if self.isolators:
+            pod.write("pod", outcome.annotated(self.prepared.manifest, self.isolators).to_json())
         pod.write("token", self.token.encode())
         pod.write("hmac-key", access.new_hmac_key())
         for name, config in self.configs.items():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from appc.config import Directories
+    from appc.executor.outcome import Row
     from appc.host.cgroups import Cgroups
     from appc.plan.ops import Plan
 
@@ -81,8 +82,9 @@ def replace_process(
         raise
 
 
-def compile_only(prepared: Prepared, where: Directories) -> Plan:
-    """Return the plan that running `prepared` would perform, as if it were in phase `run`; nothing is made."""
+def compile_only(prepared: Prepared, where: Directories) -> tuple[Plan, list[Row]]:
+    """Return the plan that running `prepared` would perform, as if it were in phase `run`, and what would become of
+    its isolators; nothing is made."""
     facts = prepared.facts
     pod = Pod(prepared.pod.root, "run", prepared.pod.uuid)
     networked = None
@@ -92,7 +94,8 @@ def compile_only(prepared: Prepared, where: Directories) -> Plan:
         networked = expected(pod.uuid, where)
     compilation = Compilation(prepared, pod, where, FOREGROUND, facts, networked)
     groups = cgroups.predict(prepared.pod.uuid, _names(prepared), compilation.resources(), facts)
-    return compilation.plan(groups)
+    compilation.judge(groups)
+    return compilation.plan(groups), compilation.isolators
 
 
 def _enter_run(prepared: Prepared, where: Directories, kind: str) -> tuple[Plan, bytes, Cgroups]:

@@ -7,9 +7,15 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from appc.schema.common import Annotation
+    from appc.schema.pod import PodManifest
+
+# Of pods and apps: a line `NAME=OUTCOME (REASON)` for each of their isolators.
+ANNOTATION = "appc.io/executor/isolators"
 ENFORCED, MODIFIED, IGNORED = "enforced", "modified", "ignored"
+POD = "pod"
 _WORSE = (ENFORCED, MODIFIED, IGNORED)
 
 # The isolators behind the fields of OCI's linux.resources that they are turned into, and behind the pod's links.
@@ -34,6 +40,15 @@ class Row:
         self.state = state
         self.reason = reason
 
+    @classmethod
+    def from_dict(cls, document: dict[str, str]) -> Row:
+        """Return the row that `to_dict` gave."""
+        scope = "" if document["scope"] == POD else document["scope"]
+        return cls(scope, document["name"], document["outcome"], document["reason"])
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.state}{f' ({self.reason})' if self.reason else ''}"
+
     @property
     def where(self) -> str:
         """The scope in words."""
@@ -41,7 +56,7 @@ class Row:
 
     def to_dict(self) -> dict[str, str]:
         """Return the row as `status --format json` shows it."""
-        return {"scope": self.scope or "pod", "name": self.name, "outcome": self.state, "reason": self.reason}
+        return {"scope": self.scope or POD, "name": self.name, "outcome": self.state, "reason": self.reason}
 
 
 def combine(rows: Iterable[Row], fields: Iterable[tuple[str, str, str, str]]) -> list[Row]:
@@ -61,3 +76,24 @@ def combine(rows: Iterable[Row], fields: Iterable[tuple[str, str, str, str]]) ->
             if concerned and _WORSE.index(state) > _WORSE.index(row.state):
                 row.state, row.reason = state, reason
     return combined
+
+
+def annotated(manifest: PodManifest, rows: Iterable[Row]) -> PodManifest:
+    """Return `manifest` with annotations that say what became of its isolators, in the place of such as were there.
+
+    So the metadata service tells it to the apps.
+    """
+    told: dict[str, list[str]] = {}
+    for row in rows:
+        told.setdefault(row.scope, []).append(str(row))
+    apps = tuple(
+        entry.replace(annotations=_with(entry.annotations, told.get(str(entry.name)))) for entry in manifest.apps
+    )
+    return manifest.replace(apps=apps, annotations=_with(manifest.annotations, told.get("")))
+
+
+def _with(annotations: Sequence[Annotation], lines: list[str] | None) -> tuple[Annotation, ...]:
+    from appc.schema.common import Annotation
+
+    others = tuple(annotation for annotation in annotations if annotation.name != ANNOTATION)
+    return (*others, Annotation(name=ANNOTATION, value="\n".join(lines))) if lines else others

@@ -98,8 +98,7 @@ def _update(pod: Pod, app: str, isolators: Sequence[Isolator], strict: bool) -> 
         unlimited = "; ".join(limit_networks(pod.path, pod.uuid, bandwidth(manifest)))
         told += [(app, "links", outcome.IGNORED, unlimited)] if unlimited else []
     rows = outcome.combine([outcome.Row(app, *row) for row in decided if row[0] in given], told)
-    pod.write("pod", manifest.to_json())
-    _keep(pod, app, rows)
+    pod.write("pod", outcome.annotated(manifest, _keep(pod, rows)).to_json())
     if app:
         _keep_resources(pod, app, resources)
     lacking = [row for row in rows if row.state != outcome.ENFORCED]
@@ -108,15 +107,16 @@ def _update(pod: Pod, app: str, isolators: Sequence[Isolator], strict: bool) -> 
     return rows
 
 
-def _keep(pod: Pod, app: str, rows: Sequence[outcome.Row]) -> None:
-    """Write down what became of the isolators, for `status`."""
-    new = [row.to_dict() for row in rows]
-    replaced = {(row["scope"], row["name"]) for row in new}
+def _keep(pod: Pod, rows: Sequence[outcome.Row]) -> list[outcome.Row]:
+    """Write down what became of the isolators, for `status`; return it with what became of the others before."""
+    replaced = {(row.scope, row.name) for row in rows}
     try:
-        old = pod.read_json("isolators")
+        old = [outcome.Row.from_dict(document) for document in pod.read_json("isolators")]
     except FileNotFoundError:
         old = []
-    pod.write_json("isolators", [row for row in old if (row["scope"], row["name"]) not in replaced] + new)
+    found = [row for row in old if (row.scope, row.name) not in replaced] + list(rows)
+    pod.write_json("isolators", [row.to_dict() for row in found])
+    return found
 
 
 def _keep_resources(pod: Pod, app: str, resources: dict[str, Any]) -> None:

@@ -39,8 +39,9 @@ __all__ = [
 def predict(
     pod_uuid: str, app_names: Sequence[str], resources: Mapping[str, Mapping[str, Any]], facts: HostFacts
 ) -> Cgroups:
-    """Return the directories that `create` with the same arguments would make; nothing is made or written."""
-    return Layout(pod_uuid, app_names, resources, facts).result
+    """Return the directories that `create` with the same arguments would make, and the outcome if the kernel takes
+    every value; nothing is made or written."""
+    return Maker(Layout(pod_uuid, app_names, resources, facts)).foresee()
 
 
 def create(
@@ -73,13 +74,23 @@ class Maker:
 
     def make(self) -> Cgroups:
         """Make the groups and set their limits; return them with the outcome. Raises OSError and HostError."""
-        for scope, setting in self.layout.unmet:
-            self._row(scope, setting.field, setting.status, setting.note)
         for group in self.layout.groups:
             self._make_group(group)
             if group.base and not group.controllers:
                 self._enable_controllers(group)
             self._apply(group)
+        return self._result()
+
+    def foresee(self) -> Cgroups:
+        """Return the groups as `make` would make them, and the outcome as far as the layout tells."""
+        for group in self.layout.groups:
+            for setting in group.settings:
+                self._row(group.scope, setting.field, setting.status, setting.note)
+        return self._result()
+
+    def _result(self) -> Cgroups:
+        for scope, setting in self.layout.unmet:
+            self._row(scope, setting.field, setting.status, setting.note)
         if self.layout.device_obstacle:
             for scope in self.layout.device_scopes:
                 self._row(scope, "devices", "ignored", self.layout.device_obstacle)

@@ -42,6 +42,13 @@ def inside(path: str, action: Callable[[], T]) -> T:
     return _aside(enter, action)
 
 
+def apart(action: Callable[[], T]) -> T:
+    """Call `action` with this thread in a new network namespace, which is gone afterwards."""
+    from appc.host import libc
+
+    return _aside(lambda: libc.unshare(libc.CLONE_NEWNET), action)
+
+
 def remove(path: str) -> None:
     """Take the pin away; the namespace ends with its last process. One that is not there is fine."""
     from appc.host import libc

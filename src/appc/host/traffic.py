@@ -9,6 +9,7 @@ from __future__ import annotations
 from struct import pack
 from sys import byteorder
 
+from appc.host import netns
 from appc.host.links import NoLink, delete, index_of, make, set_up
 from appc.host.netlink import NLM_F_CREATE, NLM_F_EXCL, Netlink, attribute, nest, number, text
 
@@ -82,6 +83,23 @@ def limit_in(netlink: Netlink, index: int, through: str, rate: int) -> None:
     except BaseException:
         delete(netlink, through)
         raise
+
+
+def obstacle() -> str:
+    """Return why this host cannot limit traffic, "" when it can: it is tried in a network namespace apart."""
+
+    def attempt() -> None:
+        with Netlink() as netlink:
+            make(netlink, "appc0", "ifb")
+            index = index_of(netlink, "appc0")
+            limit_out(netlink, index, _MOST)
+            limit_in(netlink, index, "appc1", _MOST)
+
+    try:
+        netns.apart(attempt)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def _redirect(index: int, target: int) -> bytes:

@@ -138,3 +138,44 @@ def test_a_sysctl_the_kernel_does_not_take_is_named(appc: Appc, sandbox: Path, k
     done = appc.run("--pod-manifest", manifest)
     assert (done.status, done.out) == (125, "")
     assert key in done.err
+
+
+def test_plan_status_and_manifest_tell_the_same(appc: Appc, sandbox: Path) -> None:
+    need("memory-controller")
+    apps: dict[str, Any] = {
+        "web": (["/probe", "wait"], [isolator("resource/memory", {"limit": "64Mi"}), isolator("example.com/x", 1)]),
+        "db": (["/probe", "wait"], [isolator("resource/network-bandwidth", {"default": True, "limit": "1M"})]),
+    }
+    own = [isolator("resource/pids", {"limit": 50}), isolator("os/linux/no-new-privileges", True)]
+    manifest = pod(appc, sandbox / "pod.json", apps, own)
+    planned = appc("plan", "--pod-manifest", manifest)
+    begin = "# isolator-"
+    foreseen = [line[len(begin) :] for line in planned.out.splitlines() if line.startswith(begin)]
+    assert "web-example.com/x: ignored (appc does not know this isolator)" in foreseen
+    assert "pod-os/linux/no-new-privileges: ignored (applies to apps only)" in foreseen
+    uuid = appc.detached("--pod-manifest", manifest)
+    lines = appc("status", uuid).out.splitlines()
+    assert [line[9:].replace("=", ": ", 1) for line in lines if line.startswith("isolator-")] == foreseen
+    document = json.loads(appc("manifest", uuid).out)
+    told = {}
+    for scope, holder in (("pod", document), *((entry["name"], entry) for entry in document["apps"])):
+        (annotation,) = holder["annotations"]
+        assert annotation["name"] == "appc.io/executor/isolators"
+        told[scope] = annotation["value"].splitlines()
+    assert told["web"] == ["resource/memory=enforced", "example.com/x=ignored (appc does not know this isolator)"]
+    assert [f"{scope}-{line.replace('=', ': ', 1)}" for scope, some in told.items() for line in some] == foreseen
+    assert appc("update", uuid, "--app", "web", "--memory", "63Mi", "--pids", "20").status == 0
+    (annotation,) = json.loads(appc("manifest", uuid).out)["apps"][0]["annotations"]
+    assert sorted(annotation["value"].splitlines())[1:] == ["resource/memory=enforced", "resource/pids=enforced"]
+
+
+def test_strict_refuses_in_plans_too(appc: Appc) -> None:
+    words = ("--strict", PROBE, "--isolator", "os/linux/apparmor-profile,profile=none", "--", "echo", "ran")
+    if probe.facts().apparmor:
+        pytest.skip("needs a host without AppArmor")
+    said = "app probe: os/linux/apparmor-profile ignored: AppArmor is not enabled on this host"
+    for verb in ("plan", "run"):
+        done = appc(verb, *words)
+        assert (done.status, done.out) == (1, ""), done
+        assert said in done.err
+    assert appc.pods() == []

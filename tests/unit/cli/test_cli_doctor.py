@@ -7,6 +7,7 @@ import json
 import pytest
 
 from appc.cli.doctor import examine
+from appc.cli.doctor_isolators import examine_isolators
 from appc.host.probe import HostFacts
 from starter import run
 
@@ -43,6 +44,32 @@ def test_a_good_host_has_no_faults() -> None:
 )
 def test_each_lack_has_a_state_and_a_remedy(changes: dict[str, object], about: str, state: str, remedy: str) -> None:
     assert findings(**changes)[about] == (state, remedy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "about", "state", "words"),
+    [
+        ({}, "disk limits", "limited", "cannot be limited"),
+        ({"controllers": {"io": "/cg"}}, "disk limits", "ok", "2 disks, reads and writes"),
+        ({"controllers": {"blkio": "/cg"}}, "disk limits", "limited", "direct writes alone"),
+        ({"controllers": {"devices": "/cg"}}, "devices", "ok", "cgroup v1"),
+        ({}, "devices", "ok", "cgroup v2"),
+        ({"unified": "", "bases": {"/cg": "/cg"}}, "devices", "limited", "any device"),
+        ({"apparmor": True}, "apparmor", "ok", "confined"),
+        ({}, "selinux", "ok", "SELinux is not active"),
+    ],
+)
+def test_what_isolators_come_to_is_told_before(changes: dict[str, object], about: str, state: str, words: str) -> None:
+    facts = HostFacts(**{**GOOD, **changes})  # type: ignore[arg-type]
+    found = {finding.about: finding for finding in examine_isolators(facts, 2, "")}
+    assert found[about].state == state
+    assert words in found[about].finding
+
+
+def test_networks_that_cannot_be_limited_have_a_reason() -> None:
+    found = {finding.about: finding for finding in examine_isolators(HostFacts(), 0, "Operation not supported")}
+    assert (found["network bandwidth"].state, found["disk limits"].state) == ("limited", "ok")
+    assert "Operation not supported" in found["network bandwidth"].finding
 
 
 def test_the_report_is_for_people_or_programs() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from appc.executor.outcome import Row, combine
+from appc.executor.outcome import ANNOTATION, Row, annotated, combine
+from appc.schema.pod import PodManifest
 
 
 def test_what_the_kernel_did_not_take_worsens_the_isolator_behind_it() -> None:
@@ -47,3 +48,28 @@ def test_fields_nobody_asked_for() -> None:
     assert combine([Row("web", "resource/memory", "enforced", "")], [("web", "pids.limit", "ignored", "x")])[
         0
     ].state == ("enforced")
+
+
+def test_a_row_in_one_line_and_back() -> None:
+    assert str(Row("", "x", "enforced", "")) == "x=enforced"
+    assert str(Row("web", "x", "ignored", "why")) == "x=ignored (why)"
+    for row in (Row("", "x", "enforced", ""), Row("web", "y", "ignored", "why")):
+        assert Row.from_dict(row.to_dict()).to_dict() == row.to_dict()
+
+
+def test_annotations_replace_those_that_were_there() -> None:
+    image = {"id": "sha512-" + "0" * 128}
+    stale = [{"name": ANNOTATION, "value": "old"}, {"name": "own", "value": "kept"}]
+    manifest = PodManifest.parse(
+        {
+            "acKind": "PodManifest",
+            "acVersion": "0.8.11",
+            "apps": [{"name": name, "image": image, "annotations": stale} for name in ("web", "db")],
+        }
+    )
+    rows = [Row("", "a", "enforced", ""), Row("web", "b", "ignored", "why"), Row("web", "c", "enforced", "")]
+    found = annotated(manifest, rows)
+    web, db = ({str(one.name): one.value for one in app.annotations} for app in found.apps)
+    assert [(str(one.name), one.value) for one in found.annotations] == [(ANNOTATION, "a=enforced")]
+    assert web == {"own": "kept", ANNOTATION: "b=ignored (why)\nc=enforced"}
+    assert db == {"own": "kept"}
