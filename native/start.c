@@ -1,7 +1,10 @@
 /* appc-start: the command `appc`. Starts Python without `site`, whose work most verbs never need:
  * the interpreter of the directory appc was installed to, with that one directory added to its
- * path. A layout it does not know is left to `python3 -m appc`. */
+ * path. A layout it does not know is left to `python3 -m appc`. What can be done without Python is
+ * done by the front. */
 #define _GNU_SOURCE
+#include "front.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -132,9 +135,12 @@ int main(int argc, char **argv)
 	static struct place place;
 	const char *called = argc > 0 ? strrchr(argv[0], '/') : NULL;
 	char **command = calloc((size_t)argc + 16, sizeof *command);
-	int used = 1;
+	int used = 1, status;
 
 	called = called != NULL ? called + 1 : argc > 0 ? argv[0] : "appc";
+	status = strcmp(called, "appc-oci") == 0 ? front(argc, argv) : FRONT_PYTHON;
+	if (status != FRONT_PYTHON)
+		return status;
 	if (command == NULL || !find_prefix(place.prefix)) {
 		fprintf(stderr, "appc: cannot find its own program: %s\n", strerror(errno));
 		return 125;

@@ -2,7 +2,8 @@
 
 `state.json` says what was asked for and is written once; `config.json` is the configuration as it was then; `plan` what
 was performed; `status/_process` which process it became (the keeper writes it); `start` is the socket it awaits its
-start at, gone once it was started. Whoever makes or removes a container holds a lock on the directory.
+start at, gone once it was started; `front` tells what there is to know without Python. Whoever makes or removes a
+container holds a lock on the directory.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", 
 START = "start"
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _LONGEST_ID = 255  # a file's name
+_SECOND = 1_000_000_000  # ns
 
 
 class Container:
@@ -109,6 +111,13 @@ class Container:
             state["annotations"] = self.record["annotations"]
         return state
 
+    def described(self, status: str = "") -> dict[str, Any]:
+        """Return the state with what engines expect besides."""
+        described = self.state(status)
+        described.update(rootfs=self.record.get("rootfs", ""), created=_timestamp(self.record.get("created", 0)))
+        described["owner"] = ""
+        return described
+
     def lock(self) -> None:
         """Take the lock of who changes it, when it is free. FileNotFoundError when it was removed meanwhile."""
         fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -158,6 +167,14 @@ def check_id(name: str) -> str:
     if not name or name in (".", "..") or not set(name) <= _ID_CHARACTERS or len(name) > _LONGEST_ID:
         raise AppcError("invalid container id: letters, digits and _+-. make one", repr(name))
     return name
+
+
+def _timestamp(nanoseconds: int) -> str:
+    """Return a time since the epoch as RFC 3339 has it."""
+    from time import gmtime, strftime
+
+    seconds, rest = divmod(nanoseconds, _SECOND)
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{rest:09d}Z"
 
 
 def create(root: str, name: str) -> Container:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from appc.oci.main import Context
     from appc.oci.options import Args
 
+# native/front_main.c sets it for the Python that is to explain: index and errno of the op that failed after the start.
+START_FAILED = "APPC_OCI_START_FAILED"
 _SIGKILL = 9
 _PATIENCE = 10.0  # seconds a killed process gets to be gone
 # linux/un.h
@@ -26,10 +28,12 @@ _FAIL, _PACKET = 1, 16
 def start(args: Args, context: Context) -> int:
     """Let the process of a created container go on to its program."""
     container = find(context.root, args.words[0])
-    status = container.status()
-    if status != CREATED:
-        raise PodStateError(f"cannot start a container that is {status}", container.name)
-    failure = _release(container)
+    failure = _failed_before()
+    if failure is None:
+        status = container.status()
+        if status != CREATED:
+            raise PodStateError(f"cannot start a container that is {status}", container.name)
+        failure = _release(container)
     if failure is not None:
         from appc.oci.failure import failed
         from appc.plan import wire
@@ -47,6 +51,12 @@ def start(args: Args, context: Context) -> int:
             cgroupfs.kill(container.cgroups)
             raise
     return 0
+
+
+def _failed_before() -> tuple[int, int] | None:
+    """Return (op, errno) of what failed when the native front started the container, None when it did not."""
+    index, _, number = os.environ.pop(START_FAILED, "").partition(" ")
+    return (int(index), int(number)) if index.isdecimal() and number.isdecimal() else None
 
 
 def _release(container: Container) -> tuple[int, int] | None:

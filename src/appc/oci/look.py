@@ -12,19 +12,16 @@ from appc.schema.json import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from appc.oci.container import Container
     from appc.oci.main import Context
     from appc.oci.options import Args
 
-_SECOND = 1_000_000_000  # ns
 _COLUMNS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 
 
 def state(args: Args, context: Context) -> int:
     """Print the state of a container."""
-    sys.stdout.write(dumps(_described(find(context.root, args.words[0])), 2) + "\n")
+    sys.stdout.write(dumps(find(context.root, args.words[0]).described(), 2) + "\n")
     return 0
 
 
@@ -34,7 +31,7 @@ def list_all(args: Args, context: Context) -> int:
     if args.flag("quiet"):
         sys.stdout.write("".join(f"{container.name}\n" for container in found))
         return 0
-    rows = [{**_described(container), "owner": _owner(container)} for container in found]
+    rows = [{**container.described(), "owner": _owner(container)} for container in found]
     if _format(args) == "json":
         sys.stdout.write((dumps(rows) if rows else "null") + "\n")
         return 0
@@ -82,21 +79,6 @@ def _format(args: Args) -> str:
     if form not in ("table", "json"):
         raise UsageError("invalid format option", "--format")
     return form
-
-
-def _described(container: Container) -> dict[str, Any]:
-    described = container.state()
-    described.update(rootfs=container.record.get("rootfs", ""), created=_timestamp(container.record.get("created", 0)))
-    described["owner"] = ""
-    return described
-
-
-def _timestamp(nanoseconds: int) -> str:
-    """Return a time since the epoch as RFC 3339 has it."""
-    from time import gmtime, strftime
-
-    seconds, rest = divmod(nanoseconds, _SECOND)
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{rest:09d}Z"
 
 
 def _owner(container: Container) -> str:

@@ -158,6 +158,8 @@ class _Making:
         """Write down what there is to remove, then make the control groups."""
         from time import time_ns
 
+        from appc.oci import front
+
         linux, container, rootfs = self.config["linux"], self.container, self._rootfs()
         self.config["process"] = with_home(self.config["process"], rootfs)
         container.record = {
@@ -176,6 +178,7 @@ class _Making:
         container.record["cgroups"] = cgroup_container.predict(path, facts)
         container.write_json("state.json", container.record)
         container.write_json("config.json", self.config)
+        container.write(front.FILE, front.describe(container, self.config))
         refuse_unmet(cgroup_container.create(path, resources, facts).outcome)
 
     def _plan(self, facts: HostFacts) -> Plan:

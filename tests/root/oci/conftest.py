@@ -54,11 +54,22 @@ def configuration(*args: str) -> dict[str, Any]:
     }
 
 
-class Runtime:
-    """`appc-oci` over a root of its own, with one bundle."""
+def installed(base: Path) -> Path:
+    """`appc-oci` as it is installed: the native front, which runs Python where it must."""
+    packages = base / f"lib/python3.{sys.version_info.minor}/site-packages"
+    packages.mkdir(parents=True)
+    (packages / "appc").symlink_to(PACKAGE)
+    starter = next(path for path in (probe.with_name("appc-start") for probe in PROBES) if path.exists())
+    (base / "bin").mkdir()
+    return Path(shutil.copy(starter, base / "bin/appc-oci"))
 
-    def __init__(self, base: Path) -> None:
+
+class Runtime:
+    """`appc-oci` over a root of its own, with one bundle; `program` are the words that start it."""
+
+    def __init__(self, base: Path, *program: str) -> None:
         self.base = base
+        self.program = program or (sys.executable, "-I", "-S", "-c", CODE)
         self.root = base / "oci"
         self.bundle = base / "bundle"
         binaries = self.bundle / "rootfs/bin"
@@ -71,7 +82,7 @@ class Runtime:
 
     def words(self, *words: str) -> list[str]:
         """The argument vector of a command."""
-        return [sys.executable, "-I", "-S", "-c", CODE, "--root", str(self.root), *words]
+        return [*self.program, "--root", str(self.root), *words]
 
     def __call__(self, *words: str, fails: int = 0, **more: Any) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -122,11 +133,11 @@ class Runtime:
         os.close(fd)
 
 
-@pytest.fixture
-def runtime(sandbox: Path) -> Iterator[Runtime]:
-    """The runtime; what a test leaves in it is removed."""
+@pytest.fixture(params=["front", "python"])
+def runtime(request: pytest.FixtureRequest, sandbox: Path) -> Iterator[Runtime]:
+    """The runtime, as it is installed and in Python alone; what a test leaves in it is removed."""
     need("root", "native", "cgroup", "busybox")
-    made = Runtime(sandbox)
+    made = Runtime(sandbox, str(installed(sandbox / "installed"))) if request.param == "front" else Runtime(sandbox)
     yield made
     for name in made("list", "--quiet").stdout.split():
         made("delete", "--force", name)
