@@ -80,9 +80,10 @@ demo: build ## two real applications, packaged, signed, trusted and run as one p
 
 bench: bench-launch bench-images bench-fetch bench-serve ## launches, image operations, fetching and hosting against other tools: tables and JSON
 
-bench-launch: build ## only launches; bench.json
+bench-launch: build ## only launches, and the verbs of appc-oci; bench.json, bench-oci.json
 	@tools/packages bench
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/bench.py
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/oci.py --json bench-oci.json
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/metadata.py --json bench-metadata.json
 
 bench-images: build ## only image operations (20 GB, half an hour; BENCH=--quick for a look); bench-images.json

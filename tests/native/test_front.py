@@ -330,7 +330,8 @@ class Awaiting:
         self.heard = b""
         self._packets = packets
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._listener.settimeout(PATIENCE)
+        self._listener.settimeout(0.05)
+        self._over = threading.Event()
         fd = os.open(directory, os.O_PATH)
         self._listener.bind(f"/proc/self/fd/{fd}/start")
         os.close(fd)
@@ -342,15 +343,19 @@ class Awaiting:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
+        self._over.set()
         self._thread.join(PATIENCE)
         self._listener.close()
 
     def _answer(self) -> None:
-        try:
-            connection, _ = self._listener.accept()
-        except OSError:
-            return
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+                break
+            except TimeoutError:
+                if self._over.is_set():
+                    return
+        connection.settimeout(PATIENCE)
         with connection:
             self.heard = connection.recv(1)
             for packet in self._packets:
