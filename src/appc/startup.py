@@ -31,6 +31,7 @@ GC_THRESHOLD = 50_000
 
 # A compiled file begins with the magic number, flags (0: it names its source by time and size) and these two.
 _HEADER = 16
+_NOTHING = memoryview(b"")
 _TIMESTAMPED = MAGIC_NUMBER + bytes(4)
 
 
@@ -97,6 +98,8 @@ class Loader(SourceFileLoader):
             code = marshal.loads(self._data)
         except (EOFError, ValueError, TypeError):
             code = self.source_to_code(self.get_data(self.path), self.path)
+        # The module keeps its loader; the code, which is as large as all else of it, is needed once.
+        self._data = _NOTHING
         exec(code, module.__dict__)
 
 

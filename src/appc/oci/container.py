@@ -230,5 +230,5 @@ def every(root: str) -> list[Container]:
 
 def boot_id() -> str:
     """Return what names this boot of the machine."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
+    with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
+        return (file.read() or b"").decode().strip()

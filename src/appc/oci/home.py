@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 TYPE_CHECKING = False
@@ -32,13 +33,11 @@ def _home(root: str, uid: int) -> str:
 
 def _passwd(root: str) -> str:
     """Return the root's passwd; whatever link it is leads nowhere outside the root."""
-    from appc.host import libc
-
+    # Without waiting: a pipe of that name has nobody at its other end.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # Without waiting: a pipe of that name has nobody at its other end.
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = libc.openat2(directory, "etc/passwd", flags, resolve=_RESOLVE_IN_ROOT)
+        fd = _open(directory, flags)
     except OSError:
         return ""
     finally:
@@ -49,3 +48,19 @@ def _passwd(root: str) -> str:
         return ""
     finally:
         os.close(fd)
+
+
+def _open(root: int, flags: int) -> int:
+    try:
+        etc = os.open("etc", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+        try:
+            return os.open("passwd", flags | os.O_NOFOLLOW, dir_fd=etc)
+        finally:
+            os.close(etc)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+    # One of them is a link. Following it needs ctypes, which costs more than all else that is imported here.
+    from appc.host import libc
+
+    return libc.openat2(root, "etc/passwd", flags, resolve=_RESOLVE_IN_ROOT)
