@@ -439,8 +439,12 @@ def test_refused_in_one_line_and_nothing_is_left(case: Case, place: Path, capsys
     assert main(["image", "convert", source, "x.aci"]) == 1
     _one_line(capsys.readouterr().err, case)
     assert _all(place) == before
+    kind, _, path = source.partition(":")
+    if kind != "bundle":
+        assert main(["image", "validate", "--type", kind, path]) == 1
+        _one_line(capsys.readouterr().err, case)
     # Bundles are not fetched, and a bomb takes its time.
-    if source.startswith("bundle:") or case.name == "gzip-bomb":
+    if kind == "bundle" or case.name == "gzip-bomb":
         return
     assert main(["fetch", "--insecure", "image", source]) == 1
     _one_line(capsys.readouterr().err, case)

@@ -63,15 +63,37 @@ def _pick(blobs: Blobs, tags: list[str], tag: str) -> str:
     return tags[0]
 
 
-def _current(blobs: Blobs, tag: str) -> SourceImage:
+def every(blobs: Blobs) -> list[str]:
+    """The tags of all images in a docker archive, "" for the only one if it has none. Raises ArchiveError."""
+    if blobs.has(MANIFEST_FILE):
+        saved = _saved(blobs)
+        tags = [tag for one in saved for tag in one.tags[:1]]
+        return tags or [""] * (len(saved) == 1)
+    return sorted(_repositories(blobs)) if blobs.has(REPOSITORIES_FILE) else [""]
+
+
+def _saved(blobs: Blobs) -> list[SavedImage]:
     where = f"{blobs.where}: {MANIFEST_FILE}"
     listed = _json(blobs, MANIFEST_FILE)
     if not isinstance(listed, list) or len(listed) > _MAX_IMAGES or not all(isinstance(one, dict) for one in listed):
         raise ArchiveError("should be a list of images", where)
     try:
-        saved = [SavedImage.parse(one) for one in listed]
+        return [SavedImage.parse(one) for one in listed]
     except ManifestError as error:
         raise ArchiveError(": ".join(filter(None, error.faults[0])), where) from None
+
+
+def _repositories(blobs: Blobs) -> dict[str, Any]:
+    """The layers by NAME:TAG."""
+    repositories = _json(blobs, REPOSITORIES_FILE)
+    if not isinstance(repositories, dict) or not all(isinstance(tags, dict) for tags in repositories.values()):
+        raise ArchiveError("should map names to tags and those to layers", f"{blobs.where}: {REPOSITORIES_FILE}")
+    return {f"{name}:{own}": layer for name, tags in repositories.items() for own, layer in tags.items()}
+
+
+def _current(blobs: Blobs, tag: str) -> SourceImage:
+    where = f"{blobs.where}: {MANIFEST_FILE}"
+    saved = _saved(blobs)
     if len(saved) == 1 and not tag:
         chosen, reference = saved[0], saved[0].tags[0] if saved[0].tags else ""
     else:
@@ -102,10 +124,7 @@ def _layers(blobs: Blobs, saved: SavedImage, config_bytes: bytes, where: str) ->
 def _old(blobs: Blobs, tag: str) -> SourceImage:
     """Follow the chain of parents from the layer that `repositories` names (docker before 1.10)."""
     where = f"{blobs.where}: {REPOSITORIES_FILE}"
-    repositories = _json(blobs, REPOSITORIES_FILE)
-    if not isinstance(repositories, dict) or not all(isinstance(tags, dict) for tags in repositories.values()):
-        raise ArchiveError("should map names to tags and those to layers", where)
-    by_tag = {f"{name}:{own}": layer for name, tags in repositories.items() for own, layer in tags.items()}
+    by_tag = _repositories(blobs)
     reference = _pick(blobs, sorted(by_tag), tag)
     layers: list[Layer] = []
     seen: set[str] = set()

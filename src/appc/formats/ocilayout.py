@@ -64,6 +64,23 @@ def select(blobs: Blobs, tag: str, wanted: tuple[str, str], strict_platform: boo
     return image_of(blobs, found, tags[0])
 
 
+def every(blobs: Blobs) -> list[tuple[str, Descriptor]]:
+    """The (tag, manifest) of every image in a layout, whatever its platform. Raises ArchiveError."""
+    _check_layout(blobs)
+    index = document(Index, read_document(blobs, INDEX_FILE), f"{blobs.where}: {INDEX_FILE}")
+    found = []
+    walk = _Walk(blobs, ("", ""), False)
+    for one in filter(_is_image, index.manifests):
+        tag = one.annotations.get(REF_NAME, "")
+        # ACIs as artifacts, and attestations, are no images of the kind that is meant.
+        found += [
+            (tag, manifest)
+            for manifest in walk.manifests([one], 0)
+            if manifest.artifact_type != ACI_TYPE and (manifest.platform is None or manifest.platform.os != "unknown")
+        ]
+    return found
+
+
 def choose(blobs: Blobs, descriptors: list[Descriptor], wanted: tuple[str, str], strict_platform: bool) -> Descriptor:
     """Return the manifest for `wanted` of those that `descriptors` lead to, through indexes; see `select`."""
     return _Walk(blobs, wanted, strict_platform).choose(descriptors, 0)
@@ -104,7 +121,7 @@ class _Walk:
 
     def choose(self, descriptors: list[Descriptor], depth: int) -> Descriptor:
         """The manifest to take of those that `descriptors` lead to."""
-        found = list(self._manifests(descriptors, depth))
+        found = list(self.manifests(descriptors, depth))
         # Attestations and the like stand beside images, for a platform called "unknown".
         real = [one for one in found if one.platform is None or one.platform.os != "unknown"]
         for platform in runs(*self._wanted):
@@ -118,7 +135,8 @@ class _Walk:
             f"has no image for {'/'.join(self._wanted)}", self._blobs.where, f"--platform: {_listed(made_for)}"
         )
 
-    def _manifests(self, descriptors: list[Descriptor], depth: int) -> list[Descriptor]:
+    def manifests(self, descriptors: list[Descriptor], depth: int) -> list[Descriptor]:
+        """All manifests that `descriptors` lead to; ArchiveError when there are none, or suspiciously many."""
         if depth > _MAX_DEPTH:
             raise ArchiveError(f"indexes are nested more than {_MAX_DEPTH} deep", self._blobs.where)
         found: list[Descriptor] = []
@@ -129,7 +147,7 @@ class _Walk:
                     raise ArchiveError(f"has more than {_MAX_INDEXES} indexes", self._blobs.where)
                 data = read_blob(self._blobs, one.digest, one.size, "index")
                 index = document(Index, data, f"{self._blobs.where}: index {shown(one.digest)}")
-                found += self._manifests(list(index.manifests), depth + 1)
+                found += self.manifests(list(index.manifests), depth + 1)
             elif one.media_type in MANIFEST_TYPES and _is_image(one):
                 found.append(one)
         if depth == 0 and not found:

@@ -15,7 +15,7 @@ from appc.formats.tarnames import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from typing import BinaryIO, Self
 
     from appc.formats.oci_image import Blob, Blobs, SourceImage
 
@@ -31,25 +31,22 @@ _MAX_HOPS = 10
 _CHUNK = 1 << 20
 
 
-class Source:
-    """An open layout or archive, and the image that was chosen in it. `path` is the file's or directory's own."""
+class Opened:
+    """An open layout or archive, `oci:DIR[:TAG]` and so on: its `scheme`, its `path`, the `tag`, and its `blobs`.
 
-    def __init__(self, reference: str, platform: tuple[str, str], strict_platform: bool = False) -> None:
-        """Open `reference` (`oci:DIR[:TAG]` and so on) and choose the image for `platform`, the labels (os, arch).
+    Raises ImageNotFound, ArchiveError, HostError.
+    """
 
-        Raises ImageNotFound, ArchiveError, HostError.
-        """
-        scheme, self.path, tag = split(reference)
+    def __init__(self, reference: str) -> None:
+        self.scheme, self.path, self.tag = split(reference)
         self._files: list[int] = []
         try:
-            blobs = self._blobs(scheme)
-            choose = docker_archive.select if scheme == DOCKER_ARCHIVE else ocilayout.select
-            self.image: SourceImage = choose(blobs, tag, platform, strict_platform)
+            self.blobs = self._blobs(self.scheme)
         except BaseException:
             self.close()
             raise
 
-    def __enter__(self) -> Source:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,6 +118,22 @@ def _spooled(fd: int, path: str) -> int:
             hint = f"the space is needed in {tempfile.gettempdir()}; $TMPDIR names another place"
             raise HostError(f"cannot be unpacked: {error.strerror}", path, hint) from error
         return os.dup(spool.fileno())
+
+
+class Source(Opened):
+    """An open layout or archive, and the `image` that was chosen in it: the one for `platform`, the labels (os, arch).
+
+    Raises ImageNotFound, ArchiveError, HostError.
+    """
+
+    def __init__(self, reference: str, platform: tuple[str, str], strict_platform: bool = False) -> None:
+        super().__init__(reference)
+        try:
+            choose = docker_archive.select if self.scheme == DOCKER_ARCHIVE else ocilayout.select
+            self.image: SourceImage = choose(self.blobs, self.tag, platform, strict_platform)
+        except BaseException:
+            self.close()
+            raise
 
 
 class DirectoryBlobs:
@@ -206,4 +219,14 @@ def default_name(path: str) -> str:
     return base or "image"
 
 
-__all__ = ("DOCKER_ARCHIVE", "OCI", "OCI_ARCHIVE", "SCHEMES", "DirectoryBlobs", "Source", "default_name", "split")
+__all__ = (
+    "DOCKER_ARCHIVE",
+    "OCI",
+    "OCI_ARCHIVE",
+    "SCHEMES",
+    "DirectoryBlobs",
+    "Opened",
+    "Source",
+    "default_name",
+    "split",
+)
