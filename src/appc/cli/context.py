@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Context(Directories):
     """The invocation: directories and settings, and what the user said about messages and results.
 
-    `format`, `legend` and `full` are what --format, --no-legend and --full say, for verbs that have them.
+    `words` are the verb's own, as they were given. `format`, `legend` and `full` are what --format, --no-legend and
+    --full say, for verbs that have them.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Context(Directories):
         super().__init__(root, state, config)
         self.log_level = log_level
         self.log_format = log_format
+        self.words: Sequence[str] = ()
         self.format = "table"
         self.legend = True
         self.full = False

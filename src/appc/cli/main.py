@@ -204,7 +204,12 @@ def _dispatch(asked: Args, context: Context) -> int:
         import site
 
         site.main()
+    if name == "run":
+        from appc.executor.replay import replay
+
+        replay(words, context)
     module = load(name)
+    context.words = words
     args = parse(module.VERB, words)
     if args.help:
         asked.command = ["help", *name.split(" ")]

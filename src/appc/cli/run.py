@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.pod_options import APP_OPTIONS, EXCLUSIVE, POD_OPTIONS, Warnings, request, save_uuid
-from appc.executor import launch
+from appc.executor import launch, recording
 from appc.executor.prepare import prepare
 
 TYPE_CHECKING = False
@@ -42,8 +42,13 @@ def run(args: Args, context: Context) -> int:
 
 def start(prepared: Prepared, detach: bool, warnings: Warnings, context: Context) -> int:
     """Become the keeper of a prepared pod, or start one beside this process and print the pod's UUID."""
+
+    def before(entered: launch.Entered) -> None:
+        recording.keep(context.words, entered, context)
+        warnings.say()
+
     if not detach:
-        launch.replace_process(prepared, context, warnings.say, service=True)
+        launch.replace_process(prepared, context, before, service=True)
     try:
         launch.launch(prepared, context)
     finally:

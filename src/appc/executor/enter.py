@@ -6,7 +6,7 @@ import os
 
 from appc.errors import AppcError, LaunchError, ProgramNotFound
 from appc.executor import control
-from appc.executor.keeper import environment, failure_track, finish_argv
+from appc.executor.keeper import failure_track, finish_argv
 from appc.formats import convert
 from appc.host import probe
 from appc.host.cgroupfs import ROOT
@@ -38,7 +38,7 @@ def enter(pod: Pod, app: str, command: tuple[str, ...], tty: bool, state: str) -
     # The keeper has nothing of the plan's sources; who explains a failure compiles the same plan again.
     words = (f"--enter={app}", f"--program={command[0]}", *(("--tty",) if tty else ()))
     plan.tracks.append(failure_track(finish_argv(pod, state, *words)))
-    spawn.replace_process(wire.encode(plan), None, environment())
+    spawn.replace_process(wire.encode(plan), None, spawn.plain_environment())
 
 
 def explain(pod: Pod, app: str, program: str, tty: bool, failure: Failure) -> AppcError:

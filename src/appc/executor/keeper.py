@@ -1,4 +1,4 @@
-"""What every keeper is started with, be it of a pod or of a command beside an app."""
+"""What a keeper starts when only Python can go on, be it of a pod or of a command beside an app."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import sys
 
 import appc
-from appc.formats.convert import DEFAULT_PATH
 from appc.plan.ops import Op, Track
 
 TYPE_CHECKING = False
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from appc.pods.layout import Pod
 
 ECHILD = 10
-# Of the caller's environment the keeper keeps nothing but what a terminal and a locale need.
-KEPT_VARIABLES = ("TERM", "LANG", "LC_ALL", "NO_COLOR", "COLUMNS", "LINES")
 
 
 def finish_argv(pod: Pod, state: str, *words: str) -> tuple[str, ...]:
@@ -30,9 +27,3 @@ def failure_track(argv: tuple[str, ...]) -> Track:
     Its exit status becomes the keeper's, so it is never 0.
     """
     return Track("failure", [Op("finish", argv, tolerate=(ECHILD,), source="appc")])
-
-
-def environment(*more: str) -> dict[str, str]:
-    """Return the environment of a keeper: what its terminal needs, `more` by name, and nothing else of the caller's."""
-    kept = {name: os.environ[name] for name in (*KEPT_VARIABLES, *more) if name in os.environ}
-    return {"PATH": DEFAULT_PATH, **kept}

@@ -11,7 +11,6 @@ import os
 from appc.abi import CAPABILITY_BITS
 from appc.errors import HostError, LaunchError, PodNotFound
 from appc.executor.compilation import Compilation
-from appc.executor.keeper import environment
 from appc.executor.prepare import DETACHED, FOREGROUND, Prepared, discard
 from appc.host import cgroups
 from appc.launch import spawn
@@ -31,17 +30,30 @@ if TYPE_CHECKING:
 SIGTERM = 15
 
 
+class Entered:
+    """A pod in phase `run`: its plan, also as `data`, its control groups, and how it came to them."""
+
+    __slots__ = ("compilation", "data", "groups", "plan")
+
+    def __init__(self, compilation: Compilation, plan: Plan, data: bytes, groups: Cgroups) -> None:
+        self.compilation = compilation
+        self.plan = plan
+        self.data = data
+        self.groups = groups
+
+
 def launch(prepared: Prepared, where: Directories) -> int:
     """Run a prepared pod detached; return the keeper's pid when all its apps run.
 
     Raises AppcError for a start that failed; the pod is then in phase `exited` (or gone, with --rm).
     """
     pod = prepared.pod
-    plan, data, groups = _enter_run(prepared, where, DETACHED)
+    entered = _enter_run(prepared, where, DETACHED)
+    plan = entered.plan
     try:
-        keeper, reader = spawn.spawn(data, pod, environment())
+        keeper, reader = spawn.spawn(entered.data, pod, spawn.plain_environment())
     except BaseException:
-        _undo(prepared, groups)
+        _undo(prepared, entered.groups)
         raise
     pod.release()
     try:
@@ -66,19 +78,20 @@ def launch(prepared: Prepared, where: Directories) -> int:
 
 
 def replace_process(
-    prepared: Prepared, where: Directories, before: Callable[[], None], *, service: bool = False
+    prepared: Prepared, where: Directories, before: Callable[[Entered], None], *, service: bool = False
 ) -> NoReturn:
     """Run a prepared pod in the foreground: this process becomes its keeper, whose status is the pod's.
 
     `before` is called when nothing can be refused any more. As a `service` of a service manager the keeper tells that
     one when the pod is ready (sd_notify).
     """
-    _, data, groups = _enter_run(prepared, where, FOREGROUND)
+    entered = _enter_run(prepared, where, FOREGROUND)
     try:
-        before()
-        spawn.replace_process(data, prepared.pod, environment(*(("NOTIFY_SOCKET",) if service else ())))
+        before(entered)
+        more = (spawn.SERVICE_SOCKET,) if service else ()
+        spawn.replace_process(entered.data, prepared.pod, spawn.plain_environment(*more))
     except BaseException:
-        _undo(prepared, groups)
+        _undo(prepared, entered.groups)
         raise
 
 
@@ -98,11 +111,8 @@ def compile_only(prepared: Prepared, where: Directories) -> tuple[Plan, list[Row
     return compilation.plan(groups), compilation.isolators
 
 
-def _enter_run(prepared: Prepared, where: Directories, kind: str) -> tuple[Plan, bytes, Cgroups]:
-    """Compile, make the control groups and move the pod to `run`; return the plan, also as bytes, and the groups.
-
-    A refusal leaves nothing behind.
-    """
+def _enter_run(prepared: Prepared, where: Directories, kind: str) -> Entered:
+    """Compile, make the control groups and move the pod to `run`; a refusal leaves nothing behind."""
     pod = prepared.pod
     groups: Cgroups | None = None
     try:
@@ -124,7 +134,7 @@ def _enter_run(prepared: Prepared, where: Directories, kind: str) -> tuple[Plan,
     except BaseException:
         _undo(prepared, groups)
         raise
-    return plan, data, groups
+    return Entered(compilation, plan, data, groups)
 
 
 def _undo(prepared: Prepared, groups: Cgroups | None) -> None:

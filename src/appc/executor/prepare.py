@@ -6,14 +6,12 @@ held against removal by being named in the pod's `request` file.
 
 from __future__ import annotations
 
-import os
-
 from appc.errors import ManifestError, PodStateError, Unenforceable, UsageError
 from appc.host import probe
 from appc.host.mounts import overlay_obstacle
 from appc.images import fetch
 from appc.images.render import copy_rootfs, rootfs_for
-from appc.pods import layout, reify, volumes
+from appc.pods import layout, reify, skeleton, volumes
 from appc.pods.layout import Pod
 from appc.pods.request import AppRequest, PodRequest
 from appc.schema.pod import PodManifest
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from appc.images.render import Rootfs
     from appc.store.images import StoredImage
 
-SUBDIRECTORIES = ("apps", "config", "images", "logs", "status", "volumes")
 # How a pod is run.
 FOREGROUND, DETACHED = "foreground", "detached"
 # What an app's streams are when nobody says.
@@ -200,30 +197,20 @@ def _fill(
     roots: list[Rootfs],
     warnings: list[str],
 ) -> None:
-    for name in SUBDIRECTORIES:
-        os.mkdir(pod.file(name), 0o700)
+    skeleton.make(pod)
     pod.write("pod", manifest.to_json())
     used = sorted({str(image_id) for root in roots for image_id in root.image_ids})
     pod.write_json("request", request.to_json(used))
     overlays = facts.overlay and not overlay_obstacle(pod.root)
     for app, image, root in zip(manifest.apps, images, roots, strict=True):
         pod.write(f"images/{app.name}", image.manifest_bytes)
-        directory = pod.file(f"apps/{app.name}")
-        os.mkdir(directory, 0o700)
-        os.mkdir(f"{directory}/rootfs", 0o755)
+        directory = skeleton.make_app(pod, str(app.name))
         if not (overlays and root.overlay):
             # Whether an app has an upper layer says from now on which kind of root it has.
             warnings += [f"app {app.name}: {text}" for text in copy_rootfs(store, image, f"{directory}/rootfs")]
             continue
-        os.mkdir(f"{directory}/upper", 0o755)
-        os.mkdir(f"{directory}/work", 0o755)
-        # The app sees the upper's own mode and owner as those of "/".
-        top = os.stat(root.lowers[0])
-        os.chown(f"{directory}/upper", top.st_uid, top.st_gid)
-        os.chmod(f"{directory}/upper", top.st_mode & 0o7777)
+        skeleton.make_layer(directory, root.lowers[0])
     volumes.make_empty(manifest, pod.file("volumes"))
-    # Where the keeper moves the pod at its end.
-    os.makedirs(f"{pod.root}/pods/exited", 0o700, exist_ok=True)
 
 
 def stream_modes(request: PodRequest, index: int, kind: str) -> tuple[str, str, str]:

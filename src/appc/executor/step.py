@@ -13,11 +13,11 @@ import sys
 
 from appc.errors import HostError
 from appc.executor.launch import replace_process
-from appc.executor.prepare import SUBDIRECTORIES, Prepared
+from appc.executor.prepare import Prepared
 from appc.host import libc, probe
 from appc.images.render import Rootfs
 from appc.images.view import TreeView
-from appc.pods import gc, layout
+from appc.pods import gc, layout, skeleton
 from appc.pods.request import AppRequest, PodRequest
 from appc.schema.common import AC_VERSION
 from appc.schema.image import App, ImageManifest
@@ -128,14 +128,11 @@ def _prepare(where: Directories, pod: layout.Pod, root: str, app: App, net: str,
 
         check(net, manifest, where)
     pod.move("prepare")
-    for name in SUBDIRECTORIES:
-        os.mkdir(pod.file(name), 0o700)
+    skeleton.make(pod)
     pod.write("pod", manifest.to_json())
     pod.write_json("request", request.to_json([]))
     pod.write(f"images/{APP}", ImageManifest(ac_kind="ImageManifest", ac_version=AC_VERSION, name=_IMAGE).to_json())
-    os.makedirs(pod.file(f"apps/{APP}/rootfs"), 0o755)
-    os.makedirs(f"{pod.root}/pods/exited", 0o700, exist_ok=True)
-    libc.mount(root, pod.file(f"apps/{APP}/rootfs"), None, _MS_BIND)
+    libc.mount(root, f"{skeleton.make_app(pod, APP)}/rootfs", None, _MS_BIND)
     pod.move("prepared")
     return Prepared(pod, request, manifest, [Rootfs((root,), (), "", ())], probe.facts(), [])
 
@@ -157,7 +154,7 @@ def _execute(prepared: Prepared, where: Directories, streams: str) -> int:
             null = os.open(os.devnull, os.O_RDONLY)
             os.dup2(null, 0)
             os.dup2(2, 1)
-        replace_process(prepared, where, lambda: None)
+        replace_process(prepared, where, lambda entered: None)
     except BaseException as error:
         os.write(2, f"appc: {error}\n".encode("utf-8", "backslashreplace"))
     finally:

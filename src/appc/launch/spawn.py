@@ -25,6 +25,11 @@ SAFE = 64
 # A line of the report is never longer; of a keeper that says more, the rest is not kept.
 LINE_LIMIT = 4096
 MOST_WARNINGS = 1000
+# Of the caller's environment a keeper keeps nothing but what a terminal and a locale need.
+KEPT_VARIABLES = ("TERM", "LANG", "LC_ALL", "NO_COLOR", "COLUMNS", "LINES")
+# Where a service manager is told that the service is ready (sd_notify(3)).
+SERVICE_SOCKET = "NOTIFY_SOCKET"
+KEEPER_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Every standard signal but SIGKILL and SIGSTOP, to be set to its default in the keeper.
 SIGNALS = tuple(number for number in range(1, 32) if number not in (9, 19))
 
@@ -43,6 +48,12 @@ class Report:
         self.failure: tuple[str, int, int] | None = None
         self.warnings: list[tuple[str, int, int]] = []
         self.handlers: list[tuple[str, int]] = []
+
+
+def plain_environment(*more: str) -> dict[str, str]:
+    """Return the environment of a keeper: what its terminal needs, `more` by name, and nothing else of the caller's."""
+    kept = {name: os.environ[name] for name in (*KEPT_VARIABLES, *more) if name in os.environ}
+    return {"PATH": KEEPER_PATH, **kept}
 
 
 def replace_process(plan: bytes, pod: Pod | None, environment: dict[str, str]) -> NoReturn:
