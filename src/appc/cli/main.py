@@ -114,6 +114,7 @@ VERBS = (
     "help",
 )
 
+REPLAYED = "was compiled before"
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
@@ -207,7 +208,7 @@ def _dispatch(asked: Args, context: Context) -> int:
     if name == "run":
         from appc.executor.replay import replay
 
-        replay(words, context)
+        replay(words, context, lambda uuid, warnings: _replayed(context, uuid, warnings))
     module = load(name)
     context.words = words
     args = parse(module.VERB, words)
@@ -219,6 +220,12 @@ def _dispatch(asked: Args, context: Context) -> int:
     context.full = getattr(args, "full", False)
     status: int = module.run(args, context)
     return status
+
+
+def _replayed(context: Context, uuid: str, warnings: Sequence[str]) -> None:
+    for text in warnings:
+        context.warn(text)
+    context.debug(REPLAYED, f"pod {uuid}")
 
 
 def _flush() -> None:

@@ -26,10 +26,9 @@ from appc.store.images import ImageStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-    from appc.cli.context import Context
     from appc.config import Directories
     from appc.host.cgroups import Cgroups
     from appc.host.probe import HostFacts
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from appc.pods.layout import Pod
     from appc.store.images import StoredImage
 
-REPLAYED = "was compiled before"
 # What a service manager hands over is not in the words.
 HANDED = frozenset(("LISTEN_FDS", spawn.SERVICE_SOCKET))
 LIMIT = 4 << 20  # bytes of what is kept for one pod
@@ -46,31 +44,30 @@ LIMIT = 4 << 20  # bytes of what is kept for one pod
 _CAUSES = (AppcError, OSError, AttributeError, LookupError, TypeError, ValueError)
 
 
-def replay(words: Sequence[str], context: Context) -> None:
+def replay(words: Sequence[str], where: Directories, before: Callable[[str, Sequence[str]], None]) -> None:
     """Become the keeper of the pod that the words of `appc run` describe, if that was compiled before.
 
-    Returns, having left nothing behind, when it has to be compiled.
+    `before` is called with the pod's UUID and the warnings it comes with when nothing can be refused any more.
+    Returns, having left nothing behind, when the pod has to be compiled.
     """
     if HANDED.intersection(os.environ):
         return
     try:
-        kept = _Kept(words, context)
+        kept = _Kept(words, where)
         kept.check_images()
     except _CAUSES:
         return
     pod: Pod | None = None
     groups: Cgroups | None = None
     try:
-        pod = layout.create(context.root)
+        pod = layout.create(where.root)
         plan = kept.fill(pod)
         pod.move("run")
         groups = kept.make_groups(pod)
         if groups_text(groups, pod.uuid) != kept.document["groups"]:
             raise ValueError("the control groups took other limits")
         pod.write("plan", plan)
-        for text in kept.document["warnings"]:
-            context.warn(text)
-        context.debug(REPLAYED, f"pod {pod.uuid}")
+        before(pod.uuid, kept.document["warnings"])
         spawn.replace_process(plan, pod, spawn.plain_environment())
     except BaseException as error:
         _undo(pod, groups)
@@ -81,7 +78,7 @@ def replay(words: Sequence[str], context: Context) -> None:
 class _Kept:
     """What was kept for some words, as far as it was found to hold. Making one raises _CAUSES when it does not."""
 
-    def __init__(self, words: Sequence[str], where: Context) -> None:
+    def __init__(self, words: Sequence[str], where: Directories) -> None:
         self.where = where
         path = path_of(words, where.root)
         with open(path, "rb") as stream:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pod_kit import PROBE, Appc, Done, base_files, one_app
 
+from appc.cli.main import REPLAYED
 from appc.executor.recording import MOST
-from appc.executor.replay import REPLAYED
 from appc.pods.layout import Pod
 
 SAID = f": {REPLAYED}\n"
