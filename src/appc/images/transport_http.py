@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from email.utils import parsedate_to_datetime
-
 from appc.errors import HttpStatus, ImageNotFound, NetworkError
 from appc.images.transport import Download
+from appc.net.dates import parse_date
 from appc.net.urls import shown
 
 TYPE_CHECKING = False
@@ -115,14 +114,14 @@ def _download(answer: Response, context: Context, ranged: bool) -> Download:
     return Download(
         answer.stream(),
         size,
-        _validators(answer.headers),
+        validators_of(answer.headers),
         start=start,
         fresh=max_age(answer.headers),
         close=answer.close,
     )
 
 
-def _validators(fields: Mapping[str, str]) -> dict[str, str]:
+def validators_of(fields: Mapping[str, str]) -> dict[str, str]:
     """What tells a file from its later versions: `etag`, `modified`, and `settled`, the date where it is strong."""
     found = {}
     etag, modified = fields.get("etag", ""), fields.get("last-modified", "")
@@ -130,12 +129,9 @@ def _validators(fields: Mapping[str, str]) -> dict[str, str]:
         found["etag"] = etag
     if 0 < len(modified) <= 100:
         found["modified"] = modified
-        try:
-            age = parsedate_to_datetime(fields.get("date", "")) - parsedate_to_datetime(modified)
-            if age.total_seconds() >= _SETTLED:
-                found["settled"] = modified
-        except (ValueError, TypeError):
-            pass
+        sent, made = parse_date(fields.get("date", "")), parse_date(modified)
+        if sent is not None and made is not None and sent - made >= _SETTLED:
+            found["settled"] = modified
     return found
 
 

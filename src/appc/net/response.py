@@ -5,11 +5,11 @@ from __future__ import annotations
 import http.client
 import time
 import zlib
-from email.utils import parsedate_to_datetime
 
 from urllib3.exceptions import HTTPError
 
 from appc.errors import HttpStatus, NetworkError
+from appc.net.dates import parse_date
 from appc.net.reasons import explain
 from appc.net.urls import host_of, shown
 
@@ -59,10 +59,8 @@ class Response:
         text = self.headers.get("retry-after", "").strip()[:100]
         if text.isascii() and text.isdecimal():
             return float(text)
-        try:
-            return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-        except (ValueError, TypeError, OverflowError):
-            return 0.0
+        date = parse_date(text)
+        return max(0.0, date - time.time()) if date is not None else 0.0
 
     def check(self) -> Response:
         """Return this answer if its status is 2xx; raise HttpStatus for others."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import calendar
 import time
 from base64 import b64encode
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import formatdate
 
+from appc.net.dates import parse_date
 from appc.serve.messages import Refusal
 
 TYPE_CHECKING = False
@@ -31,14 +31,6 @@ def http_date(seconds: float) -> str:
 def repr_digest(sha256: str) -> str:
     """The value of the field Repr-Digest (RFC 9530) for a SHA-256 in hexadecimal."""
     return f"sha-256=:{b64encode(bytes.fromhex(sha256)).decode()}:"
-
-
-def parse_date(text: str) -> int | None:
-    """The seconds since the epoch that an HTTP date names; None for what is none."""
-    try:
-        return calendar.timegm(parsedate_to_datetime(text).utctimetuple())
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
 
 
 def entity_tags(text: str) -> Iterator[tuple[bool, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from appc.errors import InvalidValue, ManifestError
 from appc.formats import discovery, imageindex
-from appc.images.transport_http import content_range, max_age
+from appc.images.transport_http import content_range, max_age, range_headers, validators_of
 from appc.values import Labels
 from fuzz.python.engine import Target
 
@@ -19,6 +19,10 @@ _PAGE_WORDS = (
 _LINKS = [
     b'"https://a/{name}.{ext}"; rel="ac-discovery"; prefix="example.com"',
     b'</x>; rel=next, <https://k>;rel="other ac-discovery-pubkeys"; title="a, b"',
+]
+_VALIDATORS = [
+    b'"tag"\nMon, 01 Jan 2024 00:00:00 GMT\nMon, 01 Jan 2024 00:02:00 GMT',
+    b"\nMon, 01 Jan 2024 00:00:00 +0100\nMonday, 01-Jan-24 00:00:00 GMT",
 ]
 _INDEXES = [
     b'{"images": [{"name": "example.com/app", "labels": {"version": "1.0.0", "os": "linux"}, "aci": "a", "asc": "b"}]}',
@@ -56,6 +60,17 @@ def _image_index(data: bytes) -> None:
     assert len(found) == len({id(entry) for entry in found}) <= len(entries)
 
 
+def _validator_headers(data: bytes) -> None:
+    """What is asked for with a range is what was sent as a strong validator, and fits into a header."""
+    tag, modified, date = [*data.decode("latin-1").split("\n"), "", ""][:3]
+    found = validators_of({"etag": tag, "last-modified": modified, "date": date})
+    assert set(found) <= {"etag", "modified", "settled"}
+    asked = range_headers(5, found)
+    if asked:
+        assert asked["if-range"] == modified or asked["if-range"] == tag != "" == tag.partition('"')[0]
+    assert sum(map(len, asked.values())) < 1100
+
+
 def _range_headers(data: bytes) -> None:
     """A range that is accepted lies in the file; a lifetime is never endless."""
     text, _, control = data.decode("latin-1").partition("\n")
@@ -70,5 +85,6 @@ TARGETS = {
     "discovery-headers": Target(_discovery_headers, (InvalidValue,), _LINKS, words=(b'; rel="', b">; ", b'", <')),
     "template": Target(_template, (InvalidValue,), [b"https://s/{os}/{arch}/{name}-{version}.{ext}", b"{ext}"]),
     "image-index": Target(_image_index, (ManifestError,), _INDEXES),
+    "validator-headers": Target(_validator_headers, (), _VALIDATORS, words=(b'W/"', b"GMT", b"-0000", b"9" * 20)),
     "range-headers": Target(_range_headers, (ValueError,), [b"bytes 5-9/10\nmax-age=5, no-cache", b"bytes 0-0/*\n"]),
 }

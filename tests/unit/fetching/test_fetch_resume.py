@@ -13,7 +13,7 @@ import pytest
 
 from appc.errors import ArchiveError, NetworkError
 from appc.images import arrival
-from appc.images.transport_http import content_range, max_age, range_headers
+from appc.images.transport_http import content_range, max_age, range_headers, validators_of
 from appc.net.response import PIECE
 from fetch_kit import Fetcher, Signer, aci
 from net_kit import Request, Server
@@ -263,3 +263,9 @@ def test_ranges_are_asked_for_only_where_it_can_be_told_that_nothing_changed() -
     assert range_headers(5, {"settled": "Sun, 01 Jan 2017 00:00:00 GMT"})["if-range"].startswith("Sun")
     assert range_headers(5, {"etag": 'W/"x"', "modified": "Sun, 01 Jan 2017 00:00:00 GMT"}) == {}
     assert range_headers(0, {"etag": '"x"'}) == {}
+
+
+@pytest.mark.parametrize("date", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "yesterday", "", "1 Jan 2024 -0000"])
+def test_dates_that_make_no_sense_tell_nothing(date: str) -> None:
+    found = validators_of({"last-modified": date or "x", "date": "Mon, 01 Jan 2024 00:00:00 GMT"})
+    assert "settled" not in found
