@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes.util
 import functools
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable
@@ -136,6 +137,11 @@ def _seccomp() -> str:
 @_probe("libseccomp")
 def _libseccomp() -> str:
     return "" if ctypes.util.find_library("seccomp") else "libseccomp.so.2 is not installed"
+
+
+@_probe("libtorrent")
+def _libtorrent() -> str:
+    return "" if importlib.util.find_spec("libtorrent") else "the Python package libtorrent is not installed"
 
 
 @_probe("apparmor")

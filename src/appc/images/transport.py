@@ -1,8 +1,9 @@
 """How image files come from elsewhere: one transport for each scheme of a URL.
 
-http, https and file are here. Others are plug-ins: an installed package names, in the group `appc.transports` of its
-entry points, the scheme and what makes a `Transport` (a class, or a function, called without arguments). Whatever
-comes is verified by its signature and its manifest, so a transport has to be neither trusted nor careful.
+http, https, file and torrent+https are here. Others are plug-ins: an installed package names, in the group
+`appc.transports` of its entry points, the scheme and what makes a `Transport` (a class, or a function, called without
+arguments). Whatever comes is verified by its signature and its manifest, so a transport has to be neither trusted nor
+careful.
 """
 
 from __future__ import annotations
@@ -107,6 +108,10 @@ def transport_for(url: str) -> Transport:
         return HttpTransport()
     if scheme == "file":
         return FileTransport()
+    if scheme in ("torrent+https", "torrent+http"):
+        from appc.images.transport_torrent import TorrentTransport
+
+        return TorrentTransport()
     plugged = _plugin(scheme) if scheme else None
     if plugged is None:
         raise NetworkError(f"nothing installed here can fetch {scheme or 'such'} URLs", url)
