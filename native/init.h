@@ -16,6 +16,8 @@ struct context {
 	bool prepared;         /* descriptors, signals and mask are as the app gets them */
 	bool own_console;      /* 0–2 are a pseudo-terminal made for this process */
 	uint32_t index;        /* of the op being performed */
+	int tree[256];         /* what `tree` opened, in order */
+	uint32_t trees;
 	void *plan;
 	size_t plan_size;
 };
@@ -23,6 +25,13 @@ struct context {
 /* Sends a packet, with a descriptor when `fd` ≥ 0. Errors are left to the next receive: a keeper
  * that is gone shows there. */
 void report_send(enum report_kind kind, uint32_t index, int error, int fd);
+void report_born(uint32_t index, pid_t pid);
+
+/* Waits for the keeper's word; without a keeper nothing goes on. 0 or an errno. */
+int await_keeper(void);
+
+/* Gives the output to the user `uid` where it was made for this app; 0 or an errno. */
+int own_output(const struct context *c, uid_t uid);
 
 /* Closes every descriptor from 3 on at exec, resets signals and sets the default mask; once. */
 int prepare_exec(struct context *c);

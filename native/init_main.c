@@ -22,9 +22,9 @@ static const performer performers[OPCODES] = {
 
 static struct wire_plan plan;
 
-void report_send(enum report_kind kind, uint32_t index, int error, int fd)
+static void send_report(const struct report *report, int fd)
 {
-	struct report packet = {.kind = kind, .index = index, .error = (uint32_t)error};
+	struct report packet = *report;
 	struct iovec part = {.iov_base = &packet, .iov_len = sizeof packet};
 	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
 	union {
@@ -45,6 +45,16 @@ void report_send(enum report_kind kind, uint32_t index, int error, int fd)
 	}
 	while (sendmsg(CHILD_REPORT, &message, MSG_NOSIGNAL) < 0 && errno == EINTR)
 		;
+}
+
+void report_send(enum report_kind kind, uint32_t index, int error, int fd)
+{
+	send_report(&(struct report){.kind = kind, .index = index, .error = (uint32_t)error}, fd);
+}
+
+void report_born(uint32_t index, pid_t pid)
+{
+	send_report(&(struct report){.kind = REPORT_BORN, .index = index, .value = (uint32_t)pid}, -1);
 }
 
 int prepare_exec(struct context *c)

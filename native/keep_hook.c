@@ -14,7 +14,8 @@
 
 #define HOOK_WORDS 1024
 
-static const char *const joined[] = {"user", "net", "ipc", "uts", "cgroup", "mnt"};
+/* The namespace of users comes after those that may belong to others, and before that of mounts, which is its own. */
+static const char *const joined[] = {"net", "ipc", "uts", "cgroup", "user", "mnt"};
 #define JOINED (sizeof joined / sizeof joined[0])
 
 static struct {

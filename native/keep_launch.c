@@ -3,6 +3,7 @@
 #include "keep.h"
 #include "kernel.h"
 #include "mountfs.h"
+#include "userns.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,6 +45,7 @@ int keep_tmpfs(const struct wire_op *op)
 }
 
 static const char *const ns_names[CHILD_NAMESPACES] = {"net", "ipc", "uts", "mnt", "pid", "user", "cgroup", "time"};
+enum { NS_USER = 5 };
 static const int ns_flags[CHILD_NAMESPACES] = CHILD_NAMESPACE_FLAGS;
 
 int keep_init(const struct wire_op *op)
@@ -86,6 +88,23 @@ int keep_adopt(const struct wire_op *op)
 		return keep.ns[i] < 0 ? errno : 0;
 	}
 	return EINVAL;
+}
+
+int keep_userns(const struct wire_op *op)
+{
+	int fd = -1, proc, error;
+
+	if (keep.ns[NS_USER] >= 0)
+		return EINVAL;
+	proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (proc < 0)
+		return errno;
+	error = userns_new(proc, &op->args[0], &op->args[1], &fd);
+	close(proc);
+	if (error != 0)
+		return error;
+	keep.ns[NS_USER] = high_fd(fd);
+	return keep.ns[NS_USER] < 0 ? errno : 0;
 }
 
 int keep_listen(const struct wire_op *op)

@@ -89,6 +89,26 @@ static bool may_be_ready(const struct task *task)
 	return task->role == ROLE_INIT && task->phase == BUILDING;
 }
 
+/* Another process goes on with the track, also a child of ours; the one that made it has nothing left to do. */
+static void born(struct task *task, const struct report *report)
+{
+	siginfo_t info;
+	struct wire_op op;
+	pid_t pid = (pid_t)report->value, before = task->pid;
+
+	if (task->phase != BUILDING || !wire_op_at(&keep.plan, task->track, report->index, &op) || op.code != OP_fork ||
+	    pid <= 0 || waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0) {
+		refuse(task, report->index);
+		return;
+	}
+	task->pid = pid;
+	while (waitpid(before, NULL, 0) < 0 && errno == EINTR)
+		;
+	if (task->role == ROLE_PROCESS)
+		status_process(task);
+	task_proceed(task);
+}
+
 static void packet(struct task *task, const struct report *report, int fd)
 {
 	if (report->index > task->track->ops && report->index != REPORT_NO_OP) {
@@ -97,6 +117,8 @@ static void packet(struct task *task, const struct report *report, int fd)
 		task_fault(task, report->index, (int)report->error);
 	} else if (report->kind == REPORT_WARN) {
 		keep_warn(task->track->name, report->index, (int)report->error);
+	} else if (report->kind == REPORT_BORN) {
+		born(task, report);
 	} else if (report->kind == REPORT_READY && may_be_ready(task)) {
 		task->phase = RUNNING;
 	} else if (report->kind == REPORT_SYNC && at_start(task, report->index)) {
@@ -177,7 +199,12 @@ void task_ready(void *owner, short events)
 
 static void ended(struct task *task, int status)
 {
+	pid_t pid = task->pid;
+
 	task_ready(task, 0);
+	/* Another went on in its place. */
+	if (task->pid != pid)
+		return;
 	if (task->report >= 0) {
 		watch_drop(task->report);
 		close(task->report);

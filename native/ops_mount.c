@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -91,6 +92,13 @@ static int check_kinds(int source, int target)
 	return !S_ISDIR(from.st_mode) && S_ISDIR(to.st_mode) ? EISDIR : 0;
 }
 
+static int attach_tree(int tree, int target, bool recursive, uint64_t attributes)
+{
+	int error = set_attributes(tree, recursive, attributes, 0);
+
+	return error == 0 && k_move_mount(tree, target) < 0 ? errno : error;
+}
+
 static int bind_at(int source, int target, bool recursive, uint64_t attributes)
 {
 	int tree, error = check_kinds(source, target);
@@ -100,29 +108,59 @@ static int bind_at(int source, int target, bool recursive, uint64_t attributes)
 	tree = k_open_tree(source, "", K_AT_EMPTY_PATH | K_OPEN_TREE_CLONE | (recursive ? K_AT_RECURSIVE : 0));
 	if (tree < 0)
 		return errno;
-	error = set_attributes(tree, recursive, attributes, 0);
-	if (error == 0 && k_move_mount(tree, target) < 0)
-		error = errno;
+	error = attach_tree(tree, target, recursive, attributes);
 	close(tree);
+	return error;
+}
+
+/* "#NUMBER" is what `tree` opened: mounted as it is, once. */
+int take_tree(struct context *c, const char *source, int *tree)
+{
+	char *end;
+	unsigned long number = strtoul(source + 1, &end, 10);
+
+	if (end == source + 1 || *end != '\0' || number >= c->trees || c->tree[number] < 0)
+		return EBADF;
+	*tree = c->tree[number];
+	c->tree[number] = -1;
+	return 0;
+}
+
+static int bind_tree(struct context *c, const struct wire_op *op, int target)
+{
+	int tree, error = take_tree(c, op->args[0].p, &tree);
+
+	if (error != 0)
+		return error;
+	error = check_kinds(tree, target);
+	if (error == 0)
+		error = attach_tree(tree, target, (op->args[2].n & BIND_RECURSIVE) != 0, op->args[3].n);
+	close(tree);
+	return error;
+}
+
+static int bind_source(struct context *c, const struct wire_op *op, int target)
+{
+	uint64_t flags = op->args[2].n;
+	int source = open_source(c, op->args[0].p, (flags & BIND_NO_SYMLINKS) != 0);
+	int error;
+
+	if (source < 0)
+		return errno;
+	error = bind_at(source, target, (flags & BIND_RECURSIVE) != 0, op->args[3].n);
+	close(source);
 	return error;
 }
 
 int op_bind(struct context *c, const struct wire_op *op)
 {
-	uint64_t flags = op->args[2].n;
-	int source = open_source(c, op->args[0].p, (flags & BIND_NO_SYMLINKS) != 0);
-	int target, error;
+	int target = root_open(c, op->args[1].p, O_PATH);
+	int error;
 
-	if (source < 0)
+	if (target < 0)
 		return errno;
-	target = root_open(c, op->args[1].p, O_PATH);
-	if (target < 0) {
-		error = errno;
-	} else {
-		error = bind_at(source, target, (flags & BIND_RECURSIVE) != 0, op->args[3].n);
-		close(target);
-	}
-	close(source);
+	error = op->args[0].p[0] == '#' ? bind_tree(c, op, target) : bind_source(c, op, target);
+	close(target);
 	return error;
 }
 

@@ -102,7 +102,7 @@ static int parse_id(const char *text, uid_t *id)
 
 /* The app can reopen its output by name (/dev/stdout) only when it owns it. Only what was made for
  * this app changes hands: anonymous pipes and its own console. */
-static int own_output(const struct context *c, uid_t uid)
+int own_output(const struct context *c, uid_t uid)
 {
 	for (int fd = 0; fd <= 2; fd++) {
 		struct statfs fs;
@@ -111,7 +111,8 @@ static int own_output(const struct context *c, uid_t uid)
 		if (fstatfs(fd, &fs) < 0)
 			continue;
 		ours = fs.f_type == K_PIPEFS_MAGIC || (c->own_console && fs.f_type == K_DEVPTS_MAGIC);
-		if (ours && fchown(fd, uid, (gid_t)-1) < 0)
+		/* In a user namespace, pipes of the host were handed over before it was joined. */
+		if (ours && fchown(fd, uid, (gid_t)-1) < 0 && errno != EPERM)
 			return errno;
 	}
 	return 0;

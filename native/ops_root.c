@@ -88,9 +88,14 @@ int become_root(struct context *c, int mount, const char *target)
 
 int op_root_bind(struct context *c, const struct wire_op *op)
 {
-	int tree = k_open_tree(AT_FDCWD, op->args[0].p, K_OPEN_TREE_CLONE | K_AT_RECURSIVE);
+	const char *source = op->args[0].p;
+	int tree = -1, error = 0;
 
-	return tree < 0 ? errno : become_root(c, tree, op->args[0].p);
+	if (source[0] == '#')
+		error = take_tree(c, source, &tree);
+	else if ((tree = k_open_tree(AT_FDCWD, source, K_OPEN_TREE_CLONE | K_AT_RECURSIVE)) < 0)
+		error = errno;
+	return error != 0 ? error : become_root(c, tree, op->args[1].p);
 }
 
 int op_root_tmpfs(struct context *c, const struct wire_op *op)

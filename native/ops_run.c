@@ -17,8 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Waits for the keeper's word; without a keeper nothing goes on. */
-static int await_keeper(void)
+int await_keeper(void)
 {
 	char byte;
 	ssize_t n;

@@ -11,6 +11,7 @@ enum report_kind {
 	REPORT_CONSOLE = 4, /* carries the master of the console's pseudo-terminal (SCM_RIGHTS); the child
 	                     * waits for one byte */
 	REPORT_WARN = 5,    /* op `index` met `error`, which its plan tolerates */
+	REPORT_BORN = 6,    /* the process `value` goes on in place of the child, and waits for one byte */
 };
 
 /* `index` of a failure before the first op: the plan was refused, or appc-init did not start. */

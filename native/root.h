@@ -17,6 +17,9 @@ int root_parent(const struct context *c, const char *path, char *name);
 /* Takes `fd` as the root. */
 void root_set(struct context *c, int fd);
 
+/* Takes the tree that "#NUMBER" names; 0 or EBADF. */
+int take_tree(struct context *c, const char *source, int *tree);
+
 /* Attaches a detached mount at a path of the host and takes it as the root; closes it on failure. */
 int become_root(struct context *c, int mount, const char *target);
 

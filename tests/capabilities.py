@@ -77,6 +77,11 @@ def _initial_userns() -> str:
     return "" if _facts().initial_userns else "running inside a user namespace"
 
 
+@_probe("idmap")
+def _idmap() -> str:
+    return "" if _facts().kernel >= (6, 3) else "tmpfs cannot have its owners mapped before Linux 6.3"
+
+
 @_probe("mount")
 def _mount() -> str:
     """Mounting: CAP_SYS_ADMIN over this mount namespace."""

@@ -30,18 +30,25 @@ class Podman:
         ]
         self("import", f"{write_root(base / 'rootfs')}.tar", "box")
 
-    def __call__(self, *words: str, tty: bool = False, fails: int | None = 0) -> str:
-        return run([*self._words, *words], tty=tty, fails=fails)
+    def __call__(self, *words: str, tty: bool = False, fails: int | None = 0, ranges: Path | None = None) -> str:
+        """Run podman; with `ranges` in the place of /etc/subuid and subgid, for itself."""
+        command = [*self._words, *words]
+        if ranges is not None:
+            script = f'mount --bind {ranges} /etc/subuid; mount --bind {ranges} /etc/subgid; exec "$@"'
+            command = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
+        return run(command, tty=tty, fails=fails)
 
-    def start(self, name: str, *words: str) -> None:
+    def start(self, name: str, *words: str, options: tuple[str, ...] = ()) -> None:
         """Start a detached container."""
-        self("run", "--detach", "--name", name, *COMMON, "box", *words)
+        self("run", "--detach", "--name", name, *COMMON, *options, "box", *words)
 
 
 @pytest.fixture(scope="module")
 def podman() -> Iterator[Podman]:
     need("root", "native", "cgroup", "busybox", "podman", "conmon", "script")
     base = Path(tempfile.mkdtemp(prefix="p", dir=SHORT))
+    # podman itself walks here as the root of a user namespace.
+    base.chmod(0o711)
     made = Podman(base)
     yield made
     made("rm", "--all", "--force", "--time", "0", fails=None)
@@ -87,6 +94,24 @@ def test_a_killed_container_says_so(podman: Podman) -> None:
     assert podman("wait", "victim") == "137\n"
     podman("start", "victim")
     podman("rm", "--force", "--time", "0", "victim")
+
+
+def test_user_namespaces(podman: Podman, tmp_path: Path) -> None:
+    ranges = tmp_path / "subuid"
+    ranges.write_text("containers:300000:70000\n")
+    look = "cat /proc/self/uid_map; ls -ln /bin/busybox; id"
+    told = {
+        ("--uidmap", "0:200000:5000", "--gidmap", "0:200000:5000"): "200000",
+        ("--userns", "auto:size=3000"): "300000",
+    }
+    for options, root in told.items():
+        said = podman("run", "--rm", *COMMON, *options, "box", "/bin/sh", "-c", look, ranges=ranges)
+        assert said.split()[:2] == ["0", root], said
+        assert "uid=0 gid=0" in said
+        assert said.splitlines()[1].split()[2:4] == ["0", "0"]
+    podman.start("mapped", "/bin/sleep", "1000", options=("--uidmap", "0:200000:5000"))
+    assert podman("exec", "--user", "7", "mapped", "/bin/cat", "/proc/self/uid_map").split() == ["0", "200000", "5000"]
+    podman("rm", "--force", "--time", "0", "mapped")
 
 
 def test_options_reach_the_container(podman: Podman) -> None:

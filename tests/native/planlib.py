@@ -176,7 +176,7 @@ def wait_taken(pid: int, number: int) -> None:
 
 def private_root(tree: Path) -> list[Op]:
     """The ops that make `tree` the root, in a mount namespace of its own."""
-    return [Op("unshare", CLONE_NEWNS), Op("propagation", MS_REC_PRIVATE), Op("root-bind", str(tree))]
+    return [Op("unshare", CLONE_NEWNS), Op("propagation", MS_REC_PRIVATE), Op("root-bind", str(tree), str(tree))]
 
 
 def probe_tree(tree: Path, probe: Path) -> Path:

@@ -50,7 +50,7 @@ def test_the_calls_of_an_app_are_those_of_its_plan(release: Path, tree: Path, sa
     ops = [
         Op("unshare", CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET),
         Op("propagation", MS_REC_PRIVATE),
-        Op("root-bind", str(tree)),
+        Op("root-bind", str(tree), str(tree)),
         Op("mount", "proc", "proc", "/proc", 14, ()),
         Op("mount", "tmpfs", "dev", "/dev", 2, ("mode=755", "size=64k")),
         Op("mkdir", "/dev/pts", 0o755, 0, 0),

@@ -195,7 +195,12 @@ def test_mask_uses_the_hosts_null_device(inside: Inside, tree: Path, binaries: P
     (tree / "dev/null").symlink_to("/etc/passwd")
     (tree / "etc/shadow").write_text("hash")
     assert f"/etc/shadow {NULL}" in inside(Op("mask", "/etc/shadow"), probe=("stat", "/etc/shadow")).output
-    ops = [Op("unshare", CLONE_NEWNS), Op("propagation", MS_REC_PRIVATE), Op("root-bind", str(tree)), Op("pivot")]
+    ops = [
+        Op("unshare", CLONE_NEWNS),
+        Op("propagation", MS_REC_PRIVATE),
+        Op("root-bind", str(tree), str(tree)),
+        Op("pivot"),
+    ]
     assert run_init(binaries / "appc-init", [*ops, Op("mask", "/etc/shadow")]).failure == (4, errno.EBUSY)
 
 

@@ -120,7 +120,11 @@ def test_sysctl_is_not_written_through_the_images_proc(binaries: Path, tree: Pat
 
 def test_join_takes_namespaces_by_their_number(binaries: Path, tree: Path) -> None:
     # A mount namespace that is not ours, kept by a process that waits in it.
-    track = [Op("unshare", CLONE_NEWNS | CLONE_NEWUTS), Op("propagation", 0x44000), Op("root-bind", str(tree))]
+    track = [
+        Op("unshare", CLONE_NEWNS | CLONE_NEWUTS),
+        Op("propagation", 0x44000),
+        Op("root-bind", str(tree), str(tree)),
+    ]
     track += [Op("hostname", "elsewhere"), PROC, Op("pivot"), run_probe("report", "link", "/proc/self/ns/mnt")]
     first = run_init(binaries / "appc-init", track)
     assert first.values()["hostname"] == "elsewhere"

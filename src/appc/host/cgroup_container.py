@@ -31,6 +31,10 @@ DEFAULT_RULES: tuple[dict[str, Any], ...] = (
 )
 
 
+# What of a group its owner may write to.
+_DELEGATED = "/sys/kernel/cgroup/delegate"
+
+
 def predict(path: str, facts: HostFacts) -> list[str]:
     """Return the directories that groups at `path` are; nothing is made."""
     return _Layout(_checked(path), {}, facts).result.pod_paths
@@ -55,6 +59,16 @@ def create(path: str, resources: Mapping[str, Any], facts: HostFacts) -> Cgroups
 def update(path: str, resources: Mapping[str, Any], facts: HostFacts) -> Cgroups:
     """Set limits of groups that exist; HostError when one is gone. `resources` has no devices."""
     return _Updater(_Layout(_checked(path), resources, facts), facts).make()
+
+
+def delegate(directory: str, uid: int) -> None:
+    """Give a cgroup2 group, and the files that manage what is below it, to a user of the host."""
+    os.chown(directory, uid, -1)
+    for name in read(_DELEGATED).split():
+        try:
+            os.chown(f"{directory}/{name}", uid, -1)
+        except FileNotFoundError:
+            continue  # of a controller that is not enabled
 
 
 def _checked(path: str) -> str:

@@ -180,6 +180,12 @@ class _Making:
         container.write_json("config.json", self.config)
         container.write(front.FILE, front.describe(container, self.config))
         refuse_unmet(cgroup_container.create(path, resources, facts).outcome)
+        if linux.get("uidMappings") and facts.cgroup == "v2":
+            from appc.plan.compile_user import cgroup_owner
+
+            owner = cgroup_owner(self.config)
+            if owner is not None:
+                cgroup_container.delegate(container.cgroups[0], owner)
 
     def _plan(self, facts: HostFacts) -> Plan:
         args, container = self._args, self.container

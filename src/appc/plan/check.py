@@ -7,7 +7,7 @@ use it, so it is refused as a whole. The law says nothing about what a container
 from __future__ import annotations
 
 from appc.errors import LaunchError
-from appc.plan.constants import CLONE_NEWCGROUP, CLONE_NEWNS, SIGKILL
+from appc.plan.constants import CLONE_NEWCGROUP, CLONE_NEWNS, CLONE_NEWUSER, SIGKILL
 from appc.plan.ops import INSIDE, TABLE
 
 TYPE_CHECKING = False
@@ -27,6 +27,9 @@ _ENDS = ("exec", "reap")
 _SEQUENCE = ("created", "pivot", "sync", "bounding", "ids", "death-signal", "await-start", *_ENDS)
 _ONCE = (
     *_SEQUENCE,
+    "own-output",
+    "fork",
+    "act-as",
     *_ROOTS,
     "no-new-privs",
     "seccomp",
@@ -50,7 +53,7 @@ _STARTERS = {
     "process": (0, False),
 }
 _PHASES = (
-    *("mount-namespace", "tmpfs", "adopt", "init", "listen", "notify", "app", "start"),
+    *("mount-namespace", "tmpfs", "adopt", "userns", "init", "listen", "notify", "app", "start"),
     *("process", "hook", "proceed", "ready", "supervise", "wait"),
 )
 # Ops whose first argument is an app.
@@ -92,6 +95,7 @@ def _check_inside(track: Track, starter: Op) -> None:
             raise LaunchError(f"{name} is done twice", f"{where}[{positions[name][1]}]")
     _ordered(track, _SEQUENCE)
     _check_root(track, first)
+    _check_user(track)
     if "bounding" not in first or "caps" not in first:
         raise LaunchError("keeps capabilities: bounding and caps are needed", where)
     if "exec" in first and ("ids" not in first or "chdir" not in first):
@@ -140,12 +144,33 @@ def _check_root(track: Track, first: dict[str, int]) -> None:
     for index, op in enumerate(track.ops):
         if op.name in _BUILDING and index < entered:
             raise LaunchError("comes before the root it works in", f"{where}[{index}] {op.name}")
-        if op.name in ("cgroup", "join") and index > entered:
+        if op.name in ("cgroup", "join", "tree", "fork") and index > entered:
             raise LaunchError("comes after the root: its path was the host's", f"{where}[{index}] {op.name}")
         if op.name == "mask" and "pivot" in first and index > first["pivot"]:
             raise LaunchError("comes after the pivot, when the host's null device is gone", f"{where}[{index}] mask")
         if op.name == "cgroup" and _leaves_cgroup(track.ops[:index]):
             raise LaunchError("comes after its cgroup namespace was made", f"{where}[{index}] cgroup")
+
+
+def _check_user(track: Track) -> None:
+    """The host's privileges end where a user namespace is joined: what needs them comes before, its root's after."""
+    joined = [index for index, op in enumerate(track.ops) if op.name == "join" and op.args[0] == CLONE_NEWUSER]
+    if len(joined) > 1:
+        raise LaunchError("joins a second user namespace", f"{track.name}[{joined[1]}]")
+    at = joined[0] if joined else len(track.ops)
+    for index, op in enumerate(track.ops):
+        if op.name in ("cgroup", "tree", "own-output") and index > at:
+            raise LaunchError("comes after the user namespace was joined", f"{track.name}[{index}] {op.name}")
+        if op.name in ("fork", "act-as") and index < at:
+            raise LaunchError("comes before a user namespace was joined", f"{track.name}[{index}] {op.name}")
+        # A new namespace belongs to the user namespace it is made in.
+        if joined and op.name == "unshare" and index < at and op.args[0] != CLONE_NEWCGROUP:
+            raise LaunchError("comes before the user namespace was joined", f"{track.name}[{index}] unshare")
+    if joined:
+        acts = next((index for index, op in enumerate(track.ops) if op.name == "act-as"), len(track.ops))
+        made = next((index for index, op in enumerate(track.ops) if op.name in (*_BUILDING, "ids")), len(track.ops))
+        if acts > made:
+            raise LaunchError("is nobody in the user namespace it joined", f"{track.name}[{made}]")
 
 
 def _leaves_cgroup(ops: Iterable[Op]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from appc.abi import is_own_sysctl
 from appc.errors import AppcError, Unenforceable
 from appc.plan.compile_cgroups import membership
-from appc.plan.compile_process import process_ops
+from appc.plan.compile_process import limit_ops, process_ops
 from appc.plan.compile_root import RootBuilder, console
 from appc.plan.constants import CLONE_NEWCGROUP, CLONE_NEWNS, CLONE_NEWPID, NAMESPACES, SIGKILL
 from appc.plan.ops import Op, Track
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 # What the apps of a pod have in common (pods.md).
 POD_NAMESPACES = ("pid", "network", "ipc", "uts")
+# The mount namespace is joined last: cgroups and namespaces are found by paths of the host.
+_JOIN_ORDER = ("network", "ipc", "uts", "time", "cgroup", "mount")
 # Those a process may leave for a new one by itself; "pid" is made when the process is.
 UNSHARED = ("mount", "cgroup", "network", "ipc", "uts")
-# The mount namespace is joined last: cgroups and namespaces are found by paths of the host.
-_JOIN_ORDER = ("user", "network", "ipc", "uts", "time", "cgroup", "mount")
 
 _SANDBOX_SIZE = ("mode=0555", "size=4k")
 
@@ -59,19 +59,23 @@ def compile_app(
     refuse_unsupported(config)
     ops = [Op("cgroup", file, source="linux.cgroupsPath") for file in membership(cgroups, facts)[1]]
     types = namespace_types(config)
-    joined = [kind for kind, path in types.items() if kind in shared or path]
-    ops += joins([kind for kind in joined if kind != "pid"])
+    builder = RootBuilder(config, root, facts, cgroups=cgroups, hints=hints, files=files, bundle=bundle)
+    rooted = builder.build()
+    ops += builder.trees
+    ops += before_joins(config, types)
+    joined = [kind for kind, path in types.items() if kind in shared or path or kind == "user"]
+    ops += joins([kind for kind in joined if kind != "pid"], facts)
     made = [kind for kind in types if kind not in joined]
     flags = sum(NAMESPACES[kind][0] for kind in made if kind in UNSHARED)
     if flags:
         ops.append(Op("unshare", flags, source="linux.namespaces"))
     if "mount" not in made:
         raise Unenforceable("a container needs a mount namespace of its own", "linux.namespaces")
-    builder = RootBuilder(config, root, facts, cgroups=cgroups, hints=hints, files=files, bundle=bundle)
-    ops += builder.build()
+    ops += rooted
     ops += sandbox_ops(config, made, types)
     ops.append(Op("sync", "start", source="appc"))
-    ops += process_ops(config, facts, seccomp, keyring, [] if warnings is None else warnings)
+    found = [] if warnings is None else warnings
+    ops += process_ops(config, facts, seccomp, keyring, found, in_user="user" in types)
     return Track(name, ops)
 
 
@@ -97,10 +101,12 @@ def compile_handler(
     types = namespace_types(config)
     if "cgroup" in types:
         ops.append(Op("unshare", CLONE_NEWCGROUP, source="linux.namespaces"))
-    ops += joins([kind for kind in types if kind not in ("cgroup", "pid")])
+    ops += before_joins(config, types)
+    ops += joins([kind for kind in types if kind not in ("cgroup", "pid")], facts)
     if config["process"].get("terminal"):
         ops.append(console(config["process"]))
-    ops += process_ops(config, facts, seccomp, keyring, [] if warnings is None else warnings, detached=detached)
+    found = [] if warnings is None else warnings
+    ops += process_ops(config, facts, seccomp, keyring, found, detached=detached, in_user="user" in types)
     return Track(name, ops)
 
 
@@ -121,7 +127,7 @@ def compile_init(
     types = namespace_types(config)
     ops = [Op("cgroup", file, source="linux.cgroupsPath") for file in membership(cgroups, facts)[1]]
     # Made before, for this pod alone, by whoever set up its network.
-    ops += joins([kind for kind, path in types.items() if path])
+    ops += joins([kind for kind, path in types.items() if path], facts)
     ops.append(Op("root-tmpfs", target, _SANDBOX_SIZE, source="appc"))
     ops.append(Op("pivot", source="appc"))
     ops += sandbox_ops(config, types, types)
@@ -151,15 +157,37 @@ def namespace_types(config: Mapping[str, Any]) -> dict[str, str]:
         if kind in types:
             raise AppcError(f"{kind} is given twice", f"{where}.type")
         types[kind] = namespace.get("path") or ""
-        if kind in ("user", "time") and not types[kind]:
+        if kind == "time" and not types[kind]:
             raise Unenforceable(f"new {kind} namespaces are not supported", where)
+    linux = config.get("linux") or {}
+    if "user" in types or linux.get("uidMappings") or linux.get("gidMappings"):
+        from appc.plan.compile_user import check_mappings
+
+        check_mappings(config, types)
     return types
 
 
-def joins(kinds: Collection[str]) -> list[Op]:
-    """Return the ops that join namespaces of these `kinds`, in the order that lets each be joined."""
+def joins(kinds: Collection[str], facts: Facts, *, born: bool = False) -> list[Op]:
+    """Return the ops that join namespaces of these `kinds`, in the order that lets each be joined.
+
+    With `born` the process is born again, into a new process namespace, when it has joined a user namespace.
+    """
     ordered = [kind for kind in _JOIN_ORDER if kind in kinds]
-    return [Op("join", NAMESPACES[kind][0], source="linux.namespaces") for kind in ordered]
+    ops = [Op("join", NAMESPACES[kind][0], source="linux.namespaces") for kind in ordered]
+    if "user" not in kinds:
+        return ops
+    from appc.plan.compile_user import join_user
+
+    return join_user(ops, facts, born)
+
+
+def before_joins(config: Mapping[str, Any], types: Mapping[str, str]) -> list[Op]:
+    """Return the ops on a process's own behalf that come before its user namespace, if it has one, is joined."""
+    if "user" not in types:
+        return []
+    from appc.plan.compile_user import output_ops
+
+    return [*limit_ops(config["process"]), *output_ops(config)]
 
 
 def sandbox_ops(config: Mapping[str, Any], made: Collection[str], own: Collection[str]) -> list[Op]:
@@ -183,12 +211,10 @@ _UNSUPPORTED = (
     ("process.execCPUAffinity", "CPU affinities are not supported"),
     ("process.ioPriority", "I/O priorities are not supported"),
     ("process.scheduler", "scheduling policies are not supported"),
-    ("linux.gidMappings", "user namespaces are not supported"),
     ("linux.intelRdt", "Intel RDT is not supported"),
     ("linux.memoryPolicy", "NUMA memory policies are not supported"),
     ("linux.netDevices", "moving network devices is not supported"),
     ("linux.timeOffsets", "time namespaces are not supported"),
-    ("linux.uidMappings", "user namespaces are not supported"),
 )
 
 

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from appc.errors import Unenforceable
 from appc.plan.check import KEEPER, check
-from appc.plan.compile import UNSHARED, compile_handler, joins, namespace_types, refuse_unsupported, sandbox_ops
+from appc.plan.compile import (
+    UNSHARED,
+    before_joins,
+    compile_handler,
+    joins,
+    namespace_types,
+    refuse_unsupported,
+    sandbox_ops,
+)
 from appc.plan.compile_cgroups import membership
 from appc.plan.compile_process import process_ops
 from appc.plan.compile_root import RootBuilder
@@ -62,11 +70,17 @@ def compile_container(
     if "mount" not in made:
         raise Unenforceable("a container needs a mount namespace of its own", "linux.namespaces")
     ops = [Op("adopt", NAMESPACES[kind][0], path, source="linux.namespaces") for kind, path in types.items() if path]
+    in_user = "user" in types
+    if in_user:
+        from appc.plan.compile_user import check_user, keeper_ops
+
+        check_user(config, types)
+        ops += keeper_ops(config, types)
     ops.append(
         Op(
             "process",
             CONTAINER,
-            CLONE_NEWPID if "pid" in made else 0,
+            CLONE_NEWPID if "pid" in made and not in_user else 0,
             int(detached),
             *(TERMINAL if config["process"].get("terminal") else INHERIT),
             console,
@@ -79,19 +93,25 @@ def compile_container(
     if not detached:
         ops.append(Op("wait", source="appc"))
     inside = [Op("cgroup", file, source="linux.cgroupsPath") for file in membership(cgroups, facts)[1]]
-    inside += joins([kind for kind, path in types.items() if path and kind != "pid"])
+    builder = RootBuilder(config, root, facts, cgroups=cgroups, hints=hints, bundle=bundle)
+    rooted = builder.build()
+    inside += builder.trees
+    inside += before_joins(config, types)
+    joined = [kind for kind, path in types.items() if (path or kind == "user") and kind != "pid"]
+    inside += joins(joined, facts, born="pid" in made)
     flags = sum(NAMESPACES[kind][0] for kind in made if kind in UNSHARED)
     inside.append(Op("unshare", flags, source="linux.namespaces"))
     # What the container mounts is its own business, unless told otherwise below.
     inside.append(Op("propagation", MS_REC | MS_SLAVE, source="linux.rootfsPropagation"))
-    rooted = RootBuilder(config, root, facts, cgroups=cgroups, hints=hints, bundle=bundle).build()
     if hooks:
         pivot = next(index for index, op in enumerate(rooted) if op.name == "pivot")
         rooted.insert(pivot, Op("sync", "created", source="hooks"))
     inside += rooted
     inside += sandbox_ops(config, made, types)
     found = [] if warnings is None else warnings
-    inside += process_ops(config, facts, seccomp, keyring, found, detached=detached, awaits_start=awaits_start)
+    inside += process_ops(
+        config, facts, seccomp, keyring, found, detached=detached, awaits_start=awaits_start, in_user=in_user
+    )
     plan = Plan([Track(KEEPER, ops), Track(CONTAINER, inside)], facts.as_text())
     check(plan)
     return plan

@@ -50,14 +50,12 @@ _SUPERBLOCK = ("sync", "dirsync", "lazytime", "mand")
 SUPPORTED = (
     *_FIELDS,
     *(f"r{name}" for name in _FIELDS),
-    *("private", "rprivate", "slave", "rslave", "bind", "rbind", "remount"),
+    *("private", "rprivate", "slave", "rslave", "bind", "rbind", "remount", "idmap", "ridmap"),
     *_NEUTRAL,
 )
 _IMPOSSIBLE = {
     "iversion": "is decided by the file system itself",
     "tmpcopyup": "is not supported",
-    "idmap": "is not supported",
-    "ridmap": "is not supported",
 }
 
 
@@ -66,10 +64,20 @@ class MountOptions:
 
     `attributes` hold for the mount itself; `below_set` and `below_clear` for it and all mounts below. `data` goes to
     the file system. `propagation` is "" or private, slave, shared, unbindable. `bind`, `recursive` and `remount`
-    tell what kind of mount it is.
+    tell what kind of mount it is; one that is `mapped` has its owners mapped.
     """
 
-    __slots__ = ("attributes", "below_clear", "below_set", "bind", "data", "propagation", "recursive", "remount")
+    __slots__ = (
+        "attributes",
+        "below_clear",
+        "below_set",
+        "bind",
+        "data",
+        "mapped",
+        "propagation",
+        "recursive",
+        "remount",
+    )
 
     def __init__(self, options: Sequence[str], is_bind: bool, where: str) -> None:
         """Sort `options`; Unenforceable, at `where[i]`, for one that cannot be honoured."""
@@ -77,6 +85,7 @@ class MountOptions:
         self.bind = is_bind or "bind" in options or "rbind" in options
         self.recursive = "rbind" in options
         self.remount = "remount" in options
+        self.mapped = "idmap" in options or "ridmap" in options
         self.data: list[str] = []
         self.propagation = ""
         for index, option in enumerate(options):
@@ -95,7 +104,7 @@ class MountOptions:
             self.propagation = option if option in PROPAGATION else option[1:]
         elif option in _IMPOSSIBLE:
             raise Unenforceable(f"mount option {option} {_IMPOSSIBLE[option]}", where)
-        elif option in _NEUTRAL or option in ("bind", "rbind", "remount"):
+        elif option in _NEUTRAL or option in ("bind", "rbind", "remount", "idmap", "ridmap"):
             pass
         elif not self.bind:
             self.data.append(option)

@@ -34,8 +34,12 @@ def process_ops(
     *,
     detached: bool = False,
     awaits_start: bool = False,
+    in_user: bool = False,
 ) -> list[Op]:
     """Return the ops from the first limit to exec.
+
+    A process `in_user`, in a user namespace of its container's, was given its limits before (`limit_ops`), and has
+    every capability there.
 
     `seccomp` is the program for `linux.seccomp`; `keyring` names a session keyring to join ("" = stay in the
     caller's). A `detached` process outlives its keeper; one that `awaits_start` does so with its privileges dropped,
@@ -44,9 +48,7 @@ def process_ops(
     """
     process = config["process"]
     user = process.get("user") or {}
-    ops = _limits(process)
-    if process.get("oomScoreAdj") is not None:
-        ops.append(Op("oom-score-adj", str(process["oomScoreAdj"]), source="process.oomScoreAdj"))
+    ops = [] if in_user else limit_ops(process)
     if user.get("umask", DEFAULT_UMASK) != DEFAULT_UMASK:
         ops.append(Op("umask", user["umask"], source="process.user.umask"))
     if keyring:
@@ -54,11 +56,20 @@ def process_ops(
     # While root still reads everything: a user need not be allowed to walk to where it works.
     ops.append(Op("chdir", process["cwd"], source="process.cwd"))
     executed = _exec(process)
+    granted = (1 << 64) - 1 if in_user else facts.caps & facts.bounding
     if awaits_start:
         ops.append(Op("program", executed.args[0], source="process.args"))
     ops += _labels(process, facts)
-    ops += _privileges(config, facts, seccomp, warnings, 0 if detached else SIGKILL, awaits_start)
+    ops += _privileges(config, granted, seccomp, warnings, 0 if detached else SIGKILL, awaits_start)
     ops.append(executed)
+    return ops
+
+
+def limit_ops(process: Mapping[str, Any]) -> list[Op]:
+    """Return the ops for what only a privileged process may raise."""
+    ops = _limits(process)
+    if process.get("oomScoreAdj") is not None:
+        ops.append(Op("oom-score-adj", str(process["oomScoreAdj"]), source="process.oomScoreAdj"))
     return ops
 
 
@@ -95,7 +106,7 @@ def _labels(process: Mapping[str, Any], facts: Facts) -> list[Op]:
 
 def _privileges(
     config: Mapping[str, Any],
-    facts: Facts,
+    granted: int,
     seccomp: bytes | None,
     warnings: list[str],
     death_signal: int,
@@ -103,7 +114,7 @@ def _privileges(
 ) -> list[Op]:
     process = config["process"]
     user = process.get("user") or {}
-    bounding, effective, permitted, inheritable, ambient = _capabilities(process, facts, warnings)
+    bounding, effective, permitted, inheritable, ambient = _capabilities(process, granted, warnings)
     groups = tuple(str(group) for group in user.get("additionalGids") or ())
     last = Op("caps", effective, permitted, inheritable, ambient, source="process.capabilities")
     ops = [
@@ -138,15 +149,15 @@ def _filter(config: Mapping[str, Any], program: bytes | None) -> list[Op]:
     return [Op("seccomp", flags, program, source="linux.seccomp")]
 
 
-def _capabilities(process: Mapping[str, Any], facts: Facts, warnings: list[str]) -> tuple[int, int, int, int, int]:
+def _capabilities(process: Mapping[str, Any], granted: int, warnings: list[str]) -> tuple[int, int, int, int, int]:
     """Return the masks of the five sets, each reduced to what the host and the other sets allow."""
     sets = process.get("capabilities") or {}
     masks = {}
     for name in _SETS:
         mask = 0
         for index, capability in enumerate(sets.get(name) or ()):
-            bit = 1 << CAPABILITY_BITS.get(capability, 63)
-            if bit & facts.caps & facts.bounding:
+            bit = 1 << CAPABILITY_BITS.get(capability, 64)
+            if bit & granted:
                 mask |= bit
             else:
                 warnings.append(f"process.capabilities.{name}[{index}]: this host does not grant {capability}")

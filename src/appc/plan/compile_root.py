@@ -12,7 +12,7 @@ from appc.errors import Unenforceable
 from appc.plan.compile_cgroups import cgroup_mounts
 from appc.plan.compile_mounts import MountOptions, below, clean
 from appc.plan.constants import ATTR_RDONLY, EEXIST, ENOENT, MS_PRIVATE, MS_REC, NODE_TYPES, PROPAGATION, S_IFCHR
-from appc.plan.ops import ATTRIBUTES_RECURSIVE, BIND_NO_SYMLINKS, BIND_RECURSIVE, Op
+from appc.plan.ops import ATTRIBUTES_RECURSIVE, BIND_NO_SYMLINKS, BIND_RECURSIVE, TREE_NO_SYMLINKS, TREE_RECURSIVE, Op
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class RootFS:
 
 
 class RootBuilder:
-    """Compiles one root; `ops` grows step by step."""
+    """Compiles one root; `ops` grows step by step. `trees` come before the container's user namespace is joined."""
 
     def __init__(
         self,
@@ -100,6 +100,8 @@ class RootBuilder:
         self._made = {"/"}
         self._mounted: dict[str, tuple[str, bool]] = {"/": ("", False)}  # path → (file system, read-only)
         self._late: list[Op] = []
+        self._in_user = any(namespace.get("type") == "user" for namespace in self._linux.get("namespaces") or ())
+        self.trees: list[Op] = []
 
     def build(self) -> list[Op]:
         """Return all ops up to and including the pivot."""
@@ -137,10 +139,9 @@ class RootBuilder:
         parsed = []
         for index, mount in enumerate(self._config.get("mounts") or ()):
             where = f"mounts[{index}]"
-            for field in ("uidMappings", "gidMappings"):
-                if mount.get(field):
-                    raise Unenforceable("ID-mapped mounts are not supported", f"{where}.{field}")
             options = MountOptions(mount.get("options") or (), mount.get("type") == "bind", f"{where}.options")
+            if mount.get("uidMappings") and not options.bind:
+                raise Unenforceable("only bind mounts can have their owners mapped", f"{where}.uidMappings")
             parsed.append((index, mount, clean(mount["destination"], f"{where}.destination"), options))
         return parsed
 
@@ -169,7 +170,16 @@ class RootBuilder:
             args = (root.target, root.lowers, root.upper, root.work, root.options)
             self._add("root-overlay", *args, source="root.path")
         else:
-            self._add("root-bind", root.target, source="root.path")
+            source = root.target
+            if self._in_user:
+                self.trees.append(Op("tree", root.target, TREE_RECURSIVE, (), (), source="root.path"))
+                source = f"#{len(self.trees) - 1}"
+            self._add("root-bind", source, root.target, source="root.path")
+        if self._in_user:
+            from appc.plan.compile_user import act_as
+
+            # Whatever is made in the root is made by the container's.
+            self.ops.append(act_as())
 
     def _mount(self, where: str, mount: Mapping[str, Any], path: str, options: MountOptions) -> None:
         if options.remount:
@@ -215,6 +225,13 @@ class RootBuilder:
         together, apart = options.below_set, options.attributes & ~options.below_set
         if not options.recursive:
             together, apart = together | apart, 0
+        # The way to a source of the host need not be open to the root of a user namespace.
+        if options.mapped or mount.get("uidMappings") or self._in_user:
+            from appc.plan.compile_user import tree_op
+
+            symlinks = TREE_NO_SYMLINKS if NO_SYMLINKS in hints else 0
+            self.trees.append(tree_op(mount, source, options, symlinks, where))
+            source = f"#{len(self.trees) - 1}"
         self._add("bind", source, path, flags, together, source=where)
         if apart:
             self._add("attributes", path, 0, apart, 0, source=f"{where}.options")
@@ -263,7 +280,7 @@ class RootBuilder:
 
     def _node(self, path: str, mode: int, major: int, minor: int, uid: int, gid: int, fresh: bool, where: str) -> None:
         """Make a device node; bind the host's where nodes cannot be made, or where the image may have left a file."""
-        may = self._facts.initial_userns and self._facts.caps >> CAPABILITY_BITS["CAP_MKNOD"] & 1
+        may = not self._in_user and self._facts.initial_userns and self._facts.caps >> CAPABILITY_BITS["CAP_MKNOD"] & 1
         if fresh and may:
             self._add("mknod", path, mode, major, minor, uid, gid, source=where)
             return

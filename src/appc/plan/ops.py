@@ -24,10 +24,18 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("cgroup", (("file", "s"),), INSIDE),
     ("join", (("namespace", "n"),), INSIDE),
     ("unshare", (("flags", "n"),), INSIDE),
+    # What a user namespace would forbid is done before it is joined: a copy of a mount, its owners mapped (as in the
+    # namespace that is about to be joined, unless `uids` and `gids` say otherwise), for a later `bind` of "#NUMBER";
+    # and handing over the output. A new process namespace belongs to the one of users only if it is made after that
+    # was joined, for a process that is born then and goes on in place of this one.
+    ("tree", (("source", "s"), ("flags", "n"), ("uids", "l"), ("gids", "l")), INSIDE),
+    ("own-output", (("uid", "n"),), INSIDE),
+    ("fork", (("flags", "n"),), INSIDE),
+    ("act-as", (("uid", "n"), ("gid", "n")), INSIDE),
     ("propagation", (("flags", "n"),), INSIDE),
     # Building a root
     ("root-overlay", (("target", "s"), ("lowers", "l"), ("upper", "s"), ("work", "s"), ("options", "l")), INSIDE),
-    ("root-bind", (("path", "s"),), INSIDE),
+    ("root-bind", (("source", "s"), ("target", "s")), INSIDE),
     ("root-tmpfs", (("target", "s"), ("options", "l")), INSIDE),
     ("mkdir", (("path", "s"), ("mode", "n"), ("uid", "n"), ("gid", "n")), INSIDE),
     ("file", (("path", "s"), ("mode", "n"), ("content", "b")), INSIDE),
@@ -73,6 +81,7 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("tmpfs", (("path", "s"), ("options", "l")), OUTSIDE),
     ("init", (("flags", "n"), ("track", "s"), ("cgroup", "s")), OUTSIDE),
     ("adopt", (("namespace", "n"), ("path", "s")), OUTSIDE),
+    ("userns", (("uids", "l"), ("gids", "l")), OUTSIDE),
     ("listen", (("address", "s"), ("port", "n"), ("service", "s"), ("argv", "l")), OUTSIDE),
     # Where an app says that it is ready (sd_notify), as long as the pod runs.
     ("notify", (("app", "s"), ("path", "s")), OUTSIDE),
@@ -137,6 +146,10 @@ OPCODES = {row[0]: index for index, row in enumerate(TABLE)}
 # bind flags
 BIND_RECURSIVE = 1
 BIND_NO_SYMLINKS = 2  # refuse a source path with any symbolic link in it (ace.md, Volume Setup)
+# tree flags
+TREE_RECURSIVE = 1
+TREE_NO_SYMLINKS = 2
+TREE_MAPPED = 4
 # attributes flags
 ATTRIBUTES_RECURSIVE = 1
 

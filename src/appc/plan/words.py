@@ -15,7 +15,17 @@ from appc.plan.constants import (
     RLIMITS,
     SECCOMP_FLAGS,
 )
-from appc.plan.ops import ATTRIBUTES_RECURSIVE, BIND_NO_SYMLINKS, BIND_RECURSIVE, OPCODES, TABLE, UNLIMITED
+from appc.plan.ops import (
+    ATTRIBUTES_RECURSIVE,
+    BIND_NO_SYMLINKS,
+    BIND_RECURSIVE,
+    OPCODES,
+    TABLE,
+    TREE_MAPPED,
+    TREE_NO_SYMLINKS,
+    TREE_RECURSIVE,
+    UNLIMITED,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,6 +122,10 @@ def _bind(value: int) -> str:
     return _flags(value, {"recursive": BIND_RECURSIVE, "no-symlinks": BIND_NO_SYMLINKS})
 
 
+def _tree(value: int) -> str:
+    return _flags(value, {"recursive": TREE_RECURSIVE, "no-symlinks": TREE_NO_SYMLINKS, "mapped": TREE_MAPPED})
+
+
 def _limit(value: int) -> str:
     return "unlimited" if value == UNLIMITED else str(value)
 
@@ -144,6 +158,10 @@ _FORMATS: dict[tuple[str, str], Callable[[Any], str]] = {
     ("join", "namespace"): _namespaces,
     ("adopt", "namespace"): _namespaces,
     ("unshare", "flags"): _namespaces,
+    ("fork", "flags"): _namespaces,
+    ("tree", "flags"): _tree,
+    ("", "uids"): _items("uids"),
+    ("", "gids"): _items("gids"),
     ("init", "flags"): _namespaces,
     ("init", "cgroup"): _some("born-in"),
     ("propagation", "flags"): _propagation,

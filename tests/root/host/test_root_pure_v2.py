@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from appc.host import cgroups, libc
+from appc.host import cgroup_container, cgroupfs, cgroups, libc
 from appc.host.probe import HostFacts, facts
 from capabilities import need
 
@@ -189,5 +189,18 @@ def test_a_base_with_processes_says_why_controllers_cannot_be_enabled(pure_v2: C
             cgroups.remove([base])
             for file in reversed(enabled_here):
                 Path(file).write_text(f"-{controller}")
+
+    pure_v2(check)
+
+
+def test_a_group_is_given_to_who_is_to_manage_it(pure_v2: Callable[[Callable[[HostFacts], None]], None]) -> None:
+    def check(found: HostFacts) -> None:
+        group = cgroup_container.create(f"/appc-test-{UUID}", {}, found).pod_paths[0]
+        try:
+            cgroup_container.delegate(group, 4321)
+            owners = {name: os.stat(f"{group}/{name}").st_uid for name in (".", "cgroup.procs", "cgroup.freeze")}
+            assert owners == {".": 4321, "cgroup.procs": 4321, "cgroup.freeze": 0}
+        finally:
+            cgroupfs.remove([group])
 
     pure_v2(check)

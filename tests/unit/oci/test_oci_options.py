@@ -102,6 +102,5 @@ def test_features_tell_what_engines_ask_for(capsys: pytest.CaptureFixture[str]) 
     told = json.loads(capsys.readouterr().out)
     assert "rro" in told["mountOptions"]
     assert told["ociVersionMax"] == "1.3.0"
-    # As the compiler does.
-    assert "user" not in told["linux"]["namespaces"]
-    assert told["linux"]["mountExtensions"]["idmap"] == {"enabled": False}
+    assert "user" in told["linux"]["namespaces"]
+    assert told["linux"]["mountExtensions"]["idmap"] == {"enabled": True}

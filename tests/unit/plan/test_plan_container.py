@@ -83,7 +83,7 @@ def test_a_terminal_has_the_size_it_is_told() -> None:
         ({"hooks": {"startContainer": [{"path": "/h"}]}}, "hooks.startContainer"),
         ({"process": {"execCPUAffinity": {"initial": "0"}}}, "process.execCPUAffinity"),
         ({"linux": {"namespaces": [{"type": "mount", "path": "/m"}]}}, "linux.namespaces"),
-        ({"linux": {"namespaces": [{"type": "mount"}, {"type": "user"}]}}, "linux.namespaces[1]"),
+        ({"linux": {"namespaces": [{"type": "mount"}, {"type": "user"}]}}, "linux.uidMappings"),
     ],
 )
 def test_refusals(changes: dict[str, Any], where: str) -> None:

@@ -200,7 +200,7 @@ BREACHES: dict[str, tuple[str, Callable[[Plan], object]]] = {
     "an empty track": ("does not end", lambda plan: plan.track(APP).ops.clear()),
     "a second root": (
         "more than one root",
-        lambda plan: plan.track(APP).ops.insert(5, Op("root-bind", "/")),
+        lambda plan: plan.track(APP).ops.insert(5, Op("root-bind", "/", "/")),
     ),
     "a root in the keeper's own namespace": (
         "keeper's mount namespace",
