@@ -138,6 +138,12 @@ TABLE = (
         ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"),
         "the directories where plugins of other networks are looked for, in this order",
     ),
+    Setting(
+        "devices.cdiPath",
+        _paths,
+        ("/etc/cdi", "/var/run/cdi"),
+        "the directories of specs of the Container Device Interface, the last one first",
+    ),
     Setting("logs.size", _whole(4096, 1 << 40), 16 << 20, "bytes after which an app's log is rotated"),
     Setting("logs.files", _whole(1, 100), 3, "how many files of an app's log are kept, the current one included"),
     Setting("stop.grace", _seconds, 10.0, "seconds that apps get between SIGTERM and SIGKILL"),
@@ -162,6 +168,7 @@ class Settings:
     discovery_ports: dict[str, int]
     network_subnet: str
     network_plugin_path: tuple[str, ...]
+    devices_cdi_path: tuple[str, ...]
     logs_size: int
     logs_files: int
     stop_grace: float

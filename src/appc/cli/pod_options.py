@@ -112,6 +112,14 @@ def restart(text: str) -> str:
     return text
 
 
+def device(text: str) -> str:
+    """Take the name of a device of schema/devices.py."""
+    from appc.schema.devices import DeviceName
+
+    DeviceName.parse(text)
+    return text
+
+
 def hosts_entry(text: str) -> tuple[str, tuple[str, ...]]:
     """Parse IP=NAME[,NAME…] or host."""
     if text == "host":
@@ -198,6 +206,13 @@ APP_OPTIONS = (
     Option("--seccomp", metavar="mode=M,CALL,...", parse=seccomp, help="retain or remove system calls"),
     Option("--no-new-privileges", help="forbid the app to gain privileges (setuid programs)"),
     Option("--isolator", metavar="NAME,K=V", kind="repeat", parse=Isolator.parse_string, help="any other isolator"),
+    Option(
+        "--device",
+        metavar="PATH[:TARGET][:rwm]",
+        kind="repeat",
+        parse=device,
+        help="give it a device of the host, or VENDOR/CLASS=DEVICE of the Container Device Interface",
+    ),
     Option("--readonly-rootfs", help="mount the app's root read-only"),
     Option("--annotation", metavar="N=V", kind="repeat", parse=pair, help="annotate the app"),
     Option("--user-annotation", metavar="N=V", kind="repeat", parse=pair, help="user annotation of the app"),
@@ -340,6 +355,7 @@ def app_request(app: Args) -> AppRequest:
         user_annotations=tuple(app.user_annotation),
         user_labels=tuple(app.user_label),
         restart=app.restart,
+        devices=tuple(app.device),
         signature=app.signature or "",
         stdin=app.stdin or "",
         stdout=app.stdout or "",

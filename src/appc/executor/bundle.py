@@ -80,6 +80,14 @@ def bundle(where: Directories, request: PodRequest, target: str, warnings: list[
             for name, state, reason in outcomes
             if state != "enforced"
         )
+        if wanted.devices:
+            from appc.pods import devices
+            from appc.schema.policies import Policies
+
+            names = Policies(entry.annotations).devices
+            given = devices.give(names, where.settings.devices_cdi_path, f"app {entry.name}")
+            given.apply(document)
+            warnings.extend(f"app {entry.name}: {kind} of its devices are left out" for kind in given.left_out)
         with open(f"{target}/{CONFIG}", "w") as stream:
             stream.write(dumps(document, indent=2) + "\n")
     except BaseException:

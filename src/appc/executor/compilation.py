@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from appc.schema.pod import RuntimeApp
 
 HOSTS = "/etc/hosts"
+DEVICES = "appc.io/devices"  # as in schema/policies.py
 POD_SCOPE = ""
 # Where an app says that it is ready: in a file system that is the executor's, so no volume of the user's is in the way.
 NOTIFY_SOCKET = "/dev/appc/notify"
@@ -93,6 +94,7 @@ class Compilation:
                 namespace["path"] = networked.namespace
         self.isolators += [outcome.Row(POD_SCOPE, *row) for row in rows]
         self.mounts: dict[str, list[volumes.ResolvedMount]] = {}
+        self.device_files: dict[str, list[str]] = {}
         self.configs = {
             str(app.name): self._config(index, app, root)
             for index, (app, root) in enumerate(zip(prepared.manifest.apps, prepared.roots, strict=True))
@@ -137,7 +139,28 @@ class Compilation:
             config["mounts"].append(
                 {"destination": NOTIFY_SOCKET, "type": "bind", "source": source, "options": ["bind"]}
             )
+        self._give_devices(entry, config)
         return config
+
+    def _give_devices(self, entry: RuntimeApp, config: dict[str, Any]) -> None:
+        """Give the app the devices that the pod manifest names for it, and those among its volumes."""
+        name = str(entry.name)
+        named = any(annotation.name == DEVICES for annotation in entry.annotations)
+        if not named and all(mount.is_directory for mount in self.mounts[name]):
+            return
+        from appc.pods import devices
+        from appc.schema.policies import Policies
+
+        given = devices.give(Policies(entry.annotations).devices, self.where.settings.devices_cdi_path, f"app {name}")
+        for mount in self.mounts[name]:
+            if not mount.is_directory:
+                given.add_volume(mount)
+        given.apply(config)
+        self.device_files[name] = given.files
+        if named:
+            note = f"left out: {', '.join(given.left_out)}" if given.left_out else ""
+            state = outcome.MODIFIED if note else outcome.ENFORCED
+            self.isolators.append(outcome.Row(name, outcome.DEVICES, state, note))
 
     def modes(self, index: int) -> tuple[str, str, str]:
         """Return the keeper's modes for the streams of app `index`."""
@@ -219,7 +242,10 @@ class Compilation:
             self._root(name, self.prepared.roots[index]),
             cgroups=groups.app_paths[name],
             seccomp=self._filter(config),
-            hints={**volume_hints(self.mounts[name], self.pod.path), NOTIFY_SOCKET: (FILE,)},
+            hints={
+                **volume_hints(self.mounts[name], self.pod.path),
+                **dict.fromkeys((NOTIFY_SOCKET, *self.device_files.get(name, ())), (FILE,)),
+            },
             files=self._files(name),
             pre_start=handlers["pre-start"],
             post_stop=handlers["post-stop"],

@@ -26,7 +26,8 @@ _FIELDS = {
     "links": ("resource/network-bandwidth",),
     "blockIO": ("resource/block-bandwidth", "resource/block-iops"),
 }
-_DEVICES = "devices"
+_DEVICES = "devices"  # the field
+DEVICES = "appc/devices"  # stands for the devices an app may use, which come from no isolator
 
 
 class Row:
@@ -69,7 +70,8 @@ def combine(rows: Iterable[Row], fields: Iterable[tuple[str, str, str, str]]) ->
     for scope, field, state, reason in fields:
         if field == _DEVICES:
             if state != ENFORCED:
-                combined.append(Row(scope, "appc/devices", state, reason))
+                combined = [row for row in combined if (row.scope, row.name) != (scope, DEVICES)]
+                combined.append(Row(scope, DEVICES, state, reason))
             continue
         for row in combined:
             concerned = row.scope == scope and row.name in _FIELDS.get(field.partition(".")[0], ())

@@ -76,7 +76,7 @@ def read_document(path: str) -> dict[str, Any]:
 def _document(data: bytes, name: str, where: str) -> dict[str, Any]:
     suffix = os.path.splitext(name)[1].lower()
     if suffix in _YAML:
-        return _from_yaml(data, where)
+        return from_yaml(data, where)
     if suffix != ".json":
         return _from_toml(data, where)
     try:
@@ -101,11 +101,15 @@ def read_small(directory: int | None, name: str, where: str) -> bytes:
     return data
 
 
-def _from_yaml(data: bytes, path: str) -> dict[str, Any]:
+def from_yaml(data: bytes, path: str) -> dict[str, Any]:
+    """Return the object that a YAML text holds, its dates as text.
+
+    Raises ManifestError for what is none, ArchiveError without PyYAML.
+    """
     try:
         import yaml
     except ImportError:
-        hint = "install the Python package PyYAML, or write the manifest in JSON or TOML"
+        hint = "install the Python package PyYAML, or write it in JSON"
         raise ArchiveError("is YAML, which this installation cannot read", path, hint) from None
 
     class Loader(yaml.SafeLoader):

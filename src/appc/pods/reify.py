@@ -93,6 +93,10 @@ def _annotations(wanted: AppRequest, image: StoredImage) -> tuple[Annotation, ..
         from appc.schema import policies
 
         pairs += ((policies.RESTART, wanted.restart),)
+    if wanted.devices:
+        from appc.schema import policies
+
+        pairs += ((policies.DEVICES, " ".join(wanted.devices)),)
     return _with_readiness(tuple(Annotation(name=key, value=value) for key, value in pairs), image)
 
 

@@ -28,12 +28,14 @@ class AppRequest:
 
     `image` is any IMAGE form; `exec_` replaces the image's exec, `args` are appended to it.
     `isolators` replace the image's isolators of the same name. `stdin`, `stdout`, `stderr` are
-    modes of STREAM_MODES, or "" for the pod's default. `restart` is no, on-failure[:N] or always[:N].
+    modes of STREAM_MODES, or "" for the pod's default. `restart` is no, on-failure[:N] or always[:N];
+    `devices` are as schema/devices.py reads them.
     """
 
     __slots__ = (
         "annotations",
         "args",
+        "devices",
         "environment",
         "exec_",
         "group",
@@ -73,6 +75,7 @@ class AppRequest:
         user_annotations: tuple[tuple[str, str], ...] = (),
         user_labels: tuple[tuple[str, str], ...] = (),
         restart: str = "",
+        devices: tuple[str, ...] = (),
         signature: str = "",
         stdin: str = "",
         stdout: str = "",
@@ -94,6 +97,7 @@ class AppRequest:
         self.user_annotations = user_annotations
         self.user_labels = user_labels
         self.restart = restart
+        self.devices = devices
         self.signature = signature
         self.stdin = stdin
         self.stdout = stdout

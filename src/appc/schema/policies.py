@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from appc.errors import InvalidValue, ManifestError
+from appc.schema.devices import DeviceName
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 PREFIX = "appc.io/"
 RESTART = "appc.io/restart"
+DEVICES = "appc.io/devices"
 
 ON_FAILURE, ALWAYS = 1, 2
 _WHEN = {"on-failure": ON_FAILURE, "always": ALWAYS}
@@ -41,16 +43,19 @@ class Restart:
 
 
 class Policies:
-    """The policies of one app."""
+    """The policies of one app; `devices` are those of the host it is given."""
 
-    __slots__ = ("restart",)
+    __slots__ = ("devices", "restart")
 
     def __init__(self, annotations: Iterable[Annotation] = ()) -> None:
         """Read an app's annotations; InvalidValue for one that has not its form."""
         self.restart: Restart | None = None
+        self.devices: tuple[DeviceName, ...] = ()
         for annotation in annotations:
             if annotation.name == RESTART:
                 self.restart = Restart.parse(annotation.value)
+            elif annotation.name == DEVICES:
+                self.devices = tuple(map(DeviceName.parse, annotation.value.split()))
 
 
 def check(pod: PodManifest) -> None:
