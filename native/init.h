@@ -14,6 +14,8 @@ struct context {
 	bool pivoted;          /* the root is "/" and the host's mounts are gone */
 	bool umask_set;
 	bool prepared;         /* descriptors, signals and mask are as the app gets them */
+	unsigned sockets;      /* open from 3 on for the program */
+	char listen_pid[32];   /* "LISTEN_PID=N" for it */
 	bool own_console;      /* 0–2 are a pseudo-terminal made for this process */
 	uint32_t index;        /* of the op being performed */
 	int tree[256];         /* what `tree` opened, in order */
@@ -21,6 +23,10 @@ struct context {
 	void *plan;
 	size_t plan_size;
 };
+
+/* The socket to the keeper; makes room at the number it has had. */
+int report_socket(void);
+int report_move(void); /* 0 or an errno */
 
 /* Sends a packet, with a descriptor when `fd` ≥ 0. Errors are left to the next receive: a keeper
  * that is gone shows there. */

@@ -4,6 +4,7 @@
 #include "planfd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -21,6 +22,24 @@ static const performer performers[OPCODES] = {
 };
 
 static struct wire_plan plan;
+
+static int report_at = CHILD_REPORT;
+
+int report_socket(void)
+{
+	return report_at;
+}
+
+int report_move(void)
+{
+	int fd = fcntl(report_at, F_DUPFD_CLOEXEC, CHILD_SOCKETS + CHILD_MOST_SOCKETS);
+
+	if (fd < 0)
+		return errno;
+	close(report_at);
+	report_at = fd;
+	return 0;
+}
 
 static void send_report(const struct report *report, int fd)
 {
@@ -43,7 +62,7 @@ static void send_report(const struct report *report, int fd)
 		header->cmsg_len = CMSG_LEN(sizeof fd);
 		memcpy(CMSG_DATA(header), &fd, sizeof fd);
 	}
-	while (sendmsg(CHILD_REPORT, &message, MSG_NOSIGNAL) < 0 && errno == EINTR)
+	while (sendmsg(report_at, &message, MSG_NOSIGNAL) < 0 && errno == EINTR)
 		;
 }
 
@@ -62,7 +81,7 @@ int prepare_exec(struct context *c)
 	if (c->prepared)
 		return 0;
 	c->prepared = true;
-	if (k_close_range(3, ~0U, K_CLOSE_RANGE_CLOEXEC) < 0)
+	if (k_close_range(3 + c->sockets, ~0U, K_CLOSE_RANGE_CLOEXEC) < 0)
 		return errno;
 	k_reset_signals();
 	if (!c->umask_set)

@@ -74,6 +74,8 @@ enum stop { STOP_NO, STOP_TERM, STOP_KILL };
 
 struct keeper {
 	int init_fd, plan_fd, pod, lock, report, null;
+	int sockets[CHILD_MOST_SOCKETS]; /* the caller's, for apps */
+	size_t given;
 	int own_pid, own_net, own_mnt;  /* the keeper's namespaces, -1 until needed */
 	int ns[CHILD_NAMESPACES];       /* the pod's */
 	bool foreground;                /* it has its caller's terminal and session */
@@ -185,10 +187,17 @@ void tty_resize(void);
 void tty_restore(void);
 
 /* keep_listen.c */
+struct sockaddr_storage;
+int net_address(const char *text, uint64_t port, struct sockaddr_storage *address, unsigned *size); /* 0 or EINVAL */
+int net_enter_pod(void); /* the pod's network, if it has one of its own; 0 or an errno */
+int net_leave_pod(void);
 int listen_add(const char *address, uint64_t port, const char *service, const struct wire_arg *argv);
 void listen_expire(uint64_t now);
 uint64_t listen_deadline(void);
 void listen_helper_ended(pid_t pid);
+
+/* keep_socket.c */
+void socket_place(const char *app); /* in its child */
 
 /* keep_notify.c */
 #define NOTIFY_SAID 128

@@ -32,7 +32,7 @@ static struct listener {
 
 static size_t count;
 
-static int make_address(const char *text, uint64_t port, struct sockaddr_storage *address, socklen_t *size)
+int net_address(const char *text, uint64_t port, struct sockaddr_storage *address, socklen_t *size)
 {
 	struct sockaddr_in *v4 = (struct sockaddr_in *)address;
 	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)address;
@@ -69,19 +69,31 @@ static int make_socket(const struct sockaddr_storage *address, socklen_t size, i
 	return error;
 }
 
-/* Makes the socket in the pod's network namespace, when it has one of its own. */
-static int make_in_pod(const struct sockaddr_storage *address, socklen_t size, int *fd)
+int net_enter_pod(void)
 {
 	int error;
 
 	if (keep.ns[0] < 0)
-		return make_socket(address, size, fd);
+		return 0;
 	if (keep.own_net < 0 && (error = open_ns(0, "net", &keep.own_net)) != 0)
 		return error;
-	if (setns(keep.ns[0], CLONE_NEWNET) < 0)
-		return errno;
+	return setns(keep.ns[0], CLONE_NEWNET) < 0 ? errno : 0;
+}
+
+int net_leave_pod(void)
+{
+	return keep.ns[0] >= 0 && setns(keep.own_net, CLONE_NEWNET) < 0 ? errno : 0;
+}
+
+static int make_in_pod(const struct sockaddr_storage *address, socklen_t size, int *fd)
+{
+	int error = net_enter_pod(), left;
+
+	if (error != 0)
+		return error;
 	error = make_socket(address, size, fd);
-	return setns(keep.own_net, CLONE_NEWNET) < 0 ? errno : error;
+	left = net_leave_pod();
+	return error != 0 ? error : left;
 }
 
 /* The pod's UUID is the name of its directory. */
@@ -197,7 +209,7 @@ int listen_add(const char *address, uint64_t port, const char *service, const st
 		return ENFILE;
 	if (strlen(service) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
 		return ENAMETOOLONG;
-	error = make_address(address, port, &storage, &size);
+	error = net_address(address, port, &storage, &size);
 	if (error == 0)
 		error = make_in_pod(&storage, size, &listener->socket);
 	if (error != 0)

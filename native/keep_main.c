@@ -161,10 +161,16 @@ static void close_others(int *const kept[], size_t count)
 	} while (next != ~0U);
 }
 
-static int set_up(char **argv)
+#define FIXED 5
+
+static int set_up(char **argv, size_t count)
 {
-	int *const places[] = {&keep.plan_fd, &keep.init_fd, &keep.pod, &keep.lock, &keep.report};
+	int *places[FIXED + CHILD_MOST_SOCKETS] = {&keep.plan_fd, &keep.init_fd, &keep.pod, &keep.lock, &keep.report};
 	int error;
+
+	keep.given = count - FIXED;
+	for (size_t i = 0; i < keep.given; i++)
+		places[FIXED + i] = &keep.sockets[i];
 
 	keep.own_pid = keep.own_net = keep.own_mnt = -1;
 	for (int i = 0; i < CHILD_NAMESPACES; i++)
@@ -173,14 +179,14 @@ static int set_up(char **argv)
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
 			return EBADF;
 	keep.foreground = true;
-	for (int i = 0; i < 5; i++)
+	for (size_t i = 0; i < count; i++)
 		*places[i] = -1;
-	for (int i = 0; i < 5; i++) {
+	for (size_t i = 0; i < count; i++) {
 		error = take(argv[1 + i], places[i]);
 		if (error != 0)
 			return error;
 	}
-	close_others(places, 5);
+	close_others(places, count);
 	keep.foreground = keep.report < 0;
 	/* A caller that does not read must not stop the pod. */
 	if (keep.report >= 0)
@@ -236,11 +242,11 @@ int main(int argc, char **argv)
 	const struct wire_track *launch_track = NULL, *end_track = NULL, *failure_track = NULL;
 	int error;
 
-	if (argc != 6) {
-		say("usage: appc-keep PLAN INIT POD LOCK REPORT\n");
+	if (argc < 1 + FIXED || argc > 1 + FIXED + CHILD_MOST_SOCKETS) {
+		say("usage: appc-keep PLAN INIT POD LOCK REPORT [SOCKET...]\n");
 		return 125;
 	}
-	error = set_up(argv);
+	error = set_up(argv, (size_t)argc - 1);
 	if (error == 0)
 		error = load(&launch_track, &end_track, &failure_track);
 	if (error != 0) {

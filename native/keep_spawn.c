@@ -57,6 +57,8 @@ static _Noreturn void become_init(const struct task *task, int report, const int
 	place(keep.plan_fd, CHILD_PLAN);
 	if (task->role == ROLE_INIT)
 		place(keep.lock, CHILD_LOCK);
+	if (task->role == ROLE_APP)
+		socket_place(task->app);
 	place(task->start, CHILD_START);
 	for (int i = 0; i < CHILD_NAMESPACES; i++)
 		place(i == NS_MNT && task->mnt >= 0 ? task->mnt : keep.ns[i], CHILD_NS + i);

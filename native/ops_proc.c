@@ -188,7 +188,7 @@ int op_chdir(struct context *c, const struct wire_op *op)
 
 int op_death_signal(struct context *c, const struct wire_op *op)
 {
-	struct pollfd keeper = {.fd = CHILD_REPORT};
+	struct pollfd keeper = {.fd = report_socket()};
 
 	(void)c;
 	if (prctl(PR_SET_PDEATHSIG, (unsigned long)op->args[0].n) < 0)

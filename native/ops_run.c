@@ -17,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define LISTEN_PID "LISTEN_PID="
+
 int await_keeper(void)
 {
 	char byte;
@@ -191,6 +193,38 @@ int op_program(struct context *c, const struct wire_op *op)
 	return result;
 }
 
+static void add_number(char *text, unsigned number)
+{
+	char digits[12];
+	size_t first = sizeof digits - 1;
+
+	digits[first] = '\0';
+	do
+		digits[--first] = (char)('0' + number % 10);
+	while ((number /= 10) != 0);
+	strcat(text, digits + first);
+}
+
+int op_sockets(struct context *c, const struct wire_op *op)
+{
+	unsigned count = (unsigned)op->args[0].n;
+	int error;
+
+	if (op->args[0].n == 0 || op->args[0].n > CHILD_MOST_SOCKETS || !c->pivoted)
+		return EINVAL;
+	error = report_move();
+	/* What else there is below is not needed any more: the plan has been read, the namespaces are joined. */
+	for (unsigned i = 0; i < count && error == 0; i++)
+		if (dup2(CHILD_SOCKETS + (int)i, 3 + (int)i) < 0)
+			error = errno;
+	if (error != 0)
+		return error;
+	c->sockets = count;
+	strcpy(c->listen_pid, LISTEN_PID);
+	add_number(c->listen_pid, (unsigned)getpid());
+	return 0;
+}
+
 /* As much as execve(2) could ever take: its strings share an eighth of the stack's limit. */
 #define VECTOR 131072
 
@@ -205,6 +239,10 @@ int op_exec(struct context *c, const struct wire_op *op)
 	error = prepare_exec(c);
 	if (error != 0)
 		return error;
+	/* Which process it will be is known only now. */
+	for (size_t i = 0; i < op->args[2].n && c->sockets > 0; i++)
+		if (strcmp(environment[i], LISTEN_PID) == 0)
+			environment[i] = c->listen_pid;
 	for (uint64_t i = 0; i < op->args[0].n; i++) {
 		execve(wire_item(&at), (char *const *)arguments, (char *const *)environment);
 		if (errno == EACCES)

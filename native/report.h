@@ -28,7 +28,10 @@ enum {
 	CHILD_LOCK = 5,
 	CHILD_START = 6,
 	CHILD_NS = 10,
+	CHILD_SOCKETS = 20, /* those it hands on to its program, until `sockets` puts them where that looks */
 };
+
+#define CHILD_MOST_SOCKETS 32
 
 /* CLONE_NEW… flags in the order of their descriptors from CHILD_NS: net, ipc, uts, mnt, pid, user,
  * cgroup, time. */

@@ -237,6 +237,7 @@ class Keeper:
         stderr: int = subprocess.PIPE,
         prefix: Sequence[str] = (),
         pass_more: Sequence[int] = (),
+        sockets: Sequence[int] = (),
         init: Path | None = None,
         close_standard: bool = False,
     ) -> None:
@@ -255,12 +256,12 @@ class Keeper:
             self._report, report_write = os.pipe()
             fds.append(report_write)
         numbers = [str(fd) if fd >= 0 else "-" for fd in (plan_fd, init_fd, pod_fd, lock_fd, report_write)]
-        command = [*prefix, str(binaries / "appc-keep"), *numbers]
+        command = [*prefix, str(binaries / "appc-keep"), *numbers, *map(str, sockets)]
         if close_standard:
             command = ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command]
         self.process = subprocess.Popen(
             command,
-            pass_fds=[*fds, *pass_more],
+            pass_fds=[*fds, *pass_more, *sockets],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,

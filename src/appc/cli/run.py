@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.pod_options import APP_OPTIONS, EXCLUSIVE, POD_OPTIONS, Warnings, request, save_uuid
 from appc.executor import launch, recording
@@ -47,6 +49,10 @@ def start(prepared: Prepared, detach: bool, warnings: Warnings, context: Context
         recording.keep(context.words, entered, context)
         warnings.say()
 
+    if "LISTEN_FDS" in os.environ:
+        from appc.executor.sockets import given
+
+        prepared.given = given()
     if not detach:
         launch.replace_process(prepared, context, before, service=True)
     try:

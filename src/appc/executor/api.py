@@ -27,10 +27,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
-    from typing import Any
+    from typing import Any, Protocol
 
     from appc.images.network import Network
     from appc.pods.logs import LogLine
+
+    class Socket(Protocol):
+        """A socket, as the standard library's."""
+
+        def fileno(self) -> int: ...
+
 
 App = AppRequest
 """One app of a pod: an image and what to change about it; see `appc.pods.request.AppRequest`."""
@@ -118,6 +124,7 @@ def run(
     volumes: Mapping[str, str | None] | None = None,
     net: str = "",
     ports: Mapping[str, int | str] | None = None,
+    sockets: Mapping[str, Socket] | None = None,
     hostname: str = "",
     read_only: bool = False,
     strict: bool = False,
@@ -136,8 +143,9 @@ def run(
     `cpu` are quantities ("512Mi", "250m"); `restart` is "on-failure" or "always", with ":N" N times in a row at most;
     `grace` is the time between SIGTERM and SIGKILL in seconds, the configuration's when not given; `net` is none, host
     or the names of networks (by default none, or `default` when there are ports); `ports` opens ports of apps, by name,
-    on the host: 8080, or "192.0.2.1:8080"; `verify` refuses images whose files are not as they were imported;
-    `insecure`, `pull` and `offline` are those of `fetch`. Raises AppcError; nothing runs then.
+    on the host: 8080, or "192.0.2.1:8080"; `sockets` are handed to the apps for their ports with `socketActivated`, by
+    name; `verify` refuses images whose files are not as they were imported; `insecure`, `pull` and `offline` are those
+    of `fetch`. Raises AppcError; nothing runs then.
     """
     single = len(apps) == 1 and not isinstance(apps[0], AppRequest)
     described = any((args, name, exec, env, user, group, working_dir, memory, cpu, restart, mounts, read_only))
@@ -186,6 +194,10 @@ def run(
     )
     with _HostErrors():
         prepared = prepare(where, request, warnings)
+        if sockets:
+            from appc.executor.sockets import look_at
+
+            prepared.given = tuple(look_at(one.fileno(), port) for port, one in sockets.items())
         keeper = launch(prepared, where)
     return RunningPod(prepared.pod, warnings, keeper)
 

@@ -19,10 +19,11 @@ from appc.pods.reify import SUPPORTS_NOTIFY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from appc.config import Directories
+    from appc.executor.sockets import PodSocket
     from appc.host.cgroups import Cgroups
     from appc.host.probe import HostFacts
     from appc.images.render import Rootfs
@@ -58,8 +59,10 @@ class Compilation:
         kind: str,
         facts: HostFacts,
         networked: Networked | None = None,
+        sockets: Mapping[str, Sequence[PodSocket]] | None = None,
     ) -> None:
         self.networked = networked
+        self.sockets = sockets or {}
         self.prepared = prepared
         self.pod = pod
         self.where = where
@@ -120,6 +123,7 @@ class Compilation:
             environment=(
                 *(_terminal_type(app) if terminal else ()),
                 *((("NOTIFY_SOCKET", NOTIFY_SOCKET),) if self._notifies(entry) else ()),
+                *self._socket_variables(name),
             ),
             metadata_url=access.url(self.address, self.port, self.token),
             hostname=self.hostname,
@@ -252,7 +256,15 @@ class Compilation:
             restart=self._restart(index, entry),
             streams=self.modes(index),
             notify=_notify_file(index) if self._notifies(entry) else "",
+            sockets=[(one.kind, one.address, one.port, int(one.in_pod)) for one in self.sockets.get(name, ())],
         )
+
+    def _socket_variables(self, app: str) -> tuple[tuple[str, str], ...]:
+        if app not in self.sockets:
+            return ()
+        from appc.executor.sockets import variables
+
+        return variables(self.sockets[app])
 
     def _restart(self, index: int, entry: RuntimeApp) -> tuple[int, int] | None:
         if not entry.annotations:

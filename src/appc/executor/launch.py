@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from appc.config import Directories
     from appc.executor.outcome import Row
+    from appc.executor.sockets import PodSocket
     from appc.host.cgroups import Cgroups
     from appc.plan.ops import Plan
 
@@ -51,7 +52,8 @@ def launch(prepared: Prepared, where: Directories) -> int:
     entered = _enter_run(prepared, where, DETACHED)
     plan = entered.plan
     try:
-        keeper, reader = spawn.spawn(entered.data, pod, spawn.plain_environment())
+        sockets = [one.fd for one in prepared.given]
+        keeper, reader = spawn.spawn(entered.data, pod, spawn.plain_environment(), sockets)
     except BaseException:
         _undo(prepared, entered.groups)
         raise
@@ -88,8 +90,8 @@ def replace_process(
     entered = _enter_run(prepared, where, FOREGROUND)
     try:
         before(entered)
-        more = (spawn.SERVICE_SOCKET,) if service else ()
-        spawn.replace_process(entered.data, prepared.pod, spawn.plain_environment(*more))
+        variables = spawn.plain_environment(*((spawn.SERVICE_SOCKET,) if service else ()))
+        spawn.replace_process(entered.data, prepared.pod, variables, [one.fd for one in prepared.given])
     except BaseException:
         _undo(prepared, entered.groups)
         raise
@@ -105,7 +107,7 @@ def compile_only(prepared: Prepared, where: Directories) -> tuple[Plan, list[Row
         from appc.network.setup import expected
 
         networked = expected(pod.uuid, where)
-    compilation = Compilation(prepared, pod, where, FOREGROUND, facts, networked)
+    compilation = Compilation(prepared, pod, where, FOREGROUND, facts, networked, _sockets(prepared))
     groups = cgroups.predict(prepared.pod.uuid, _names(prepared), compilation.resources(), facts)
     compilation.judge(groups)
     return compilation.plan(groups), compilation.isolators
@@ -120,12 +122,20 @@ def _enter_run(prepared: Prepared, where: Directories, kind: str) -> Entered:
         if not facts.caps >> CAPABILITY_BITS["CAP_SYS_ADMIN"] & 1:
             raise HostError("this needs root", "running pods", "rootless pods are not part of this version")
         pod.move("run")
+        sockets = _sockets(prepared)
         networked = None
         if prepared.request.networked:
             from appc.network.setup import attach
 
-            networked = attach(pod.path, pod.uuid, prepared.request.net, prepared.manifest, where)
-        compilation = Compilation(prepared, pod, where, kind, facts, networked)
+            manifest = prepared.manifest
+            if prepared.given:
+                inherited = {one.name for app in sockets.values() for one in app if one.inherited}
+                # Nobody listens behind them in the pod.
+                manifest = manifest.replace(
+                    ports=tuple(port for port in manifest.ports if str(port.name) not in inherited)
+                )
+            networked = attach(pod.path, pod.uuid, prepared.request.net, manifest, where)
+        compilation = Compilation(prepared, pod, where, kind, facts, networked, sockets)
         groups = cgroups.create(pod.uuid, _names(prepared), compilation.resources(), facts)
         compilation.settle(groups)
         plan = compilation.plan(groups)
@@ -135,6 +145,16 @@ def _enter_run(prepared: Prepared, where: Directories, kind: str) -> Entered:
         _undo(prepared, groups)
         raise
     return Entered(compilation, plan, data, groups)
+
+
+def _sockets(prepared: Prepared) -> dict[str, list[PodSocket]]:
+    activated = any(port.socket_activated for app in prepared.manifest.apps if app.app for port in app.app.ports)
+    if not activated and not prepared.given:
+        return {}
+    from appc.executor.sockets import assign
+
+    request = prepared.request
+    return assign(prepared.manifest, request.net, request.networked, prepared.given, prepared.warnings)
 
 
 def _undo(prepared: Prepared, groups: Cgroups | None) -> None:

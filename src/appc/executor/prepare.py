@@ -20,6 +20,7 @@ from appc.store.images import ImageStore
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from appc.config import Directories
+    from appc.executor.sockets import Given
     from appc.images.render import Rootfs
     from appc.store.images import StoredImage
 
@@ -36,10 +37,11 @@ DEFAULT_STREAMS = {
 class Prepared:
     """A prepared pod with what was read on the way, so that a launch reads nothing twice.
 
-    `again` says that it was prepared by an earlier command, and waits on when this one cannot run it.
+    `again` says that it was prepared by an earlier command, and waits on when this one cannot run it. `given` are
+    sockets the caller has for its apps.
     """
 
-    __slots__ = ("again", "facts", "manifest", "pod", "request", "roots", "warnings")
+    __slots__ = ("again", "facts", "given", "manifest", "pod", "request", "roots", "warnings")
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Prepared:
         again: bool = False,
     ) -> None:
         self.again = again
+        self.given: tuple[Given, ...] = ()
         self.facts = facts
         self.pod = pod
         self.request = request
@@ -181,9 +184,16 @@ def _check_networks(where: Directories, request: PodRequest, manifest: PodManife
         from appc.network.setup import check
 
         check(request.net, manifest, where)
-    elif manifest.ports and request.net == "host":
+        return
+    if not manifest.ports:
+        return
+    activated = {port.name for app in manifest.apps if app.app for port in app.app.ports if port.socket_activated}
+    if all(port.name in activated for port in manifest.ports):
+        # Sockets for them are made on the host.
+        return
+    if request.net == "host":
         warnings.append("--port does nothing on the host's network: apps open their ports on the host themselves")
-    elif manifest.ports:
+    else:
         raise UsageError("a pod without a network has no ports to open", "--port", "--net default gives it one")
 
 

@@ -214,12 +214,21 @@ def handler_config(config: dict[str, Any], exec_: Sequence[str]) -> dict[str, An
     user = {**process["user"], "uid": 0, "gid": 0, "additionalGids": []}
     capabilities = _capability_sets(process["capabilities"]["bounding"], 0)
     changes = {"args": list(exec_), "user": user, "capabilities": capabilities, "terminal": False}
-    return {**config, "process": {**process, **changes}}
+    return {**config, "process": {**process, **changes, "env": _without_sockets(process)}}
 
 
 def enter_config(config: dict[str, Any], args: Sequence[str], *, terminal: bool) -> dict[str, Any]:
     """Return `config` for another command beside the app: its user, environment and isolators."""
-    return {**config, "process": {**config["process"], "args": list(args), "terminal": terminal}}
+    process = config["process"]
+    changes = {"args": list(args), "terminal": terminal, "env": _without_sockets(process)}
+    return {**config, "process": {**process, **changes}}
+
+
+def _without_sockets(process: dict[str, Any]) -> list[str]:
+    """The environment of a process beside the app: the sockets that are handed to the app are not its own."""
+    names = ("LISTEN_PID=", "LISTEN_FDS=", "LISTEN_FDNAMES=")
+    handed = "LISTEN_PID=" in process["env"]
+    return [entry for entry in process["env"] if not (handed and entry.startswith(names))]
 
 
 # Every app must have /dev/console (OS-SPEC.md). Without a terminal it takes what is written and forgets it: the

@@ -14,12 +14,14 @@ from appc.launch.seal import native, sealed_init, sealed_plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import NoReturn
 
     from appc.pods.layout import Pod
 
 # The keeper gets its descriptors at these numbers; anything it is not given is "-".
 PLAN, INIT, POD, LOCK, REPORT = 10, 11, 12, 13, 14
+SOCKETS = 20  # and those that follow
 # Sources are moved above the targets first, so that no dup2 overwrites one still needed.
 SAFE = 64
 # A line of the report is never longer; of a keeper that says more, the rest is not kept.
@@ -56,21 +58,24 @@ def plain_environment(*more: str) -> dict[str, str]:
     return {"PATH": KEEPER_PATH, **kept}
 
 
-def replace_process(plan: bytes, pod: Pod | None, environment: dict[str, str]) -> NoReturn:
-    """Become the keeper of `plan` (foreground): terminal, session and standard streams stay ours."""
+def replace_process(plan: bytes, pod: Pod | None, environment: dict[str, str], sockets: Sequence[int] = ()) -> NoReturn:
+    """Become the keeper of `plan` (foreground): terminal, session and standard streams stay ours.
+
+    `sockets` are descriptors for the pod's apps.
+    """
     program = native("appc-keep")
-    fds = _descriptors(plan, pod.path if pod else "", pod.lock_fd if pod else -1)
+    fds = _descriptors(plan, pod.path if pod else "", pod.lock_fd if pod else -1, sockets)
     for target, fd in fds.items():
         os.dup2(fd, target, inheritable=True)
     os.execve(program, _arguments(fds), environment)
 
 
-def spawn(plan: bytes, pod: Pod, environment: dict[str, str]) -> tuple[int, int]:
+def spawn(plan: bytes, pod: Pod, environment: dict[str, str], sockets: Sequence[int] = ()) -> tuple[int, int]:
     """Start a keeper of its own session with nothing on its streams.
 
     Returns its pid and the descriptor to read its report from (`read_report`).
     """
-    return _start(plan, environment, pod.path, pod.lock_fd, own_session=True)
+    return _start(plan, environment, pod.path, pod.lock_fd, sockets, own_session=True)
 
 
 def spawn_here(plan: bytes, directory: str, environment: dict[str, str]) -> tuple[int, int]:
@@ -78,18 +83,18 @@ def spawn_here(plan: bytes, directory: str, environment: dict[str, str]) -> tupl
 
     Returns what `spawn` does.
     """
-    return _start(plan, environment, directory, -1, own_session=False)
+    return _start(plan, environment, directory, -1, (), own_session=False)
 
 
 def _start(
-    plan: bytes, environment: dict[str, str], directory: str, lock: int, *, own_session: bool
+    plan: bytes, environment: dict[str, str], directory: str, lock: int, sockets: Sequence[int], *, own_session: bool
 ) -> tuple[int, int]:
     program = native("appc-keep")
     fds: dict[int, int] = {}
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
         fds[REPORT] = _moved(writer)
-        fds.update(_descriptors(plan, directory, lock))
+        fds.update(_descriptors(plan, directory, lock, sockets))
         actions: list[tuple[int, int] | tuple[int, int, int] | tuple[int, int, str, int, int]] = []
         if own_session:
             actions += [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)]
@@ -148,7 +153,7 @@ def _is_number(word: str) -> bool:
     return word.isascii() and word.isdecimal() and len(word) <= 10
 
 
-def _descriptors(plan: bytes, directory: str, lock: int) -> dict[int, int]:
+def _descriptors(plan: bytes, directory: str, lock: int, sockets: Sequence[int]) -> dict[int, int]:
     """Return the descriptors a keeper needs, by the number it gets them at."""
     fds: dict[int, int] = {}
     try:
@@ -158,6 +163,8 @@ def _descriptors(plan: bytes, directory: str, lock: int) -> dict[int, int]:
             fds[POD] = _moved(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         if lock >= 0:
             fds[LOCK] = _duplicate(lock)
+        for index, fd in enumerate(sockets):
+            fds[SOCKETS + index] = _duplicate(fd)
     except BaseException:
         for fd in fds.values():
             os.close(fd)
@@ -182,4 +189,5 @@ def _duplicate(fd: int) -> int:
 
 
 def _arguments(fds: dict[int, int]) -> list[str]:
-    return ["appc-keep"] + [str(number) if number in fds else "-" for number in (PLAN, INIT, POD, LOCK, REPORT)]
+    fixed = [str(number) if number in fds else "-" for number in (PLAN, INIT, POD, LOCK, REPORT)]
+    return ["appc-keep", *fixed, *(str(number) for number in fds if number >= SOCKETS)]

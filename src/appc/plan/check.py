@@ -39,6 +39,7 @@ _ONCE = (
     "oom-score-adj",
     "umask",
     "program",
+    "sockets",
 )
 # What may follow the bounding set: nothing that opens a path, but to walk to the working directory.
 _LAST = ("bounding", "ids", "chdir", "death-signal", "caps", "await-start", "no-new-privs", "seccomp", *_ENDS)
@@ -53,7 +54,7 @@ _STARTERS = {
     "process": (0, False),
 }
 _PHASES = (
-    *("mount-namespace", "tmpfs", "adopt", "userns", "init", "listen", "notify", "app", "start"),
+    *("mount-namespace", "tmpfs", "adopt", "userns", "init", "listen", "socket", "notify", "app", "start"),
     *("process", "hook", "proceed", "ready", "supervise", "wait"),
 )
 # Ops whose first argument is an app.
@@ -103,6 +104,9 @@ def _check_inside(track: Track, starter: Op) -> None:
     for index in range(first["bounding"], len(track.ops)):
         if track.ops[index].name not in _LAST:
             raise LaunchError("comes after the bounding set was dropped", f"{where}[{index}] {track.ops[index].name}")
+    if "sockets" in first and first["sockets"] + 1 != first["bounding"]:
+        # Who is at a number that a socket gets is not needed after this.
+        raise LaunchError("does not come right before bounding", f"{where}[{first['sockets']}] sockets")
     for index in positions.get("label", ()):
         _before(where, "label", index, "bounding", first["bounding"])
     _check_privileges(track, first, positions)

@@ -46,6 +46,7 @@ def compile_app(
     bundle: str = "",
     keyring: str = "",
     warnings: list[str] | None = None,
+    sockets: int = 0,
 ) -> Track:
     """Return the track `name` that becomes the container of `config`.
 
@@ -54,7 +55,7 @@ def compile_app(
     `seccomp` is the program for `linux.seccomp`. `hints` tells by destination what the compiler must know of bind
     mounts (words of compile_root); `files` are (path, mode, content, replace) to make, where the root has something at
     that path only if `replace` is set.
-    Relative sources are relative to `bundle`. Warnings are appended to `warnings`.
+    Relative sources are relative to `bundle`. `sockets` is `process_ops`'. Warnings are appended to `warnings`.
     """
     refuse_unsupported(config)
     ops = [Op("cgroup", file, source="linux.cgroupsPath") for file in membership(cgroups, facts)[1]]
@@ -75,7 +76,7 @@ def compile_app(
     ops += sandbox_ops(config, made, types)
     ops.append(Op("sync", "start", source="appc"))
     found = [] if warnings is None else warnings
-    ops += process_ops(config, facts, seccomp, keyring, found, in_user="user" in types)
+    ops += process_ops(config, facts, seccomp, keyring, found, in_user="user" in types, sockets=sockets)
     return Track(name, ops)
 
 
@@ -90,11 +91,13 @@ def compile_handler(
     warnings: list[str] | None = None,
     detached: bool = False,
     hooks: Collection[str] = (),
+    sockets: int = 0,
 ) -> Track:
     """Return the track `name` of a process beside a running container: an event handler, or a command that enters it.
 
     It joins the namespaces of the container. Its cgroup namespace alone is new, and the same as the app's: one that
-    begins at `cgroups`. `detached` is `process_ops`'; kinds of `hooks` were acted on when the container was made.
+    begins at `cgroups`. `detached` and `sockets` are `process_ops`'; kinds of `hooks` were acted on when the container
+    was made.
     """
     refuse_unsupported(config, hooks)
     ops = [Op("cgroup", file, source="linux.cgroupsPath") for file in membership(cgroups, facts)[1]]
@@ -106,7 +109,9 @@ def compile_handler(
     if config["process"].get("terminal"):
         ops.append(console(config["process"]))
     found = [] if warnings is None else warnings
-    ops += process_ops(config, facts, seccomp, keyring, found, detached=detached, in_user="user" in types)
+    ops += process_ops(
+        config, facts, seccomp, keyring, found, detached=detached, in_user="user" in types, sockets=sockets
+    )
     return Track(name, ops)
 
 

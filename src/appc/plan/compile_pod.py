@@ -43,7 +43,7 @@ class PodApp:
     of its handlers or None, `timeouts` how long they may take (milliseconds, 0 = for ever). `restart` is (when, most)
     as the op has them, if the app is to run again. `streams` are modes for stdin, stdout and stderr, `log` the log file
     and `notify` the socket at which the app says that it is ready ("" = it does not), both relative to the pod's
-    directory. The rest is `compile_app`'s.
+    directory. `sockets` are (kind, address, port, made in the pod) as the op has them. The rest is `compile_app`'s.
     """
 
     __slots__ = (
@@ -59,6 +59,7 @@ class PodApp:
         "restart",
         "root",
         "seccomp",
+        "sockets",
         "streams",
         "timeouts",
     )
@@ -80,6 +81,7 @@ class PodApp:
         streams: tuple[str, str, str] = ("null", "log", "log"),
         log: str = "",
         notify: str = "",
+        sockets: Sequence[tuple[str, str, int, int]] = (),
     ) -> None:
         self.name = name
         self.config = config
@@ -95,6 +97,7 @@ class PodApp:
         self.streams = streams
         self.log = log or f"logs/{name}.log"
         self.notify = notify
+        self.sockets = sockets
 
 
 def compile_pod(
@@ -147,6 +150,7 @@ def compile_pod(
                 files=app.files,
                 keyring=keyring,
                 warnings=warnings,
+                sockets=len(app.sockets),
             )
         )
         for event, op, config, timeout, ops in (
@@ -180,6 +184,7 @@ def compile_pod(
                     seccomp=app.seccomp,
                     keyring=keyring,
                     warnings=warnings,
+                    sockets=len(app.sockets),
                 )
             )
             when, most = app.restart
@@ -192,6 +197,8 @@ def compile_pod(
     ops.append(Op("init", init_flags(sandbox), INIT, membership(init_cgroups, facts)[0], source="linux.namespaces"))
     if metadata:
         ops.append(Op("listen", *metadata, source="appc"))
+    for index, app in enumerate(apps):
+        ops += [Op("socket", app.name, *one, source=f"apps[{index}].app.ports") for one in app.sockets]
     ops += [Op("notify", app.name, app.notify, source="appc") for app in apps if app.notify]
     for index, app in enumerate(apps):
         born = membership(app.cgroups, facts)[0]

@@ -35,6 +35,7 @@ def process_ops(
     detached: bool = False,
     awaits_start: bool = False,
     in_user: bool = False,
+    sockets: int = 0,
 ) -> list[Op]:
     """Return the ops from the first limit to exec.
 
@@ -43,8 +44,8 @@ def process_ops(
 
     `seccomp` is the program for `linux.seccomp`; `keyring` names a session keyring to join ("" = stay in the
     caller's). A `detached` process outlives its keeper; one that `awaits_start` does so with its privileges dropped,
-    as far as the filter lets it. Capabilities that cannot be granted are told in `warnings` (runtime-spec: SHOULD NOT
-    fail). Raises AppcError, naming the field, for what cannot be honoured.
+    as far as the filter lets it. It finds `sockets` of its keeper's open. Capabilities that cannot be granted are told
+    in `warnings` (runtime-spec: SHOULD NOT fail). Raises AppcError, naming the field, for what cannot be honoured.
     """
     process = config["process"]
     user = process.get("user") or {}
@@ -60,6 +61,9 @@ def process_ops(
     if awaits_start:
         ops.append(Op("program", executed.args[0], source="process.args"))
     ops += _labels(process, facts)
+    if sockets:
+        # The numbers they get may have been those of descriptors that were needed up to here.
+        ops.append(Op("sockets", sockets, source="appc"))
     ops += _privileges(config, granted, seccomp, warnings, 0 if detached else SIGKILL, awaits_start)
     ops.append(executed)
     return ops

@@ -60,6 +60,8 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     # `sync` asks the keeper, which a container outlives: who starts one comes later, by the socket that `process`
     # listens at, and on that connection is told what fails from then on.
     ("await-start", (), INSIDE),
+    # The sockets that the keeper has for it, where sd_listen_fds(3) looks for them.
+    ("sockets", (("count", "n"),), INSIDE),
     ("rlimit", (("resource", "n"), ("soft", "n"), ("hard", "n")), INSIDE),
     ("oom-score-adj", (("value", "s"),), INSIDE),
     ("umask", (("mask", "n"),), INSIDE),
@@ -83,6 +85,9 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("adopt", (("namespace", "n"), ("path", "s")), OUTSIDE),
     ("userns", (("uids", "l"), ("gids", "l")), OUTSIDE),
     ("listen", (("address", "s"), ("port", "n"), ("service", "s"), ("argv", "l")), OUTSIDE),
+    # A socket that an app finds open: tcp or udp, made here or (`pod`) in the pod's network; or inherited, and then
+    # `port` is which of the caller's.
+    ("socket", (("app", "s"), ("kind", "s"), ("address", "s"), ("port", "n"), ("pod", "n")), OUTSIDE),
     # Where an app says that it is ready (sd_notify), as long as the pod runs.
     ("notify", (("app", "s"), ("path", "s")), OUTSIDE),
     (

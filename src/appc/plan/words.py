@@ -190,6 +190,7 @@ _FORMATS: dict[tuple[str, str], Callable[[Any], str]] = {
     ("exec", "files"): _items("try"),
     ("exec", "argv"): lambda value: f"argv=[{_plain(value)}]",
     ("exec", "env"): lambda value: f"env=[{_plain(value)}]",
+    ("socket", "pod"): lambda value: "in-pod" if value else "",
     ("app", "stdin"): _some("in"),
     ("app", "stdout"): _some("out"),
     ("app", "stderr"): _some("err"),
