@@ -135,19 +135,24 @@ int main(int argc, char **argv)
 	static struct place place;
 	const char *called = argc > 0 ? strrchr(argv[0], '/') : NULL;
 	char **command = calloc((size_t)argc + 16, sizeof *command);
+	bool runtime;
 	int used = 1, status;
 
 	called = called != NULL ? called + 1 : argc > 0 ? argv[0] : "appc";
-	status = strcmp(called, "appc-oci") == 0 ? front(argc, argv) : FRONT_PYTHON;
+	runtime = strcmp(called, "appc-oci") == 0;
+	status = runtime ? front(argc, argv) : FRONT_PYTHON;
 	if (status != FRONT_PYTHON)
 		return status;
+	/* What programs read is in no language; loading a locale's tables would only take time. Text is UTF-8 then. */
+	if (runtime)
+		setenv("LC_ALL", "C", 1);
 	if (command == NULL || !find_prefix(place.prefix)) {
 		fprintf(stderr, "appc: cannot find its own program: %s\n", strerror(errno));
 		return 125;
 	}
 	if (find_packages(&place)) {
 		char *fast[] = {"-I", "-S", "-X", "frozen_modules=on", "-c",
-		                strcmp(called, "appc-oci") == 0 ? RUN("appc.oci.main") : RUN("appc.cli.main"),
+		                runtime ? RUN("appc.oci.main") : RUN("appc.cli.main"),
 		                place.packages, argc > 0 ? argv[0] : "appc"};
 
 		memcpy(command + used, fast, sizeof fast);

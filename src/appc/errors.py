@@ -13,6 +13,12 @@ EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
 
 
+def quoted(text: str) -> str:
+    """`text` as it may stand in a one-line message: quoted, escaped, cut after 60 characters."""
+    short = text if len(text) <= 60 else text[:57] + "..."
+    return '"' + short.encode("unicode_escape").decode() + '"' if not short.isprintable() else f'"{short}"'
+
+
 class AppcError(Exception):
     """Base of every error appc raises on purpose.
 

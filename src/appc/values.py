@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from appc.errors import InvalidValue
+from appc.errors import InvalidValue, quoted
 from appc.quantity import Quantity
 
 TYPE_CHECKING = False
@@ -35,12 +35,6 @@ _DIGITS = "0123456789"
 _HEX = _DIGITS + "abcdef"
 _ALNUM = _DIGITS + "abcdefghijklmnopqrstuvwxyz"
 _INT64_MAX = (1 << 63) - 1
-
-
-def quoted(text: str) -> str:
-    """`text` as it may stand in a one-line message: quoted, escaped, cut after 60 characters."""
-    short = text if len(text) <= 60 else text[:57] + "..."
-    return '"' + short.encode("unicode_escape").decode() + '"' if not short.isprintable() else f'"{short}"'
 
 
 def _named(text: str, what: str, separators: str, strict: bool) -> str:

@@ -67,7 +67,7 @@ class Front:
             "cgroups": [str(self.group)] * groups,
         }
         (self.directory / "state.json").write_text("{}")
-        (self.directory / FILE).write_bytes(describe(self.container, config or {}))
+        (self.directory / FILE).write_bytes(describe(self.container, {"process": {"cwd": "/"}, **(config or {})}))
         self.record(self.process.pid, procs.start_time(self.process.pid))
 
     def record(self, pid: int, started: int) -> None:
@@ -223,8 +223,16 @@ def test_nobody_listening_is_left_to_python(front: Front) -> None:
     assert front.leaves("start", "one")
 
 
-def test_hooks_are_python_s(front: Front) -> None:
-    front.make({"hooks": {"poststart": [{"path": "/x"}], "poststop": [{"path": "/x"}]}})
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"hooks": {"poststart": [{"path": "/x"}], "poststop": [{"path": "/x"}]}},
+        {"process": None, "linux": {"intelRdt": {"closID": "one"}}},
+        {"linux": {"seccomp": {"listenerPath": "/x"}, "intelRdt": {"closID": "one"}}},
+    ],
+)
+def test_what_takes_more_than_the_word_or_removing_is_python_s(front: Front, config: dict[str, Any]) -> None:
+    front.make(config)
     with Awaiting(front.directory):
         assert front.leaves("start", "one")
     front.end()

@@ -29,10 +29,13 @@ def verbs(config: dict[str, Any]) -> list[str]:
     away here, for the containers it concerns.
     """
     hooks = config.get("hooks") or {}
+    linux = config.get("linux") or {}
     found = ["state", "kill"]
-    if not hooks.get("poststart"):
+    # Who starts a container hands the listener of its filter to an agent, and refuses one without a process.
+    agent = (linux.get("seccomp") or {}).get("listenerPath")
+    if config.get("process") and not agent and not hooks.get("poststart"):
         found.append("start")
-    if not hooks.get("poststop"):
+    if not linux.get("intelRdt") and not hooks.get("poststop"):
         found.append("delete")
     return found
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 
 from appc.errors import AppcError, LaunchError, ManifestError, Unenforceable
-from appc.host import cgroup_container, cgroupfs, probe
+from appc.host import cgroupfs, probe
 from appc.launch import spawn
 from appc.oci import container as containers
-from appc.oci import hooks
-from appc.oci.failure import failed
 from appc.oci.home import with_home
 from appc.plan import wire
 from appc.plan.compile_container import compile_container
 from appc.plan.compile_mounts import clean
 from appc.plan.compile_root import FILE, RootFS
 from appc.schema.json import dumps
-from appc.schema.oci_runtime import OCI_VERSION, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +47,10 @@ def run(args: Args, context: Context) -> int:
     keeper = making.make()
     container = making.container
     try:
-        hooks.run("poststart", making.config, container.state(containers.RUNNING))
+        if (making.config.get("hooks") or {}).get("poststart"):
+            from appc.oci import hooks
+
+            hooks.run("poststart", making.config, container.state(containers.RUNNING))
     except BaseException:
         _end(container, keeper)
         _delete(container)
@@ -142,6 +142,8 @@ class _Making:
         raise explain(plan, report, self.container.name)
 
     def _config(self) -> dict[str, Any]:
+        from appc.schema.oci_runtime import parse
+
         path = f"{self.bundle}/config.json"
         try:
             with open(path, "rb") as file:
@@ -158,7 +160,9 @@ class _Making:
         """Write down what there is to remove, then make the control groups."""
         from time import time_ns
 
+        from appc.host import cgroup_container
         from appc.oci import front
+        from appc.schema.oci_runtime import OCI_VERSION
 
         linux, container, rootfs = self.config["linux"], self.container, self._rootfs()
         self.config["process"] = with_home(self.config["process"], rootfs)
@@ -248,6 +252,8 @@ def explain(plan: Plan, report: Report, where: str) -> AppcError:
     """Return the error for a keeper that did not get ready."""
     if report.failure is None:
         return LaunchError("was stopped before its process ran", where)
+    from appc.oci.failure import failed
+
     return failed(plan, *report.failure, where)
 
 

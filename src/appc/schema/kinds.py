@@ -7,8 +7,7 @@ its parts itself and goes on. So one pass finds every fault.
 
 from __future__ import annotations
 
-from appc.errors import InvalidValue, ManifestError
-from appc.values import quoted
+from appc.errors import InvalidValue, ManifestError, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

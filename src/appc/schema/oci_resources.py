@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from appc.errors import InvalidValue
+from appc.errors import InvalidValue, quoted
 from appc.schema.kinds import Faults, Struct, boolean, choice, integer, list_of, map_of, string
-from appc.values import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,12 +10,11 @@ the same as absent, as it is to the runtimes written in Go. Sections for other p
 
 from __future__ import annotations
 
-from appc.errors import InvalidValue, ManifestError
+from appc.errors import InvalidValue, ManifestError, quoted
 from appc.schema.json import loads
 from appc.schema.kinds import Faults, Struct, anything, boolean, choice, integer, list_of, map_of, prefixed, string
 from appc.schema.oci_resources import RESOURCES, cpu_list
 from appc.schema.oci_seccomp import SECCOMP
-from appc.values import SemVer, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 
 # The version of the runtime-spec that configurations made here follow.
 OCI_VERSION = "1.3.0"
+# What nearly every configuration says; judging others takes the module that knows versions.
+_RELEASED = ("1.0.0", "1.0.1", "1.0.2", "1.0.2-dev", "1.1.0", "1.2.0", "1.2.1", OCI_VERSION)
 
 NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
@@ -67,6 +68,10 @@ def some_path(value: Any, faults: Faults) -> str:
 
 
 def _version(value: Any, faults: Faults) -> str:
+    if value in _RELEASED:
+        return str(value)
+    from appc.values import SemVer
+
     version = SemVer.parse(string(value, faults), True)
     if version.major > SemVer(OCI_VERSION).major:
         raise InvalidValue(f"{version} is a later major version than {OCI_VERSION}, which this appc implements")
