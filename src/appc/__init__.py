@@ -14,9 +14,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from appc.executor.api import App, Directories, RunningPod, fetch, list_images, list_pods, pod, run
+    from appc.executor.api import App, Directories, RunningPod, events, fetch, list_images, list_pods, pod, run
 
-__all__ = ["App", "Directories", "RunningPod", "fetch", "list_images", "list_pods", "pod", "run"]
+__all__ = ["App", "Directories", "RunningPod", "events", "fetch", "list_images", "list_pods", "pod", "run"]
 
 
 def __getattr__(name: str) -> object:

@@ -47,6 +47,7 @@ VERBS = (
     "update",
     "cp",
     "top",
+    "events",
     "export",
     "df",
     "fetch",

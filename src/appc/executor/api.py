@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Protocol
 
+    from appc.executor.events import Event
     from appc.images.network import Network
     from appc.pods.logs import LogLine
 
@@ -225,6 +226,16 @@ def pod(uuid: str, *, directories: Directories | None = None) -> RunningPod:
 def list_pods(*, directories: Directories | None = None) -> list[RunningPod]:
     """Return all pods of this host."""
     return [RunningPod(entry, [], None) for entry in layout.every((directories or Directories()).root)]
+
+
+def events(*uuids: str, directories: Directories | None = None) -> Iterator[Event]:
+    """Yield what happens to pods from now on; with `uuids` (whole ones), to these until they have ended.
+
+    An event has `time_ns` (since the epoch), `pod`, `kind` (as `appc events` prints it), `app` and `details`.
+    """
+    from appc.executor.events import follow
+
+    return follow((directories or Directories()).root, uuids)
 
 
 class RunningPod:

@@ -213,14 +213,14 @@ def every(root: str) -> list[Pod]:
         except FileNotFoundError:
             continue
         # A pod that moves on meanwhile is met twice; where it was seen last counts.
-        found.update({name: Pod(root, phase, name) for name in sorted(names) if _is_uuid(name)})
+        found.update({name: Pod(root, phase, name) for name in sorted(names) if is_uuid(name)})
     return list(found.values())
 
 
 def find(root: str, prefix: str) -> Pod:
     """Return the pod whose UUID begins with `prefix`; PodNotFound for none or several."""
     wanted = prefix.lower()
-    if _is_uuid(wanted):
+    if is_uuid(wanted):
         # At once, however many pods there are.
         try:
             return Pod(root, PHASES[0], str(PodUUID.parse(wanted, strict=True))).refresh()
@@ -234,7 +234,8 @@ def find(root: str, prefix: str) -> Pod:
     return matches[0]
 
 
-def _is_uuid(name: str) -> bool:
+def is_uuid(name: str) -> bool:
+    """Tell whether `name` looks like a UUID: 36 characters, four of them dashes."""
     return len(name) == 36 and name.count("-") == 4
 
 
