@@ -144,6 +144,7 @@ class Compilation:
                 {"destination": NOTIFY_SOCKET, "type": "bind", "source": source, "options": ["bind"]}
             )
         self._give_devices(entry, config)
+        _check_profile(config["process"].get("apparmorProfile", ""), f"app {name}")
         return config
 
     def _give_devices(self, entry: RuntimeApp, config: dict[str, Any]) -> None:
@@ -325,6 +326,18 @@ class Compilation:
 
 def _notify_file(index: int) -> str:
     return f"notify/{index}"
+
+
+def _check_profile(profile: str, where: str) -> None:
+    """Refuse a profile that is not there (ace.md, apparmor-profile, note 6)."""
+    if not profile:
+        return
+    from appc.host import apparmor
+
+    lacking = apparmor.missing(profile)
+    if lacking:
+        hint = "apparmor_parser --replace FILE loads one; aa-status shows which are loaded"
+        raise Unenforceable(f"no AppArmor profile called {lacking} is loaded", where, hint)
 
 
 def _disks(isolators: Iterable[Isolator]) -> tuple[tuple[int, int], ...]:

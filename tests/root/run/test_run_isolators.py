@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pod_kit import PROBE, Appc, one_app, pod_manifest, wait_for
 
-from appc.host import cgroupfs, probe
+from appc.host import cgroupfs, libc, probe
 from capabilities import need
 
 
@@ -170,12 +170,36 @@ def test_plan_status_and_manifest_tell_the_same(appc: Appc, sandbox: Path) -> No
 
 
 def test_strict_refuses_in_plans_too(appc: Appc) -> None:
-    words = ("--strict", PROBE, "--isolator", "os/linux/apparmor-profile,profile=none", "--", "echo", "ran")
-    if probe.facts().apparmor:
-        pytest.skip("needs a host without AppArmor")
-    said = "app probe: os/linux/apparmor-profile ignored: AppArmor is not enabled on this host"
+    if probe.facts().selinux:
+        pytest.skip("needs a host without SELinux")
+    context = "user=system_u,role=system_r,type=dhcpc_t,level=s0"
+    words = ("--strict", PROBE, "--isolator", f"os/linux/selinux-context,{context}", "--", "echo", "ran")
+    said = "app probe: os/linux/selinux-context ignored: SELinux is not enabled on this host"
     for verb in ("plan", "run"):
         done = appc(verb, *words)
         assert (done.status, done.out) == (1, ""), done
         assert said in done.err
+    assert appc.pods() == []
+
+
+@pytest.fixture
+def profiles() -> Iterator[Path]:
+    """Where the kernel lists the AppArmor profiles that are loaded."""
+    if not probe.facts().apparmor:
+        pytest.skip("AppArmor is not enabled")
+    place = Path("/sys/kernel/security")
+    ours = not list(place.iterdir())
+    if ours:
+        libc.mount("securityfs", str(place), "securityfs", 0)
+    yield place / "apparmor/profiles"
+    if ours:
+        libc.umount2(str(place), libc.MNT_DETACH)
+
+
+def test_an_apparmor_profile_that_is_not_loaded_is_refused(appc: Appc, profiles: Path) -> None:
+    words = (PROBE, "--isolator", "os/linux/apparmor-profile,profile=absent", "--", "echo", "ran")
+    for verb in ("plan", "run"):
+        done = appc(verb, *words)
+        assert (done.status, done.out) == (1, "")
+        assert done.err.startswith("appc: app probe: no AppArmor profile called absent is loaded\n")
     assert appc.pods() == []
