@@ -131,8 +131,9 @@ class World:
         argv = [shutil.which("appc") or "appc", "serve", "--listen", f"127.0.0.1:{self.port}", *words, f"{self.images}"]
         self.servers.append(Server(self.port, argv, work / "serve.log"))
         if shutil.which("skopeo"):
-            # The first who asks waits for the conversion.
-            _do(f"skopeo inspect --cert-dir {work}/trusted docker://localhost:{self.port}/{NAME}:1")
+            # The first who asks waits for the conversion, or is told to come back.
+            ask = f"skopeo inspect --cert-dir {work}/trusted docker://localhost:{self.port}/{NAME}:1"
+            _do(f"for n in {{1..99}}; do {ask} && exit; sleep 3; done; exit 1")
         program = shutil.which("docker-registry")
         if not program or not shutil.which("skopeo"):
             return

@@ -1,4 +1,4 @@
-"""Reading ahead in a thread, so that decompression and hashing do not wait for parsing and writing."""
+"""Reading ahead in a thread, and hashing in another, so that neither waits for parsing and writing."""
 
 from __future__ import annotations
 
@@ -25,19 +25,23 @@ _AHEAD = 8
 
 
 class ReadAhead:
-    """Reads `source` to its end in a thread of its own, hashes every byte, and hands the chunks on.
+    """Reads `source` to its end in a thread of its own, has every byte hashed in another, and hands the chunks on.
 
-    At most 8 MiB wait. An exception of the source is raised by `read` in its turn. `close` ends the
-    thread; it has read all of the source only if `read` has returned b"".
+    At most 8 MiB wait to be handed on, and as much to be hashed. An exception of the source is raised by `read` in its
+    turn; when that returns b"", the digest is complete. `close` ends the threads; all of the source has been read only
+    if `read` has returned b"".
     """
 
     def __init__(self, source: Source, digest: Digest) -> None:
         self._source = source
         self._digest = digest
         self._queue: queue.Queue[bytes | BaseException] = queue.Queue(_AHEAD)
+        self._unhashed: queue.Queue[bytes] = queue.Queue(_AHEAD)
         self._stopped = False
         self._ended = False
+        self._hasher = threading.Thread(target=self._hash, name="appc-hash", daemon=True)
         self._thread = threading.Thread(target=self._run, name="appc-read", daemon=True)
+        self._hasher.start()
         self._thread.start()
 
     def __enter__(self) -> ReadAhead:
@@ -54,11 +58,13 @@ class ReadAhead:
         if isinstance(item, BaseException):
             self._ended = True
             raise item
-        self._ended = not item
+        if not item:
+            self._ended = True
+            self._hasher.join()
         return item
 
     def close(self) -> None:
-        """Stop reading and wait for the thread."""
+        """Stop reading and wait for the threads."""
         self._stopped = True
         while not self._ended and self._thread.is_alive():
             # It may be waiting for room to hand on a chunk.
@@ -67,14 +73,22 @@ class ReadAhead:
             except queue.Empty:
                 self._thread.join(0.01)
         self._thread.join()
+        self._hasher.join()
 
     def _run(self) -> None:
         try:
             while not self._stopped:
                 data = self._source.read(_CHUNK)
-                self._digest.update(data)
+                # The end is for the hasher to know first: who reads it waits for the digest.
+                self._unhashed.put(data)
                 self._queue.put(data)
                 if not data:
                     return
         except BaseException as error:
             self._queue.put(error)
+        finally:
+            self._unhashed.put(b"")
+
+    def _hash(self) -> None:
+        while data := self._unhashed.get():
+            self._digest.update(data)
