@@ -10,7 +10,7 @@
 
 #define KEEP_MAX_TASKS 1024
 
-enum role { ROLE_INIT, ROLE_APP, ROLE_HANDLER, ROLE_POST_STOP, ROLE_EXECUTE, ROLE_PROCESS };
+enum role { ROLE_NONE, ROLE_INIT, ROLE_APP, ROLE_HANDLER, ROLE_POST_STOP, ROLE_EXECUTE, ROLE_PROCESS };
 
 enum phase {
 	DECLARED, /* not started */
@@ -26,6 +26,14 @@ enum post_stop { POST_NONE, POST_PENDING, POST_DONE, POST_SKIPPED };
 /* What an app that has ended waits for. */
 enum coming { COMES_NOT, COMES_LATER, COMES_PREPARED };
 
+/* A plan in memory, and the descriptor its tracks' performers read it from. */
+struct source {
+	struct wire_plan plan;
+	int fd;
+	void *data;
+	size_t size;
+};
+
 /* Modes of streams, and the log they go to. */
 struct stdio {
 	const char *mode[3], *log;
@@ -36,6 +44,8 @@ struct task {
 	enum role role;
 	enum phase phase;
 	const char *app; /* the app it is or serves; "" for others */
+	const struct source *home;   /* what declared it: all text here is in its memory */
+	const struct source *source; /* that of its track */
 	const struct wire_track *track;
 	struct stdio stdio;  /* an app's; of its handlers, how the app's output is shown */
 	const char *cgroup;  /* the cgroup2 directory it is born in, "" for the keeper's own */
@@ -60,9 +70,11 @@ struct task {
 	enum post_stop post; /* of an app */
 	int post_status;
 	enum coming coming;  /* of an app */
+	bool stopped;        /* an app whose end was asked for: it concerns nobody else */
 	struct {
-		const struct wire_track *track; /* NULL: never */
-		uint64_t when;                  /* AGAIN_… */
+		const struct source *source;
+		const struct wire_track *track;
+		uint64_t when;                  /* AGAIN_…, 0 = never */
 		uint64_t first, longest;        /* ms between an end and the next start */
 		uint64_t most;                  /* in a row, 0 = any number */
 		uint64_t delay, at;             /* ms: the next one's, and when that is over */
@@ -73,13 +85,14 @@ struct task {
 enum stop { STOP_NO, STOP_TERM, STOP_KILL };
 
 struct keeper {
-	int init_fd, plan_fd, pod, lock, report, null;
+	int init_fd, pod, lock, report, null;
 	int sockets[CHILD_MOST_SOCKETS]; /* the caller's, for apps */
 	size_t given;
 	int own_pid, own_net, own_mnt;  /* the keeper's namespaces, -1 until needed */
 	int ns[CHILD_NAMESPACES];       /* the pod's */
 	bool foreground;                /* it has its caller's terminal and session */
-	struct wire_plan plan;
+	struct source launch;           /* the pod's plan */
+	const struct source *source;    /* the plan that is being performed */
 	struct task task[KEEP_MAX_TASKS];
 	size_t tasks;
 	struct task *init;
@@ -107,6 +120,7 @@ extern struct keeper keep;
 /* keep_main.c */
 void keep_fail(const char *track, uint32_t index, int error);
 void keep_warn(const char *track, uint32_t index, int error);
+void perform(const struct wire_track *track); /* until an op fails or the pod is to stop */
 
 /* keep_watch.c: the loop. */
 typedef void (*watcher)(void *owner, short events);
@@ -141,6 +155,7 @@ int open_ns(pid_t pid, const char *kind, int *fd);
 /* keep_task.c */
 struct task *task_new(enum role role, const char *app, const char *track); /* NULL: errno */
 struct task *task_app(const char *name);
+void task_forget(struct task *app); /* the app, which has ended, and its handlers */
 void task_ready(void *task, short events); /* the watcher of its report socket */
 void task_reap(void);
 void task_expire(uint64_t now);
@@ -161,17 +176,23 @@ void app_ended(struct task *app);
 void app_failed(struct task *app); /* nothing more comes of it, and not for want of trying */
 void post_stop_ended(struct task *handler);
 
+/* keep_change.c: what is to change in a pod that runs comes as a plan of its own, by a socket. */
+int change_listen(void); /* 0 or an errno */
+void change_perform(void);
+
 /* keep_again.c: apps that are run again when they have ended. */
 bool again_wanted(struct task *app); /* and then the app is to come */
 void again_cancel(struct task *app);
 void again_expire(uint64_t now);
 uint64_t again_deadline(void);
 void again_running(const struct task *app);
+int again_start(struct task *app); /* in the root it has; 0 or an errno */
 void pre_start_ended(struct task *handler);
 
 /* keep_stream.c */
 int stdio_open(const struct stdio *stdio, const char *app, int fds[3], bool *tty); /* 0 or an errno */
 void stdio_close(int fds[3]);     /* the child's ends, once it has them */
+void stream_forget(const char *log); /* closes what leads to it, and the log */
 int stream_add(int fd, const char *app, const char *log, int source, int copy); /* 0 or an errno */
 void stream_catch_up(void);       /* reads what has been written already */
 void stream_drain(void);          /* likewise, then closes all; waits for slow readers of our output */
@@ -179,6 +200,8 @@ void stream_drain(void);          /* likewise, then closes all; waits for slow r
 /* keep_log.c: files of entries "TIME stdout|stderr F|P TEXT", as the CRI has them. */
 struct logfile;
 struct logfile *log_open(const char *path); /* below the pod directory; NULL: errno */
+struct logfile *log_find(const char *path); /* NULL: not open */
+void log_close(struct logfile *log);
 void log_write(struct logfile *log, int source, const char *data, size_t size);
 
 /* keep_tty.c */
@@ -198,11 +221,13 @@ void listen_helper_ended(pid_t pid);
 
 /* keep_socket.c */
 void socket_place(const char *app); /* in its child */
+void socket_forget(const char *app);
 
 /* keep_notify.c */
 #define NOTIFY_SAID 128
 int socket_in_pod(const char *directory, const char *path, int type, mode_t mode, int *fd); /* 0 or an errno */
 void notify_started(struct task *app);
+void notify_forget(const char *app);
 bool notify_all_ready(void);
 const char *notify_said(const char *app);     /* its own words, "" for none */
 void notify_pod(void);                        /* tells that all are ready, once they are */
@@ -230,6 +255,7 @@ void hook_reap(void);
 #define LAUNCH_TIMEOUT 120000 /* ms; a child that takes longer to build its root hangs on something that will not come */
 int task_spawn(struct task *task, int flags); /* 0 or an errno */
 int task_start_handler(struct task *task); /* 0 or an errno */
+int task_run_handler(struct task *task);   /* to its end; 0 or an errno */
 
 /* The ops: each returns 0 or an errno. */
 #define INSIDE(id, name, kinds)

@@ -14,12 +14,13 @@ enum { AGAIN_ON_FAILURE = 1, AGAIN_ALWAYS = 2 };
 int keep_restart(const struct wire_op *op)
 {
 	struct task *app = task_app(op->args[0].p);
-	const struct wire_track *track = wire_find(&keep.plan, op->args[1].p);
+	const struct wire_track *track = wire_find(&keep.source->plan, op->args[1].p);
 
-	if (app == NULL || track == NULL || !wire_performed(&keep.plan, track, true))
+	if (app == NULL || track == NULL || !wire_performed(&keep.source->plan, track, true))
 		return EINVAL;
 	if (op->args[2].n != AGAIN_ON_FAILURE && op->args[2].n != AGAIN_ALWAYS)
 		return EINVAL;
+	app->again.source = keep.source;
 	app->again.track = track;
 	app->again.when = op->args[2].n;
 	app->again.first = app->again.delay = op->args[3].n;
@@ -32,7 +33,10 @@ bool again_wanted(struct task *app)
 {
 	bool fails = task_exit_status(app) != 0;
 
-	if (app->again.track == NULL || keep.stop != STOP_NO || keep.failure.set || !init_lives())
+	if (app->again.when == 0 || app->stopped || keep.stop != STOP_NO || !init_lives())
+		return false;
+	/* A launch that failed; a change that did concerns no other app. */
+	if (keep.failure.set && !keep.ready)
 		return false;
 	if (!fails && app->again.when != AGAIN_ALWAYS)
 		return false;
@@ -74,12 +78,12 @@ static void fails(struct task *app, int status)
 		app_failed(app);
 }
 
-static void run(struct task *app)
+int again_start(struct task *app)
 {
+	app->source = app->again.source;
 	app->track = app->again.track;
 	app->coming = COMES_NOT;
 	app->syncs = false;
-	app->later = true;
 	app->post_status = 0;
 	notify_started(app);
 	app->post = POST_NONE;
@@ -91,10 +95,16 @@ static void run(struct task *app)
 		handler->phase = DECLARED;
 		app->post = POST_PENDING;
 	}
-	if (task_spawn(app, 0) != 0) {
-		app->post = POST_SKIPPED;
-		fails(app, 127 << 8);
-	}
+	return task_spawn(app, 0);
+}
+
+static void run(struct task *app)
+{
+	app->later = true;
+	if (again_start(app) == 0)
+		return;
+	app->post = POST_SKIPPED;
+	fails(app, 127 << 8);
 }
 
 /* Starts the app's next pre-start handler or, when none is left, the app. */

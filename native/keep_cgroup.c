@@ -137,14 +137,14 @@ static uint64_t read_oom_kills(const char *group, const char *app, const char *f
 uint64_t cgroup_oom_kills(const char *app)
 {
 	/* The groups of the pod are those that are removed at its end. */
-	const struct wire_track *track = wire_find(&keep.plan, "teardown");
+	const struct wire_track *track = wire_find(&keep.launch.plan, "teardown");
 	struct wire_cursor cursor;
 	struct wire_op op;
 	uint64_t kills = 0;
 
 	if (track == NULL)
 		return 0;
-	cursor = wire_begin(&keep.plan, track);
+	cursor = wire_begin(&keep.launch.plan, track);
 	while (kills == 0 && wire_next(&cursor, &op)) {
 		if (op.code != OP_rmdir_cgroup)
 			continue;

@@ -178,14 +178,11 @@ static int declare(enum role role, const struct wire_op *op, struct task **handl
 	return 0;
 }
 
-int keep_handler(const struct wire_op *op)
+int task_run_handler(struct task *task)
 {
-	struct task *task = NULL;
-	int error = declare(ROLE_HANDLER, op, &task);
+	int error = task_start_handler(task);
 	uint32_t status;
 
-	if (error == 0)
-		error = task_start_handler(task);
 	if (error == 0)
 		error = task_wait(task, ENDED, 0);
 	if (error != 0)
@@ -200,6 +197,14 @@ int keep_handler(const struct wire_op *op)
 	if (task->timed_out)
 		return ETIMEDOUT;
 	return status == 0 ? 0 : ECHILD;
+}
+
+int keep_handler(const struct wire_op *op)
+{
+	struct task *task = NULL;
+	int error = declare(ROLE_HANDLER, op, &task);
+
+	return error != 0 ? error : task_run_handler(task);
 }
 
 int keep_post_stop(const struct wire_op *op)
@@ -239,7 +244,11 @@ int keep_start(const struct wire_op *op)
 
 int keep_ready(const struct wire_op *op)
 {
+	int error = 0;
+
 	(void)op;
+	if (!keep.ready && keep.init != NULL && keep.pod >= 0)
+		error = change_listen();
 	keep.ready = true;
 	status_keeper();
 	notify_pod();
@@ -247,15 +256,17 @@ int keep_ready(const struct wire_op *op)
 	if (keep.report >= 0)
 		close(keep.report);
 	keep.report = -1;
-	return 0;
+	return error;
 }
 
 int keep_supervise(const struct wire_op *op)
 {
 	/* Its arguments are known from the start: they hold for a launch that is stopped, too. */
 	(void)op;
-	while (!pod_over())
+	while (!pod_over()) {
 		watch_step(0);
+		change_perform();
+	}
 	return 0;
 }
 

@@ -31,15 +31,33 @@ static int open_file(const char *path)
 	return openat(keep.pod, path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
 }
 
+struct logfile *log_find(const char *path)
+{
+	for (size_t i = 0; i < count; i++)
+		if (logs[i].path != NULL && strcmp(logs[i].path, path) == 0)
+			return &logs[i];
+	return NULL;
+}
+
+void log_close(struct logfile *log)
+{
+	close(log->fd);
+	*log = (struct logfile){.path = NULL};
+}
+
 struct logfile *log_open(const char *path)
 {
+	struct logfile *found = log_find(path);
 	struct stat st;
 	int fd;
 
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(logs[i].path, path) == 0)
-			return &logs[i];
-	if (count == MAX_LOGS) {
+	size_t at = 0;
+
+	if (found != NULL)
+		return found;
+	while (at < count && logs[at].path != NULL)
+		at++;
+	if (at == MAX_LOGS) {
 		errno = ENFILE;
 		return NULL;
 	}
@@ -49,8 +67,10 @@ struct logfile *log_open(const char *path)
 			errno = EBADF;
 		return NULL;
 	}
-	logs[count] = (struct logfile){.path = path, .fd = fd, .size = (uint64_t)st.st_size};
-	return &logs[count++];
+	logs[at] = (struct logfile){.path = path, .fd = fd, .size = (uint64_t)st.st_size};
+	if (at == count)
+		count++;
+	return &logs[at];
 }
 
 static void old_name(struct text *name, const struct logfile *log, uint64_t number)

@@ -55,13 +55,13 @@ static void say(const char *word)
 /* For callers to whom nothing else tells the failure. */
 static void print_failure(void)
 {
-	const struct wire_track *track = wire_find(&keep.plan, keep.failure.track);
+	const struct wire_track *track = wire_find(&keep.launch.plan, keep.failure.track);
 	struct text text = {.used = 0};
 	struct wire_op op;
 
 	text_add(&text, "appc: ");
 	text_add(&text, keep.failure.track);
-	if (track != NULL && wire_op_at(&keep.plan, track, keep.failure.index, &op)) {
+	if (track != NULL && wire_op_at(&keep.launch.plan, track, keep.failure.index, &op)) {
 		text_add(&text, ": op ");
 		text_number(&text, keep.failure.index);
 		text_add(&text, " ");
@@ -73,10 +73,9 @@ static void print_failure(void)
 	say(text.bytes);
 }
 
-/* Performs the keeper's own track until an op fails or the pod is to stop. */
-static void launch(const struct wire_track *track)
+void perform(const struct wire_track *track)
 {
-	struct wire_cursor cursor = wire_begin(&keep.plan, track);
+	struct wire_cursor cursor = wire_begin(&keep.source->plan, track);
 	struct wire_op op;
 
 	for (uint32_t index = 0; wire_next(&cursor, &op); index++) {
@@ -97,7 +96,7 @@ static void launch(const struct wire_track *track)
 /* Performs every op, whatever becomes of the others. */
 static void tear_down(const struct wire_track *track)
 {
-	struct wire_cursor cursor = wire_begin(&keep.plan, track);
+	struct wire_cursor cursor = wire_begin(&keep.launch.plan, track);
 	struct wire_op op;
 
 	for (uint32_t index = 0; wire_next(&cursor, &op); index++) {
@@ -112,7 +111,7 @@ static void tear_down(const struct wire_track *track)
  * stop, also when the launch fails; whether output needs prefixes; whose session this is. */
 static void look_ahead(const struct wire_track *track)
 {
-	struct wire_cursor cursor = wire_begin(&keep.plan, track);
+	struct wire_cursor cursor = wire_begin(&keep.launch.plan, track);
 	struct wire_op op;
 
 	while (wire_next(&cursor, &op)) {
@@ -165,7 +164,7 @@ static void close_others(int *const kept[], size_t count)
 
 static int set_up(char **argv, size_t count)
 {
-	int *places[FIXED + CHILD_MOST_SOCKETS] = {&keep.plan_fd, &keep.init_fd, &keep.pod, &keep.lock, &keep.report};
+	int *places[FIXED + CHILD_MOST_SOCKETS] = {&keep.launch.fd, &keep.init_fd, &keep.pod, &keep.lock, &keep.report};
 	int error;
 
 	keep.given = count - FIXED;
@@ -208,21 +207,20 @@ static int set_up(char **argv, size_t count)
 /* The track is absent, or for the keeper to perform. */
 static bool optional_track(const char *name, const struct wire_track **track)
 {
-	*track = wire_find(&keep.plan, name);
-	return *track == NULL || wire_performed(&keep.plan, *track, false);
+	*track = wire_find(&keep.launch.plan, name);
+	return *track == NULL || wire_performed(&keep.launch.plan, *track, false);
 }
 
 static int load(const struct wire_track **launch_track, const struct wire_track **end_track,
 		const struct wire_track **failure_track)
 {
-	void *data;
-	size_t size;
-	int error = plan_load(keep.plan_fd, &keep.plan, &data, &size);
+	int error = plan_load(keep.launch.fd, &keep.launch.plan, &keep.launch.data, &keep.launch.size);
 
+	keep.source = &keep.launch;
 	if (error != 0)
 		return error;
-	*launch_track = wire_find(&keep.plan, "keeper");
-	if (*launch_track == NULL || !wire_performed(&keep.plan, *launch_track, false))
+	*launch_track = wire_find(&keep.launch.plan, "keeper");
+	if (*launch_track == NULL || !wire_performed(&keep.launch.plan, *launch_track, false))
 		return EBADMSG;
 	return optional_track("teardown", end_track) && optional_track("failure", failure_track) ? 0 : EBADMSG;
 }
@@ -256,7 +254,7 @@ int main(int argc, char **argv)
 		look_ahead(launch_track);
 		if (!keep.foreground)
 			setsid();
-		launch(launch_track);
+		perform(launch_track);
 		pod_end();
 		tty_restore();
 		/* The caller has been told, or reads from the end of the pipe that the pod was stopped. */

@@ -145,19 +145,32 @@ int socket_in_pod(const char *directory, const char *path, int type, mode_t mode
 	return error;
 }
 
+void notify_forget(const char *app)
+{
+	struct notifier *notifier = find(app);
+
+	if (notifier == NULL)
+		return;
+	watch_drop(notifier->socket);
+	close(notifier->socket);
+	*notifier = (struct notifier){.app = ""};
+}
+
 int keep_notify(const struct wire_op *op)
 {
-	struct notifier *notifier = &notifiers[count];
+	struct notifier *notifier = find("");
 	int error;
 
-	if (count == MAX_NOTIFIERS)
+	if (notifier == NULL)
+		notifier = &notifiers[count];
+	if (notifier == &notifiers[MAX_NOTIFIERS])
 		return ENFILE;
 	/* Whoever the app runs as: nobody else sees the socket. */
 	error = socket_in_pod("notify", op->args[1].p, SOCK_DGRAM, 0666, &notifier->socket);
 	if (error != 0)
 		return error;
 	notifier->app = op->args[0].p;
-	count++;
+	count += notifier == &notifiers[count];
 	return watch_add(notifier->socket, POLLIN, message_waits, notifier);
 }
 

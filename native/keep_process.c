@@ -15,7 +15,7 @@ static struct task *process;
 /* Whether the track has such an op. */
 static bool has_op(const struct wire_track *track, enum opcode code)
 {
-	struct wire_cursor cursor = wire_begin(&keep.plan, track);
+	struct wire_cursor cursor = wire_begin(&keep.launch.plan, track);
 	struct wire_op op;
 
 	while (wire_next(&cursor, &op))

@@ -75,6 +75,18 @@ int keep_socket(const struct wire_op *op)
 	return 0;
 }
 
+void socket_forget(const char *app)
+{
+	for (size_t i = 0; i < count;) {
+		if (strcmp(sockets[i].app, app) != 0) {
+			i++;
+			continue;
+		}
+		close(sockets[i].fd);
+		memmove(&sockets[i], &sockets[i + 1], (--count - i) * sizeof sockets[0]);
+	}
+}
+
 void socket_place(const char *app)
 {
 	int number = CHILD_SOCKETS;

@@ -54,7 +54,7 @@ static _Noreturn void become_init(const struct task *task, int report, const int
 	for (int number = CHILD_REPORT; number < CHILD_NS + CHILD_NAMESPACES; number++)
 		close(number);
 	place(report, CHILD_REPORT);
-	place(keep.plan_fd, CHILD_PLAN);
+	place(task->source->fd, CHILD_PLAN);
 	if (task->role == ROLE_INIT)
 		place(keep.lock, CHILD_LOCK);
 	if (task->role == ROLE_APP)

@@ -105,6 +105,8 @@ void status_app(const struct task *app)
 		text_pair(&text, "restarts", app->again.count);
 	if (app->coming != COMES_NOT)
 		text_pair(&text, "restarting", 1);
+	if (app->stopped)
+		text_add(&text, "stopped=1\n");
 	if (app->post == POST_SKIPPED)
 		text_add(&text, "post-stop=skipped\n");
 	else if (app->post == POST_DONE && app->post_status == 0)

@@ -123,6 +123,8 @@ void app_failed(struct task *app)
 {
 	int status = task_exit_status(app);
 
+	if (app->stopped)
+		return;
 	if (status != 0 && keep.status == 0)
 		keep.status = status;
 	if (status != 0)
@@ -150,8 +152,12 @@ bool pod_over(void)
 	for (size_t i = 0; i < keep.tasks; i++) {
 		const struct task *task = &keep.task[i];
 
-		if (task->role == ROLE_APP &&
-		    (alive(task) || task->coming != COMES_NOT || (task->ran && task->post == POST_PENDING)))
+		if (task->role != ROLE_APP)
+			continue;
+		if (alive(task) || task->coming != COMES_NOT || (task->ran && task->post == POST_PENDING))
+			return false;
+		/* It waits for being started again. */
+		if (task->stopped && keep.stop == STOP_NO && init_lives())
 			return false;
 	}
 	return true;

@@ -178,6 +178,23 @@ static void stream_ready(void *owner, short events)
 	read_stream(owner);
 }
 
+void stream_forget(const char *log)
+{
+	struct logfile *file = log_find(log);
+
+	if (file == NULL)
+		return;
+	stream_catch_up();
+	for (size_t i = 0; i < used; i++) {
+		if (!streams[i].open || streams[i].log != file)
+			continue;
+		if (streams[i].fd >= 0)
+			close_stream(&streams[i]);
+		streams[i].open = false;
+	}
+	log_close(file);
+}
+
 int stream_add(int fd, const char *app, const char *log, int source, int copy)
 {
 	struct stream *stream = NULL;

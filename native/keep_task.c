@@ -12,19 +12,25 @@
 
 struct task *task_new(enum role role, const char *app, const char *track)
 {
-	const struct wire_track *found = wire_find(&keep.plan, track);
+	const struct wire_track *found = wire_find(&keep.source->plan, track);
+	size_t at = 0;
 	struct task *task;
 
-	if (found == NULL || keep.tasks == KEEP_MAX_TASKS) {
+	while (at < keep.tasks && keep.task[at].role != ROLE_NONE)
+		at++;
+	if (found == NULL || at == KEEP_MAX_TASKS) {
 		errno = found == NULL ? ENOENT : ENFILE;
 		return NULL;
 	}
-	if (!wire_performed(&keep.plan, found, true)) {
+	if (!wire_performed(&keep.source->plan, found, true)) {
 		errno = EINVAL;
 		return NULL;
 	}
-	task = &keep.task[keep.tasks++];
+	if (at == keep.tasks)
+		keep.tasks++;
+	task = &keep.task[at];
 	*task = (struct task){.role = role, .app = app, .track = found, .report = -1, .mnt = -1, .start = -1};
+	task->home = task->source = keep.source;
 	task->cgroup = task->console = "";
 	task->stdio = (struct stdio){.mode = {"null", "log", "log"}, .log = ""};
 	return task;
@@ -36,6 +42,20 @@ struct task *task_app(const char *name)
 		if (keep.task[i].role == ROLE_APP && strcmp(keep.task[i].app, name) == 0)
 			return &keep.task[i];
 	return NULL;
+}
+
+void task_forget(struct task *app)
+{
+	const char *name = app->app;
+
+	stream_forget(app->stdio.log);
+	notify_forget(name);
+	socket_forget(name);
+	if (app->mnt >= 0)
+		close(app->mnt);
+	for (size_t i = 0; i < keep.tasks; i++)
+		if (keep.task[i].role != ROLE_NONE && strcmp(keep.task[i].app, name) == 0)
+			keep.task[i] = (struct task){.role = ROLE_NONE, .report = -1, .app = ""};
 }
 
 void task_kill(struct task *task, int signal_number)
@@ -75,7 +95,7 @@ static bool at_start(const struct task *task, uint32_t index)
 
 	if (!task->syncs || task->phase != BUILDING)
 		return false;
-	if (!wire_op_at(&keep.plan, task->track, index, &op) || op.code != OP_sync)
+	if (!wire_op_at(&task->source->plan, task->track, index, &op) || op.code != OP_sync)
 		return false;
 	return (task->role == ROLE_APP && strcmp(op.args[0].p, "start") == 0) ||
 	       (task->role == ROLE_PROCESS && strcmp(op.args[0].p, "created") == 0);
@@ -96,7 +116,7 @@ static void born(struct task *task, const struct report *report)
 	struct wire_op op;
 	pid_t pid = (pid_t)report->value, before = task->pid;
 
-	if (task->phase != BUILDING || !wire_op_at(&keep.plan, task->track, report->index, &op) || op.code != OP_fork ||
+	if (task->phase != BUILDING || !wire_op_at(&task->source->plan, task->track, report->index, &op) || op.code != OP_fork ||
 	    pid <= 0 || waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0) {
 		refuse(task, report->index);
 		return;

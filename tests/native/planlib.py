@@ -294,6 +294,22 @@ class Keeper:
         out, err = self.process.communicate(timeout=timeout)
         return self.process.returncode, (out or b"").decode(), (err or b"").decode()
 
+    def change(self, plan: Plan | bytes, *, seal: bool = True) -> list[str]:
+        """Have the keeper perform the change of a plan, and return what it reports."""
+        data = plan if isinstance(plan, bytes) else encode(plan)
+        fd = sealed(data, "change") if seal else os.memfd_create("change", os.MFD_CLOEXEC)
+        if not seal:
+            os.write(fd, data)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control:
+            control.settimeout(20)
+            control.connect(f"{self.pod}/control")
+            socket.send_fds(control, [b"c"], [fd])
+            os.close(fd)
+            lines = []
+            while packet := control.recv(4096):
+                lines.append(packet.decode().rstrip("\n"))
+        return lines
+
     def status(self, name: str) -> dict[str, str]:
         """A status file of the pod."""
         assert self.pod is not None

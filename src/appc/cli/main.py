@@ -45,6 +45,10 @@ FAST = (
 VERBS = (
     *FAST,
     "update",
+    "app start",
+    "app stop",
+    "app rm",
+    "app list",
     "cp",
     "top",
     "events",

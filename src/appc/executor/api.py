@@ -326,6 +326,27 @@ class RunningPod:
         with _HostErrors():
             update(self._pod.refresh(), app, [*_limits(memory, cpu), *isolators], strict=True)
 
+    def stop_app(self, app: str, *, grace: float = 10.0) -> None:
+        """End one app (SIGTERM, SIGKILL after `grace` seconds); the pod goes on, and the app can be started again."""
+        from appc.executor import apps
+
+        with _HostErrors():
+            apps.stop(self._pod.refresh(), app, grace=grace)
+
+    def start_app(self, app: str) -> None:
+        """Start an app that has ended again, in the root it left; PodStateError when it runs."""
+        from appc.executor import apps
+
+        with _HostErrors():
+            apps.start(self._pod.refresh(), app, [])
+
+    def remove_app(self, app: str, *, force: bool = False) -> None:
+        """Remove an app that has ended (`force`: kill it first) from the pod; PodStateError when it is the last."""
+        from appc.executor import apps
+
+        with _HostErrors():
+            apps.remove(self._pod.refresh(), app, force=force)
+
     def kill(self, signal: int, app: str = "") -> None:
         """Send a signal to one app, or to all; PodStateError when none of them runs."""
         with _HostErrors():

@@ -18,6 +18,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from appc.host.probe import HostFacts
+    from appc.plan.ops import Op
+
 SIGKILL = 9
 SIGTERM = 15
 POLL_SECONDS = 0.02
@@ -120,6 +123,34 @@ def app_pid(pod: Pod, app: str) -> int:
     if not running or init is None or record.pid is None or _namespace(record.pid) != _namespace(init[0]):
         raise PodStateError(f"app {app} is not running", f"pod {pod.uuid}")
     return record.pid
+
+
+def app_groups(pod: Pod, app: str, facts: HostFacts) -> list[str]:
+    """Return the groups of an app as they are by now: in each hierarchy its own or, where it has none, the pod's."""
+    from appc.host.cgroupfs import ROOT
+
+    pods = [f"{base}/{ROOT}/{pod.uuid}" for base in facts.bases.values()]
+    candidates = [next((path for path in (f"{one}/{app}", one) if os.path.isdir(path)), "") for one in pods]
+    return [path for path in candidates if path]
+
+
+def app_filter(pod: Pod, app: str) -> bytes | None:
+    """Return the system call filter an app was started with."""
+    found = [op.args[1] for op in app_ops(pod, app) if op.name == "seccomp"]
+    return found[0] if found and isinstance(found[0], bytes) else None
+
+
+def app_sockets(pod: Pod, app: str) -> int:
+    """Return how many sockets an app was handed."""
+    found = [op.args[0] for op in app_ops(pod, app) if op.name == "sockets"]
+    return found[0] if found and isinstance(found[0], int) else 0
+
+
+def app_ops(pod: Pod, app: str) -> list[Op]:
+    """Return what an app was started by, as the plan that was performed has it."""
+    from appc.plan import wire
+
+    return wire.decode(pod.read("plan")).track(f"app {app}").ops
 
 
 def _namespace(pid: int) -> str:

@@ -9,7 +9,6 @@ from appc.executor import control
 from appc.executor.keeper import failure_track, finish_argv
 from appc.formats import convert
 from appc.host import probe
-from appc.host.cgroupfs import ROOT
 from appc.images.view import TreeView
 from appc.launch import spawn
 from appc.plan import wire
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from appc.executor.failure import Failure
-    from appc.host.probe import HostFacts
-    from appc.plan.ops import Op, Plan
+    from appc.plan.ops import Plan
     from appc.pods.layout import Pod
 
 SHELLS = ("/bin/bash", "/bin/sh")
@@ -61,16 +59,14 @@ def _plan(pod: Pod, app: str, pid: int, command: tuple[str, ...], tty: bool) -> 
     variables = config["process"]["env"]
     if tty and "TERM" in os.environ and not any(variable.startswith("TERM=") for variable in variables):
         config["process"]["env"] = [*variables, f"TERM={os.environ['TERM']}"]
-    # The filter the app itself was started with, as the plan that was performed has it.
-    launched = wire.decode(pod.read("plan"))
     facts = probe.facts()
     return compile_enter(
         config,
         name=app,
         pid=pid,
         facts=facts,
-        cgroups=_groups(pod, app, facts),
-        seccomp=_filter(launched.track(f"app {app}").ops),
+        cgroups=control.app_groups(pod, app, facts),
+        seccomp=control.app_filter(pod, app),
         streams=("tty", "tty", "tty") if tty else ("inherit", "inherit", "inherit"),
     )
 
@@ -84,19 +80,3 @@ def _shell(root: str) -> str:
             continue
         return shell
     raise ProgramNotFound("the app's root has no shell", "enter", "give the command to run: appc enter UUID PROGRAM")
-
-
-def _groups(pod: Pod, app: str, facts: HostFacts) -> list[str]:
-    """The groups of the app as they are by now: in each hierarchy its own or, where it has none, the pod's."""
-    pods = [f"{base}/{ROOT}/{pod.uuid}" for base in facts.bases.values()]
-    candidates = [next((path for path in (f"{one}/{app}", one) if os.path.isdir(path)), "") for one in pods]
-    return [path for path in candidates if path]
-
-
-def _filter(ops: list[Op]) -> bytes | None:
-    for op in ops:
-        if op.name == "seccomp":
-            program = op.args[1]
-            assert isinstance(program, bytes)
-            return program
-    return None

@@ -126,7 +126,7 @@ def _app(pod: Pod, entry: dict[str, Any], state: str) -> dict[str, Any]:
     elif record.restarting and state == "running":
         app_state = "restarting"
     elif record.exited is not None:
-        app_state = "exited"
+        app_state = "stopped" if record.stopped and state == "running" else "exited"
     elif record.pid is not None:
         # It ran, and whoever would have recorded its end was killed.
         app_state = "ended, unrecorded"
@@ -148,6 +148,7 @@ def _app(pod: Pod, entry: dict[str, Any], state: str) -> dict[str, Any]:
         "memory-limit": _memory_limit(entry) if record.out_of_memory else None,
         "post-stop": record.post_stop or None,
         "restarts": record.restarts,
+        "stopped": record.stopped,
     }
 
 
@@ -159,9 +160,13 @@ def _memory_limit(entry: dict[str, Any]) -> str | None:
 
 
 def _exit_status(apps: list[dict[str, Any]], state: str) -> int | None:
-    """The pod's status: of several apps, that of the first that failed; None while it runs or when it is unknown."""
+    """The pod's status: of several apps, that of the first that failed; None while it runs or when it is unknown.
+
+    Apps whose end alone was asked for do not count.
+    """
     if state != "exited":
         return None
+    apps = [app for app in apps if not app["stopped"]]
     failed = sorted((app["exited"] or 0, app["exit-status"]) for app in apps if app["exit-status"])
     if failed:
         return int(failed[0][1])

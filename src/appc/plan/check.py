@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from appc.plan.ops import Op, Plan, Track
 
-# The tracks the keeper performs itself: the pod's life, its end, and what else is done when it could not start.
-KEEPER, TEARDOWN, FAILURE = "keeper", "teardown", "failure"
+# The tracks the keeper performs itself: the pod's life, its end, and what else is done when it could not start; in a
+# plan of its own, what changes while the pod runs.
+KEEPER, TEARDOWN, FAILURE, CHANGE = "keeper", "teardown", "failure", "change"
 
 _PERFORMER = {name: performer for name, _, performer in TABLE}
 _ROOTS = ("root-overlay", "root-bind", "root-tmpfs")
@@ -50,6 +51,7 @@ _STARTERS = {
     "handler": (1, False),
     "post-stop": (1, False),
     "restart": (1, False),
+    "run-again": (1, False),
     "execute": (0, False),
     "process": (0, False),
 }
@@ -59,6 +61,8 @@ _PHASES = (
 )
 # Ops whose first argument is an app.
 _OF_APPS = ("app", "handler", "post-stop", "restart", "start")
+# What may change in a pod that runs.
+_CHANGES = (*_OF_APPS, "notify", "stop-app", "run-again", "drop-app", "rmdir-cgroup", "ready")
 _END_OPS = ("rmdir-cgroup", "record", "rename-phase", "finish")
 
 
@@ -67,18 +71,19 @@ def check(plan: Plan) -> None:
     names = [track.name for track in plan.tracks]
     if len(set(names)) != len(names):
         raise LaunchError("has two tracks of one name", "plan")
-    if KEEPER not in names:
+    if (KEEPER in names) == (CHANGE in names):
         raise LaunchError("has no keeper track", "plan")
-    started = _check_keeper(plan.track(KEEPER))
+    life = KEEPER if KEEPER in names else CHANGE
+    started = _check_keeper(plan.track(KEEPER)) if life == KEEPER else _check_change(plan.track(CHANGE))
     for track in plan.tracks:
-        if track.name in (TEARDOWN, FAILURE):
+        if track.name in (TEARDOWN, FAILURE) and life == KEEPER:
             _check_end(track)
-        elif track.name != KEEPER:
+        elif track.name != life:
             if track.name not in started:
                 raise LaunchError("nobody performs this track", track.name)
             _check_inside(track, started.pop(track.name))
     for name, op in started.items():
-        raise LaunchError(f"starts a track that does not exist: {name}", f"{KEEPER} {op.name}")
+        raise LaunchError(f"starts a track that does not exist: {name}", f"{life} {op.name}")
 
 
 def _check_inside(track: Track, starter: Op) -> None:
@@ -214,13 +219,44 @@ def _check_privileges(track: Track, first: dict[str, int], positions: dict[str, 
 def _check_keeper(track: Track) -> dict[str, Op]:
     """Check the keeper's track; return track name → the op that starts it."""
     first, positions = _positions(track, "keep")
+    for index, op in enumerate(track.ops):
+        if op.name in _END_OPS:
+            raise LaunchError("belongs into the teardown track", f"{track.name}[{index}] {op.name}")
+        if op.name in ("stop-app", "run-again", "drop-app"):
+            raise LaunchError("is for a pod that runs already", f"{track.name}[{index}] {op.name}")
+    started, apps = _check_apps(track)
+    for name in ("init", "mount-namespace", "ready", "supervise", "execute", "process", "proceed", "wait"):
+        if len(positions.get(name, ())) > 1:
+            raise LaunchError(f"{name} is done twice", track.name)
+    _ordered(track, _PHASES)
+    if apps and not {"mount-namespace", "init", "ready", "supervise"} <= first.keys():
+        raise LaunchError("runs apps without mount-namespace, init, ready and supervise", track.name)
+    if "execute" in first and (apps or "adopt" not in first or first["execute"] != len(track.ops) - 1):
+        raise LaunchError("is for a pod that runs already, and comes last", f"{track.name}[{first['execute']}] execute")
+    _check_process(track, first, apps)
+    if not started:
+        raise LaunchError("starts nothing", track.name)
+    return started
+
+
+def _check_change(track: Track) -> dict[str, Op]:
+    """Check a track of what changes in a pod; return track name → the op that starts it."""
+    for index, op in enumerate(track.ops):
+        if op.name not in _CHANGES:
+            raise LaunchError("cannot be done to a pod that runs", f"{track.name}[{index}] {op.name}")
+        if (op.name == "ready") != (index == len(track.ops) - 1):
+            raise LaunchError("ends with ready, once", track.name)
+    _ordered(track, _PHASES)
+    return _check_apps(track)[0]
+
+
+def _check_apps(track: Track) -> tuple[dict[str, Op], list[str]]:
+    """Check what starts tracks, and the order of each app's ops; return track name → its starter, and the apps."""
     started: dict[str, Op] = {}
     apps: list[str] = []
     running: list[str] = []
     for index, op in enumerate(track.ops):
         where = f"{track.name}[{index}] {op.name}"
-        if op.name in _END_OPS:
-            raise LaunchError("belongs into the teardown track", where)
         if op.name in _STARTERS:
             name = str(op.args[_STARTERS[op.name][0]])
             if name in started:
@@ -237,18 +273,7 @@ def _check_keeper(track: Track) -> dict[str, Op]:
             running.append(app)
     if sorted(apps) != sorted(running):
         raise LaunchError("not every app is started, once", track.name)
-    for name in ("init", "mount-namespace", "ready", "supervise", "execute", "process", "proceed", "wait"):
-        if len(positions.get(name, ())) > 1:
-            raise LaunchError(f"{name} is done twice", track.name)
-    _ordered(track, _PHASES)
-    if apps and not {"mount-namespace", "init", "ready", "supervise"} <= first.keys():
-        raise LaunchError("runs apps without mount-namespace, init, ready and supervise", track.name)
-    if "execute" in first and (apps or "adopt" not in first or first["execute"] != len(track.ops) - 1):
-        raise LaunchError("is for a pod that runs already, and comes last", f"{track.name}[{first['execute']}] execute")
-    _check_process(track, first, apps)
-    if not started:
-        raise LaunchError("starts nothing", track.name)
-    return started
+    return started, apps
 
 
 def _check_process(track: Track, first: dict[str, int], apps: list[str]) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 INIT = "init"
+AGAIN = "again"
 
 # Milliseconds before an app runs again, doubled each time up to the second number.
 RESTART_DELAY, LONGEST_RESTART_DELAY = 100, 60_000
@@ -126,18 +127,48 @@ def compile_pod(
     Raises AppcError, with the field's path, for what cannot be honoured.
     """
     address = metadata[0] if metadata and not metadata[0].startswith("127.") else ""
-    # Apps of a pod share one session keyring, and none sees the caller's.
-    keyring = f"_ses.{pod_dir.rpartition('/')[2]}"
     # Whatever is mounted over this directory, nobody but PID 1 sees it.
     target = f"{pod_dir}/apps"
     tracks = [
         compile_init(sandbox, name=INIT, target=target, facts=facts, cgroups=init_cgroups, metadata_address=address)
     ]
-    shared = [kind for kind in namespace_types(sandbox) if kind not in ("mount", "cgroup")]
-    declared: list[Op] = []
-    handlers: list[Op] = []
-    for index, app in enumerate(apps):
-        tracks.append(
+    parts = [AppParts(index, app, sandbox, pod_dir, facts, warnings) for index, app in enumerate(apps)]
+    for part in parts:
+        tracks += part.tracks
+    ops = [Op("mount-namespace", source="appc")]
+    if shm:
+        ops.append(Op("tmpfs", shm, ("mode=1777",), source="appc"))
+    ops += _adoptions(sandbox)
+    ops.append(Op("init", init_flags(sandbox), INIT, membership(init_cgroups, facts)[0], source="linux.namespaces"))
+    if metadata:
+        ops.append(Op("listen", *metadata, source="appc"))
+    ops += app_ops(parts)
+    ops.append(Op("ready", source="appc"))
+    ops.append(Op("supervise", grace, log_size, log_files, source="appc"))
+    end = _teardown(teardown, pod_dir, exited_dir, finish)
+    plan = Plan([Track(KEEPER, ops), *tracks, Track(TEARDOWN, end)], facts.as_text())
+    check(plan)
+    return plan
+
+
+class AppParts:
+    """What one app adds to a plan: its `tracks`, and the ops of the keeper that `app_ops` puts in order."""
+
+    __slots__ = ("begun", "declared", "handlers", "notify", "sockets", "start", "tracks")
+
+    def __init__(
+        self,
+        index: int,
+        app: PodApp,
+        sandbox: Mapping[str, Any],
+        pod_dir: str,
+        facts: Facts,
+        warnings: list[str] | None,
+    ) -> None:
+        born, source = membership(app.cgroups, facts)[0], f"apps[{index}]"
+        keyring = keyring_of(pod_dir)
+        shared = [kind for kind in namespace_types(sandbox) if kind not in ("mount", "cgroup")]
+        self.tracks = [
             compile_app(
                 app.config,
                 name=f"app {app.name}",
@@ -152,66 +183,55 @@ def compile_pod(
                 warnings=warnings,
                 sockets=len(app.sockets),
             )
-        )
-        for event, op, config, timeout, ops in (
-            ("pre-start", "handler", app.pre_start, app.timeouts[0], handlers),
-            ("post-stop", "post-stop", app.post_stop, app.timeouts[1], declared),
+        ]
+        self.sockets = [Op("socket", app.name, *one, source=f"{source}.app.ports") for one in app.sockets]
+        self.notify = [Op("notify", app.name, app.notify, source="appc")] if app.notify else []
+        self.begun = Op("app", app.name, f"app {app.name}", *app.streams, app.log, born, source=source)
+        self.declared: list[Op] = []
+        self.handlers: list[Op] = []
+        self.start = Op("start", app.name, source=source)
+
+        def beside(name: str, config: Mapping[str, Any], sockets: int = 0) -> str:
+            track = compile_handler(
+                config,
+                name=f"{name} {app.name}",
+                facts=facts,
+                cgroups=app.cgroups,
+                seccomp=app.seccomp,
+                keyring=keyring,
+                warnings=warnings,
+                sockets=sockets,
+            )
+            self.tracks.append(track)
+            return track.name
+
+        for event, op, handler, timeout, ops in (
+            ("pre-start", "handler", app.pre_start, app.timeouts[0], self.handlers),
+            ("post-stop", "post-stop", app.post_stop, app.timeouts[1], self.declared),
         ):
-            if config is None:
-                continue
-            name = f"{event} {app.name}"
-            tracks.append(
-                compile_handler(
-                    config,
-                    name=name,
-                    facts=facts,
-                    cgroups=app.cgroups,
-                    seccomp=app.seccomp,
-                    keyring=keyring,
-                    warnings=warnings,
-                )
-            )
-            source = f"apps[{index}].app.eventHandlers {event}"
-            ops.append(Op(op, app.name, name, app.log, timeout, membership(app.cgroups, facts)[0], source=source))
+            if handler is not None:
+                track, where = beside(event, handler), f"{source}.app.eventHandlers {event}"
+                ops.append(Op(op, app.name, track, app.log, timeout, born, source=where))
         if app.restart:
-            name = f"again {app.name}"
-            tracks.append(
-                compile_handler(
-                    app.config,
-                    name=name,
-                    facts=facts,
-                    cgroups=app.cgroups,
-                    seccomp=app.seccomp,
-                    keyring=keyring,
-                    warnings=warnings,
-                    sockets=len(app.sockets),
-                )
-            )
             when, most = app.restart
             times = (when, RESTART_DELAY, LONGEST_RESTART_DELAY, most)
-            declared.append(Op("restart", app.name, name, *times, source=f"apps[{index}].annotations"))
-    ops = [Op("mount-namespace", source="appc")]
-    if shm:
-        ops.append(Op("tmpfs", shm, ("mode=1777",), source="appc"))
-    ops += _adoptions(sandbox)
-    ops.append(Op("init", init_flags(sandbox), INIT, membership(init_cgroups, facts)[0], source="linux.namespaces"))
-    if metadata:
-        ops.append(Op("listen", *metadata, source="appc"))
-    for index, app in enumerate(apps):
-        ops += [Op("socket", app.name, *one, source=f"apps[{index}].app.ports") for one in app.sockets]
-    ops += [Op("notify", app.name, app.notify, source="appc") for app in apps if app.notify]
-    for index, app in enumerate(apps):
-        born = membership(app.cgroups, facts)[0]
-        ops.append(Op("app", app.name, f"app {app.name}", *app.streams, app.log, born, source=f"apps[{index}]"))
+            track = beside(AGAIN, app.config, len(app.sockets))
+            self.declared.append(Op("restart", app.name, track, *times, source=f"{source}.annotations"))
+
+
+def app_ops(parts: Sequence[AppParts]) -> list[Op]:
+    """Return the ops that bring apps up, all built before the first handler, all handlers before the first start."""
+    ops = [op for part in parts for op in (*part.sockets, *part.notify)]
+    ops += [part.begun for part in parts]
     # Declared before any app runs: one may end at once.
-    ops += declared + handlers
-    ops += [Op("start", app.name, source=f"apps[{index}]") for index, app in enumerate(apps)]
-    ops.append(Op("ready", source="appc"))
-    ops.append(Op("supervise", grace, log_size, log_files, source="appc"))
-    end = _teardown(teardown, pod_dir, exited_dir, finish)
-    plan = Plan([Track(KEEPER, ops), *tracks, Track(TEARDOWN, end)], facts.as_text())
-    check(plan)
-    return plan
+    ops += [op for part in parts for op in part.declared]
+    ops += [op for part in parts for op in part.handlers]
+    return ops + [part.start for part in parts]
+
+
+def keyring_of(pod_dir: str) -> str:
+    """Return the session keyring that the apps of a pod share, and none of which sees the caller's."""
+    return f"_ses.{pod_dir.rpartition('/')[2]}"
 
 
 def compile_enter(

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from appc.plan.ops import Op, Plan
 
-EPERM, ENOENT, ECHILD, EACCES, EXDEV, ENOTDIR, EISDIR, EINVAL, EROFS = 1, 2, 10, 13, 18, 20, 21, 22, 30
+EPERM, ENOENT, ECHILD, EACCES, EBUSY, EXDEV, ENOTDIR, EISDIR, EINVAL, EROFS = 1, 2, 10, 13, 16, 18, 20, 21, 22, 30
 ELOOP, ECONNRESET, ETIMEDOUT = 40, 104, 110
 
 # Op → what it does, with {0} … for its arguments.
@@ -74,6 +74,9 @@ _DOING = {
     "start": "start the app {0}",
     "ready": "record that the pod is running",
     "supervise": "supervise the pod",
+    "stop-app": "stop the app {0}",
+    "run-again": "start the app {0}",
+    "drop-app": "remove the app {0}",
     "execute": "run the command",
     "process": "start {0}",
     "hook": "run the hook {0}",
@@ -114,6 +117,9 @@ _REASONS = {
     ("proceed", ECONNRESET): "it was gone before it could run",
     ("app", ECONNRESET): "it was killed while its root was being built",
     ("start", ECONNRESET): "it was gone before it could run",
+    ("run-again", ECONNRESET): "it was gone before it could run",
+    ("run-again", EBUSY): "it runs, or is on its way to",
+    ("drop-app", EBUSY): "it runs, or is on its way to",
     ("adopt", ENOENT): "the process it belongs to has ended",
     ("rlimit", EPERM): "the host's own hard limit is lower",
     ("root-overlay", EINVAL): "the kernel does not take these directories as an overlay",

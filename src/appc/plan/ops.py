@@ -114,6 +114,11 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ),
     ("start", (("app", "s"),), OUTSIDE),
     ("ready", (), OUTSIDE),
+    # What changes in a pod that runs: an app ends, with its post-stop handlers, after `grace` milliseconds at most; is
+    # run again by `track`, in the root it has; is forgotten.
+    ("stop-app", (("app", "s"), ("grace", "n")), OUTSIDE),
+    ("run-again", (("app", "s"), ("track", "s")), OUTSIDE),
+    ("drop-app", (("app", "s"),), OUTSIDE),
     ("supervise", (("grace", "n"), ("log-size", "n"), ("log-files", "n")), OUTSIDE),
     ("execute", (("track", "s"), ("stdin", "s"), ("stdout", "s"), ("stderr", "s"), ("cgroup", "s")), OUTSIDE),
     # A container of its own, or a process beside one. Unlike what `app` and `execute` start it may be born into new

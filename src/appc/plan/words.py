@@ -224,6 +224,7 @@ _FORMATS: dict[tuple[str, str], Callable[[Any], str]] = {
     ("supervise", "grace"): lambda value: f"grace={value}ms",
     ("supervise", "log-size"): lambda value: f"log-size={value}" if value else "",
     ("supervise", "log-files"): lambda value: f"log-files={value}" if value else "",
+    ("stop-app", "grace"): lambda value: f"grace={value}ms",
     ("rmdir-cgroup", "procs"): lambda _value: "",
 }
 

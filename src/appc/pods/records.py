@@ -17,8 +17,8 @@ class AppRecord:
     """How one app fares: pid, times (ns since the epoch), exit status or signal, its handler's end.
 
     `out_of_memory` tells that the kernel killed for memory where the app ended as killed; `restarts` how often it was
-    run again, `restarting` that it will be. `ready` is None before the app's start; `said` are its own last words of
-    how it fares (sd_notify's STATUS).
+    run again, `restarting` that it will be, `stopped` that its end alone was asked for. `ready` is None before the
+    app's start; `said` are its own last words of how it fares (sd_notify's STATUS).
     """
 
     __slots__ = (
@@ -34,6 +34,7 @@ class AppRecord:
         "signal",
         "started",
         "status",
+        "stopped",
     )
 
     def __init__(self, name: str, fields: dict[str, str]) -> None:
@@ -44,6 +45,7 @@ class AppRecord:
         self.status = number(fields.get("status"))
         self.signal = number(fields.get("signal"))
         self.out_of_memory = fields.get("out-of-memory") == "1"
+        self.stopped = fields.get("stopped") == "1"
         self.restarts = number(fields.get("restarts")) or 0
         self.restarting = fields.get("restarting") == "1"
         self.ready = {"0": False, "1": True}.get(fields.get("ready", ""))

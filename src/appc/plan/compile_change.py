@@ -1,0 +1,75 @@
+"""The plans that change a pod that runs: apps that come, start again, stop and go (see native/keep_change.c)."""
+
+from __future__ import annotations
+
+from appc.plan.check import CHANGE, check
+from appc.plan.compile import compile_handler
+from appc.plan.compile_pod import AGAIN, AppParts, app_ops, keyring_of
+from appc.plan.ops import Op, Plan, Track
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from appc.plan.compile_pod import PodApp
+    from appc.plan.facts import Facts
+
+
+def compile_addition(
+    apps: Sequence[PodApp],
+    *,
+    sandbox: Mapping[str, Any],
+    facts: Facts,
+    pod_dir: str,
+    warnings: list[str] | None = None,
+) -> Plan:
+    """Return the plan, checked, that brings `apps` into the pod at `pod_dir`; arguments are `compile_pod`'s.
+
+    Raises AppcError, with the field's path, for what cannot be honoured.
+    """
+    parts = [AppParts(index, app, sandbox, pod_dir, facts, warnings) for index, app in enumerate(apps)]
+    return _plan(app_ops(parts), [track for part in parts for track in part.tracks], facts)
+
+
+def compile_start(
+    config: Mapping[str, Any],
+    *,
+    name: str,
+    facts: Facts,
+    pod_dir: str,
+    cgroups: Sequence[str] = (),
+    seccomp: bytes | None = None,
+    sockets: int = 0,
+    warnings: list[str] | None = None,
+) -> Plan:
+    """Return the plan, checked, that runs the app `name`, which has ended, again in the root it has."""
+    track = compile_handler(
+        config,
+        name=f"{AGAIN} {name}",
+        facts=facts,
+        cgroups=cgroups,
+        seccomp=seccomp,
+        keyring=keyring_of(pod_dir),
+        warnings=warnings,
+        sockets=sockets,
+    )
+    return _plan([Op("run-again", name, track.name, source="appc")], [track], facts)
+
+
+def compile_stop(name: str, *, grace: int, facts: Facts) -> Plan:
+    """Return the plan, checked, that ends the app `name`: SIGTERM, and SIGKILL after `grace` milliseconds."""
+    return _plan([Op("stop-app", name, grace, source="appc")], [], facts)
+
+
+def compile_removal(name: str, *, cgroups: Sequence[str], facts: Facts) -> Plan:
+    """Return the plan, checked, that makes the pod forget the app `name`, which has ended, and its `cgroups`."""
+    ops = [Op("drop-app", name, source="appc")]
+    ops += [Op("rmdir-cgroup", directory, "cgroup.procs", source="linux.cgroupsPath") for directory in cgroups]
+    return _plan(ops, [], facts)
+
+
+def _plan(ops: list[Op], tracks: list[Track], facts: Facts) -> Plan:
+    plan = Plan([Track(CHANGE, [*ops, Op("ready", source="appc")]), *tracks], facts.as_text())
+    check(plan)
+    return plan

@@ -1,0 +1,153 @@
+"""`appc app`: apps of a pod that runs are stopped, started again, removed and added."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pod_kit import PROBE, Appc, one_app, wait_for
+
+from appc.config import Directories
+from appc.errors import PodStateError
+from appc.executor import api
+from appc.host import cgroupfs, probe
+
+pytestmark = pytest.mark.root
+
+SHELL = ("--exec", "/bin/sh", "--", "-c")
+
+
+def states(appc: Appc, uuid: str) -> dict[str, str]:
+    return {app["name"]: app["state"] for app in appc.status(uuid)["apps"]}
+
+
+@pytest.fixture
+def pod(appc: Appc) -> str:
+    """A pod of two apps that wait."""
+    return appc.detached(PROBE, "--name", "web", "--", "wait", "---", PROBE, "--name", "cron", "--", "wait")
+
+
+class TestStopAndStart:
+    def test_the_pod_goes_on(self, appc: Appc, pod: str) -> None:
+        assert appc("app", "stop", pod, "web").status == 0
+        assert states(appc, pod) == {"web": "stopped", "cron": "running"}
+        assert appc("app", "stop", pod, "web", "cron").status == 0
+        assert appc.status(pod)["state"] == "running"
+        done = appc("app", "start", pod, "cron", "web")
+        assert done.status == 0, done
+        assert states(appc, pod) == {"web": "running", "cron": "running"}
+        assert appc("stop", pod).status == 0
+        assert appc.status(pod)["exit-status"] == 143
+
+    def test_a_pod_that_ends_forgets_that_an_app_was_stopped(self, appc: Appc, pod: str) -> None:
+        assert appc("app", "stop", pod, "web", "cron").status == 0
+        assert appc("stop", pod).status == 0
+        document = appc.status(pod)
+        assert document["exit-status"] == 0
+        assert {app["state"] for app in document["apps"]} == {"exited"}
+
+    def test_the_root_is_the_one_the_app_left(self, appc: Appc) -> None:
+        script = "echo run >> /runs; cat /runs; exec sleep 600"
+        uuid = appc.detached(PROBE, "--name", "web", "--user", "0", *SHELL, script)
+        for count in (1, 2, 3):
+            wait_for(lambda count=count: appc("logs", uuid).out.count("run\n") == count * (count + 1) // 2)
+            assert appc("app", "stop", uuid, "web", "--grace", "0").status == 0
+            assert appc("app", "start", uuid, "web").status == 0
+
+    def test_it_is_contained_as_before(self, appc: Appc) -> None:
+        flags = ("--user", "alice", "--group", "staff", "--caps-retain", "NET_ADMIN", "--memory", "64Mi")
+        uuid = appc.detached(PROBE, "--name", "web", *flags, "--", "report", "echo", "end", "wait")
+        wait_for(lambda: appc("logs", uuid).out.count("\nend\n") == 1)
+        assert appc("app", "stop", uuid, "web", "--grace", "0").status == 0
+        assert appc("app", "start", uuid, "web").status == 0
+        wait_for(lambda: appc("logs", uuid).out.count("\nend\n") == 2)
+        first, again = appc("logs", uuid).out.split("argv.0=")[1:]
+        different = set(first.splitlines()) ^ set(again.splitlines())
+        assert {line.partition("=")[0] for line in different} <= {"pid", "sid", "pgid", "fd.1", "fd.2"}, different
+
+    def test_handlers_run_around(self, appc: Appc, sandbox: Path) -> None:
+        events = [
+            {"name": "pre-start", "exec": ["/probe", "echo", "pre"]},
+            {"name": "post-stop", "exec": ["/probe", "echo", "post"]},
+        ]
+        app = one_app(["/probe", "wait"], eventHandlers=events)
+        appc.add(sandbox / "x.aci", name="example.com/events", app=app, dependencies=[{"imageName": PROBE}])
+        uuid = appc.detached("example.com/events")
+        assert appc("app", "stop", uuid, "events").status == 0
+        assert appc("app", "start", uuid, "events").status == 0
+        assert appc("logs", uuid).out.split() == ["pre", "post", "pre"]
+
+    def test_a_program_that_is_gone_is_explained_and_the_app_stays_stopped(self, appc: Appc) -> None:
+        uuid = appc.detached(PROBE, "--name", "web", *SHELL, "rm /bin/sh; exec /bin/sleep 600")
+        wait_for(lambda: not Path(f"/proc/{appc.status(uuid)['apps'][0]['pid']}/root/bin/sh").is_symlink())
+        assert appc("app", "stop", uuid, "web", "--grace", "0").status == 0
+        done = appc("app", "start", uuid, "web")
+        assert done.status in (126, 127)
+        assert done.err.startswith("appc: app web: /bin/sh: ")
+        assert states(appc, uuid) == {"web": "stopped"}
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (("start", "web"), "runs"),
+            (("rm", "web"), "runs"),
+            (("start", "absent"), "has no app absent"),
+            (("stop", "absent"), "has no app absent"),
+            (("rm", "absent"), "has no app absent"),
+        ],
+    )
+    def test_what_cannot_be(self, appc: Appc, pod: str, words: tuple[str, str], said: str) -> None:
+        done = appc("app", words[0], pod, words[1])
+        assert done.status == 1
+        assert said in done.err
+        assert states(appc, pod) == {"web": "running", "cron": "running"}
+
+    def test_a_pod_that_does_not_run(self, appc: Appc, pod: str) -> None:
+        assert appc("stop", pod).status == 0
+        for verb in ("start", "stop", "rm"):
+            done = appc("app", verb, pod, "web")
+            assert done.status == 1
+            assert "is not running (exited)" in done.err
+
+
+class TestRemove:
+    def test_nothing_is_left_of_it(self, appc: Appc, pod: str) -> None:
+        assert appc("app", "stop", pod, "web").status == 0
+        done = appc("app", "rm", pod, "web")
+        assert done.status == 0, done
+        assert states(appc, pod) == {"cron": "running"}
+        assert [app["name"] for app in json.loads(appc("manifest", pod).out)["apps"]] == ["cron"]
+        directory = Path(appc.the_pod().path)
+        assert not list(directory.rglob("web*"))
+        groups = [Path(path, "web") for path in cgroupfs.pod_directories(pod, probe.facts())]
+        assert not any(path.exists() for path in groups)
+        assert appc("enter", pod, "/probe", "exit", "3").status == 3
+
+    def test_the_last_app_stays(self, appc: Appc, pod: str) -> None:
+        done = appc("app", "rm", "--force", pod, "web", "cron")
+        assert done.status == 1
+        assert "app cron: is the pod's last app" in done.err
+        assert states(appc, pod) == {"cron": "running"}
+
+
+def test_the_list(appc: Appc, pod: str) -> None:
+    assert appc("app", "stop", pod, "web").status == 0
+    lines = appc("app", "list", pod).out.splitlines()
+    assert [line.split()[:3] for line in lines[1:]] == [
+        ["web", PROBE, "stopped"],
+        ["cron", PROBE, "running"],
+    ]
+
+
+def test_from_python(appc: Appc) -> None:
+    where = Directories(str(appc.root), str(appc.state), (str(appc.config),))
+    apps = (api.App(PROBE, name="web", args=("wait",)), api.App(PROBE, name="cron", args=("wait",)))
+    with api.run(*apps, directories=where) as pod:
+        pod.stop_app("web")
+        assert pod.status["apps"][0]["state"] == "stopped"
+        pod.start_app("web")
+        with pytest.raises(PodStateError, match="runs"):
+            pod.start_app("web")
+        pod.remove_app("web", force=True)
+        assert [app["name"] for app in pod.manifest["apps"]] == ["cron"]
