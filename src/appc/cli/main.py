@@ -113,6 +113,7 @@ VERBS = (
     "build dependency",
     "build isolator",
     "oci bundle",
+    "pod kube",
     "config",
     "doctor",
     "completion",

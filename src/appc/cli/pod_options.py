@@ -142,6 +142,7 @@ VOLUME = Option(
 
 POD_OPTIONS = (
     Option("--pod-manifest", metavar="FILE", complete="file", help="run this pod manifest; no images are named then"),
+    Option("--kube", metavar="FILE", complete="file", help="run this Kubernetes Pod; no images are named then"),
     VOLUME,
     Option("--mount", metavar="volume=V,target=P", kind="repeat", parse=mount, help="mount a volume in every app"),
     Option(
@@ -246,15 +247,43 @@ _NOT_WITH_A_MANIFEST = tuple(
         "offline",
     )
 )
-EXCLUSIVE = (*_NOT_WITH_A_MANIFEST, *PASSPHRASE_EXCLUSIVE)
+# What a Kubernetes Pod says itself.
+_NOT_WITH_KUBE = tuple(
+    ("--kube", f"--{name}")
+    for name in (
+        "pod-manifest",
+        "volume",
+        "mount",
+        "net",
+        "port",
+        "dns",
+        "dns-search",
+        "dns-opt",
+        "dns-domain",
+        "hosts-entry",
+        "hostname",
+        "set-env",
+        "set-env-file",
+        "inherit-env",
+        "annotation",
+        "user-annotation",
+        "user-label",
+        "interactive",
+    )
+)
+EXCLUSIVE = (*_NOT_WITH_A_MANIFEST, *_NOT_WITH_KUBE, *PASSPHRASE_EXCLUSIVE)
 
 
 def request(args: Args, context: Context) -> PodRequest:
     """Return the pod that the words of `run`, `prepare` or `plan` describe."""
     manifest = None
+    if args.apps and (args.pod_manifest or args.kube):
+        raise UsageError("cannot go together with images", "--pod-manifest" if args.pod_manifest else "--kube")
+    if args.kube:
+        from appc.cli.kube_request import kube_request
+
+        return kube_request(args, context, started)
     if args.pod_manifest:
-        if args.apps:
-            raise UsageError("cannot go together with images", "--pod-manifest")
         manifest = _read_manifest(args.pod_manifest, args.strict)
     elif not args.apps:
         raise UsageError("no image is named", "", "name one, or a pod manifest with --pod-manifest FILE")
