@@ -235,6 +235,7 @@ void notify_manager_is(void);                 /* takes NOTIFY_SOCKET from the en
 void notify_manager(const char *message);     /* of the service the keeper is, if it is one */
 
 /* keep_status.c */
+uint64_t start_time(pid_t pid); /* in ticks since boot, which with the PID names a process for good; 0 when it is gone */
 void status_keeper(void);
 /* How many processes of the app the kernel killed for want of memory; 0 where that cannot be told. */
 uint64_t cgroup_oom_kills(const char *app);
@@ -246,7 +247,12 @@ void status_warning(const char *track, uint32_t index, int error);
 void tell(const char *word, const char *track, const uint32_t *numbers, size_t count);
 
 /* keep_process.c */
-int console_send(const struct task *task, int master); /* 0 or an errno */
+pid_t process_pid(void); /* -1 when there is none */
+
+/* keep_send.c */
+int send_descriptor(const char *path, const char *data, size_t size, int sent); /* to a socket; 0 or an errno */
+int console_send(const struct task *task, int master);
+int agent_send(const struct task *task, int listener);
 
 /* keep_hook.c */
 void hook_reap(void);

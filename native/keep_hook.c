@@ -23,14 +23,6 @@ static struct {
 	int status;
 } hook;
 
-static pid_t container_pid(void)
-{
-	for (size_t i = 0; i < keep.tasks; i++)
-		if (keep.task[i].role == ROLE_PROCESS)
-			return keep.task[i].pid;
-	return -1;
-}
-
 void hook_reap(void)
 {
 	int status;
@@ -64,7 +56,7 @@ static int state_file(const struct wire_arg *state, int *fd)
 		return EINVAL;
 	before = wire_item(&at);
 	after = wire_item(&at);
-	text_number(&pid, (uint64_t)container_pid());
+	text_number(&pid, (uint64_t)process_pid());
 	*fd = high_fd(memfd_create("state", MFD_CLOEXEC));
 	if (*fd < 0 || !write_all(*fd, before, strlen(before)) || !write_all(*fd, pid.bytes, pid.used) ||
 	    !write_all(*fd, after, strlen(after)) || lseek(*fd, 0, SEEK_SET) < 0)
@@ -104,7 +96,7 @@ static int open_joined(int ns[JOINED])
 		text_add(&path[0], "/proc/self/ns/");
 		text_add(&path[0], joined[i]);
 		text_add(&path[1], "/proc/");
-		text_number(&path[1], (uint64_t)container_pid());
+		text_number(&path[1], (uint64_t)process_pid());
 		text_add(&path[1], "/ns/");
 		text_add(&path[1], joined[i]);
 		n = readlink(path[0].bytes, own, sizeof own);
@@ -155,7 +147,7 @@ int keep_hook(const struct wire_op *op)
 {
 	int ns[JOINED] = {-1, -1, -1, -1, -1, -1};
 	int state = -1;
-	int error = container_pid() > 0 ? state_file(&op->args[5], &state) : EINVAL;
+	int error = process_pid() > 0 ? state_file(&op->args[5], &state) : EINVAL;
 
 	if (error == 0 && op->args[4].n != 0)
 		error = open_joined(ns);

@@ -1,16 +1,25 @@
 /* A process that may outlive its keeper: a container of its own, or a command beside one. */
 #define _GNU_SOURCE
 #include "keep.h"
+#include "kernel.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 static struct task *process;
+static int target = -1; /* pidfd of whom its namespaces were adopted from */
+
+pid_t process_pid(void)
+{
+	return process == NULL ? -1 : process->pid;
+}
 
 /* Whether the track has such an op. */
 static bool has_op(const struct wire_track *track, enum opcode code)
@@ -42,44 +51,25 @@ static int listen_for_start(int *fd)
 	return 0;
 }
 
-int console_send(const struct task *task, int master)
-{
-	static const char name[] = "/dev/ptmx";
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct iovec part = {.iov_base = (char *)name, .iov_len = sizeof name - 1};
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = {{0}};
-	struct msghdr message = {
-		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes,
-	};
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-	size_t length = strlen(task->console);
-	int fd, error = 0;
-
-	if (length >= sizeof address.sun_path)
-		return ENAMETOOLONG;
-	memcpy(address.sun_path, task->console, length + 1);
-	header->cmsg_level = SOL_SOCKET;
-	header->cmsg_type = SCM_RIGHTS;
-	header->cmsg_len = CMSG_LEN(sizeof master);
-	memcpy(CMSG_DATA(header), &master, sizeof master);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return errno;
-	if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0 || sendmsg(fd, &message, MSG_NOSIGNAL) < 0)
-		error = errno;
-	close(fd);
-	return error;
-}
-
 /* As an app's, its end is told by what comes of it; one that ran and ended at once has been started. */
 static int settled(enum phase phase)
 {
 	int error = task_wait(process, phase, LAUNCH_TIMEOUT);
 
 	return error != 0 && process->phase == ENDED && process->ran ? 0 : error;
+}
+
+int keep_target(const struct wire_op *op)
+{
+	pid_t pid = (pid_t)op->args[0].n;
+
+	if (target >= 0 || op->args[0].n == 0 || op->args[0].n > INT32_MAX)
+		return EINVAL;
+	target = high_fd((int)syscall(K_NR_PIDFD_OPEN, pid, 0U));
+	if (target < 0)
+		return errno;
+	fcntl(target, F_SETFD, FD_CLOEXEC);
+	return start_time(pid) == op->args[1].n ? 0 : ESRCH;
 }
 
 int keep_process(const struct wire_op *op)
@@ -89,6 +79,9 @@ int keep_process(const struct wire_op *op)
 
 	if (op->args[1].n > INT32_MAX || process != NULL)
 		return EINVAL;
+	/* While it lives its number is its own, and so were the namespaces found by that number. */
+	if (target >= 0 && poll(&(struct pollfd){.fd = target, .events = POLLIN}, 1, 0) != 0)
+		return ESRCH;
 	task = task_new(ROLE_PROCESS, "", op->args[0].p);
 	if (task == NULL)
 		return errno;
@@ -151,6 +144,21 @@ int keep_proceed(const struct wire_op *op)
 		error = write_pid(op->args[0].p);
 	if (error == 0 && process->detached)
 		process->left = true;
+	return error;
+}
+
+int keep_pidfd(const struct wire_op *op)
+{
+	int fd, error;
+
+	if (process == NULL)
+		return EINVAL;
+	/* Not collected yet, so the number is still its own. */
+	fd = (int)syscall(K_NR_PIDFD_OPEN, process->pid, 0U);
+	if (fd < 0)
+		return errno;
+	error = send_descriptor(op->args[0].p, "pidfd", strlen("pidfd"), fd);
+	close(fd);
 	return error;
 }
 

@@ -60,6 +60,8 @@ static _Noreturn void become_init(const struct task *task, int report, const int
 	if (task->role == ROLE_APP)
 		socket_place(task->app);
 	place(task->start, CHILD_START);
+	for (size_t i = 0; i < keep.given && task->role == ROLE_PROCESS; i++)
+		place(keep.sockets[i], CHILD_SOCKETS + (int)i);
 	for (int i = 0; i < CHILD_NAMESPACES; i++)
 		place(i == NS_MNT && task->mnt >= 0 ? task->mnt : keep.ns[i], CHILD_NS + i);
 	syscall(SYS_execveat, keep.init_fd, "", argv, empty, K_AT_EMPTY_PATH);

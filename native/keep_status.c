@@ -38,8 +38,8 @@ static void replace(const char *name, const struct text *text)
 	close(fd);
 }
 
-/* Field 22 of /proc/PID/stat, which with the PID names a process for good; 0 when it is gone. */
-static uint64_t start_time(pid_t pid)
+/* Field 22 of /proc/PID/stat. */
+uint64_t start_time(pid_t pid)
 {
 	struct text path = {.used = 0};
 	char stat[1024];

@@ -150,6 +150,14 @@ static void packet(struct task *task, const struct report *report, int fd)
 			task_fault(task, report->index, error);
 		else
 			task_proceed(task);
+	} else if (report->kind == REPORT_LISTENER && fd >= 0 && task->role == ROLE_PROCESS) {
+		int error = agent_send(task, fd);
+
+		/* Its calls would wait for nobody. */
+		if (error != 0) {
+			keep_fail(task->track->name, report->index, error);
+			task_kill(task, SIGKILL);
+		}
 	} else if (report->kind == REPORT_CONSOLE && task->tty && fd >= 0) {
 		tty_attach(task, fd);
 		task_proceed(task);

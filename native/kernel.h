@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define K_NR_PIDFD_OPEN 434
 #define K_NR_OPEN_TREE 428
 #define K_NR_MOVE_MOUNT 429
 #define K_NR_FSOPEN 430
@@ -35,6 +36,7 @@
 #define K_MOUNT_ATTR_NOEXEC 0x08U
 #define K_MOUNT_ATTR_ATIME 0x70U
 #define K_MOUNT_ATTR_IDMAP 0x00100000U
+#define K_CLONE_NEWTIME 0x80
 #define K_CLONE_INTO_CGROUP 0x200000000ULL
 #define K_CLOSE_RANGE_CLOEXEC 4U
 #define K_RENAME_EXCHANGE 2U
@@ -65,6 +67,7 @@ struct k_mount_attr {
 #define K_TIOCGPTPEER 0x5441
 
 #define K_SECCOMP_SET_MODE_FILTER 1U
+#define K_SECCOMP_NEW_LISTENER 8U
 #define K_KEYCTL_JOIN_SESSION_KEYRING 1
 
 struct k_sock_fprog {
@@ -90,7 +93,10 @@ struct k_cap_data {
 #define K_NLM_F_EXCL 0x200U
 #define K_NLM_F_CREATE 0x400U
 #define K_NLMSG_ERROR 2U
+#define K_RTM_NEWLINK 16U
 #define K_RTM_NEWADDR 20U
+#define K_IFLA_IFNAME 3U
+#define K_IFLA_NET_NS_FD 28U
 #define K_IFA_ADDRESS 1U
 #define K_IFA_LOCAL 2U
 
@@ -103,6 +109,13 @@ struct k_nlmsghdr {
 	uint32_t len;
 	uint16_t type, flags;
 	uint32_t seq, pid;
+};
+
+struct k_ifinfomsg {
+	uint8_t family, pad;
+	uint16_t type;
+	int32_t index;
+	uint32_t flags, change;
 };
 
 struct k_ifaddrmsg {

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -161,6 +162,20 @@ int op_bind(struct context *c, const struct wire_op *op)
 		return errno;
 	error = op->args[0].p[0] == '#' ? bind_tree(c, op, target) : bind_source(c, op, target);
 	close(target);
+	return error;
+}
+
+int op_mount_propagation(struct context *c, const struct wire_op *op)
+{
+	struct k_mount_attr attr = {.propagation = op->args[1].n & ~(uint64_t)MS_REC};
+	int fd = root_open(c, op->args[0].p, O_PATH);
+	int error = 0;
+
+	if (fd < 0)
+		return errno;
+	if (k_mount_setattr(fd, (op->args[1].n & MS_REC) != 0 ? K_AT_RECURSIVE : 0, &attr) < 0)
+		error = errno;
+	close(fd);
 	return error;
 }
 

@@ -209,6 +209,8 @@ int op_no_new_privs(struct context *c, const struct wire_op *op)
 int op_seccomp(struct context *c, const struct wire_op *op)
 {
 	struct k_sock_fprog program = {.len = (unsigned short)(op->args[1].n / 8), .filter = op->args[1].p};
+	unsigned flags = (unsigned)op->args[0].n;
+	long listener;
 	int error;
 
 	if (op->args[1].n == 0 || op->args[1].n % 8 != 0 || op->args[1].n / 8 > USHRT_MAX)
@@ -217,5 +219,11 @@ int op_seccomp(struct context *c, const struct wire_op *op)
 	error = prepare_exec(c);
 	if (error != 0)
 		return error;
-	return syscall(SYS_seccomp, K_SECCOMP_SET_MODE_FILTER, (unsigned)op->args[0].n, &program) < 0 ? errno : 0;
+	listener = syscall(SYS_seccomp, K_SECCOMP_SET_MODE_FILTER, flags, &program);
+	if (listener < 0)
+		return errno;
+	/* It stays open here until exec closes it: a call more could be one that waits for its reader. */
+	if ((flags & K_SECCOMP_NEW_LISTENER) != 0)
+		report_send(REPORT_LISTENER, c->index, 0, (int)listener);
+	return 0;
 }

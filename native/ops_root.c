@@ -117,3 +117,28 @@ int op_pivot(struct context *c, const struct wire_op *op)
 	c->pivoted = true;
 	return open_slash(c);
 }
+
+/* Every other file system of the kernel's that shows more of the host than the container's own do. */
+static void drop_kernel_trees(void)
+{
+	static const char *const paths[] = {"/proc", "/sys"};
+
+	for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
+		umount2(paths[i], MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
+/* For hosts whose root is the initial RAM file system, which cannot be pivoted away from. What was there stays below,
+ * and who may call chroot(2) can find it. */
+int op_move_root(struct context *c, const struct wire_op *op)
+{
+	(void)op;
+	if (c->root < 0 || c->pivoted)
+		return EBADF;
+	if (fchdir(c->root) < 0)
+		return errno;
+	drop_kernel_trees();
+	if (mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
+		return errno;
+	c->pivoted = true;
+	return open_slash(c);
+}

@@ -42,13 +42,15 @@ int op_sync(struct context *c, const struct wire_op *op)
 }
 
 /* Whoever goes away before it has said the word changes nothing. */
+static int start_at = CHILD_START;
+
 static int await_caller(int *caller)
 {
 	for (;;) {
 		char byte;
 		ssize_t n;
 
-		*caller = accept4(CHILD_START, NULL, NULL, SOCK_CLOEXEC);
+		*caller = accept4(start_at, NULL, NULL, SOCK_CLOEXEC);
 		if (*caller < 0 && errno != EINTR && errno != ECONNABORTED)
 			return errno;
 		if (*caller < 0)
@@ -72,8 +74,8 @@ int op_await_start(struct context *c, const struct wire_op *op)
 	error = await_caller(&caller);
 	if (error != 0)
 		return error;
-	close(CHILD_START);
-	if (dup3(caller, CHILD_REPORT, O_CLOEXEC) < 0)
+	close(start_at);
+	if (dup3(caller, report_socket(), O_CLOEXEC) < 0)
 		error = errno;
 	close(caller);
 	return error;
@@ -205,6 +207,17 @@ static void add_number(char *text, unsigned number)
 	strcat(text, digits + first);
 }
 
+/* Out of the way, where a container awaits its start there. */
+static void move_start(void)
+{
+	int fd = fcntl(start_at, F_DUPFD_CLOEXEC, CHILD_SOCKETS + CHILD_MOST_SOCKETS);
+
+	if (fd < 0)
+		return;
+	close(start_at);
+	start_at = fd;
+}
+
 int op_sockets(struct context *c, const struct wire_op *op)
 {
 	unsigned count = (unsigned)op->args[0].n;
@@ -213,6 +226,7 @@ int op_sockets(struct context *c, const struct wire_op *op)
 	if (op->args[0].n == 0 || op->args[0].n > CHILD_MOST_SOCKETS || !c->pivoted)
 		return EINVAL;
 	error = report_move();
+	move_start();
 	/* What else there is below is not needed any more: the plan has been read, the namespaces are joined. */
 	for (unsigned i = 0; i < count && error == 0; i++)
 		if (dup2(CHILD_SOCKETS + (int)i, 3 + (int)i) < 0)

@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { TREE_RECURSIVE = 1, TREE_NO_SYMLINKS = 2, TREE_MAPPED = 4 };
+enum { TREE_RECURSIVE = 1, TREE_NO_SYMLINKS = 2, TREE_MAPPED = 4, TREE_PEER = 8 };
 enum { CHILD_USERNS = CHILD_NS + 5 };
 
 static int make_userns(struct context *c, const struct wire_arg *uids, const struct wire_arg *gids, int *fd)
@@ -28,10 +28,10 @@ static int make_userns(struct context *c, const struct wire_arg *uids, const str
 	return error;
 }
 
-/* Mounted there, a copy must not carry mounts of the container's to the host. */
+/* Mounted there, a copy must not carry mounts of the container's to the host, but where that is what is wanted. */
 static int adapt(struct context *c, int tree, uint64_t flags, const struct wire_arg *uids, const struct wire_arg *gids)
 {
-	struct k_mount_attr attr = {.propagation = MS_SLAVE};
+	struct k_mount_attr attr = {.propagation = (flags & TREE_PEER) != 0 ? 0 : MS_SLAVE};
 	int own = -1, error = 0;
 
 	if ((flags & TREE_MAPPED) != 0) {

@@ -12,6 +12,7 @@ enum report_kind {
 	                     * waits for one byte */
 	REPORT_WARN = 5,    /* op `index` met `error`, which its plan tolerates */
 	REPORT_BORN = 6,    /* the process `value` goes on in place of the child, and waits for one byte */
+	REPORT_LISTENER = 7, /* carries the listener of the filter that op `index` loaded (SCM_RIGHTS) */
 };
 
 /* `index` of a failure before the first op: the plan was refused, or appc-init did not start. */

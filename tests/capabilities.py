@@ -159,6 +159,16 @@ def _selinux() -> str:
     return "" if _facts().selinux else "SELinux is not enabled"
 
 
+@_probe("time-namespace")
+def _time_namespace() -> str:
+    return "" if "time" in _facts().namespaces else "the kernel has no time namespaces"
+
+
+@_probe("memory-policies")
+def _memory_policies() -> str:
+    return "" if os.path.exists("/proc/self/numa_maps") else "the kernel has no NUMA memory policies"
+
+
 @_probe("own-speed")
 def _own_speed() -> str:
     """A processor of its own speed: for tests that move so many bytes that they take minutes without."""

@@ -78,12 +78,14 @@ def spawn(plan: bytes, pod: Pod, environment: dict[str, str], sockets: Sequence[
     return _start(plan, environment, pod.path, pod.lock_fd, sockets, own_session=True)
 
 
-def spawn_here(plan: bytes, directory: str, environment: dict[str, str]) -> tuple[int, int]:
+def spawn_here(
+    plan: bytes, directory: str, environment: dict[str, str], sockets: Sequence[int] = ()
+) -> tuple[int, int]:
     """Start a keeper in our session, with our streams, that has `directory` ("" = none) for its status files.
 
-    Returns what `spawn` does.
+    `sockets` are descriptors for its process. Returns what `spawn` does.
     """
-    return _start(plan, environment, directory, -1, (), own_session=False)
+    return _start(plan, environment, directory, -1, sockets, own_session=False)
 
 
 def _start(

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 
-from appc.errors import AppcError, PodStateError, Unenforceable, UsageError
-from appc.host import probe
+from appc.errors import AppcError, PodStateError, UsageError
+from appc.host import probe, procs
 from appc.launch import spawn
 from appc.oci.container import CREATED, PAUSED, RUNNING, find
+from appc.oci.handles import handles, with_listened
 from appc.oci.home import with_home
-from appc.oci.make import ENVIRONMENT, explain, refuse_options, seccomp, wait
+from appc.oci.make import ENVIRONMENT, explain, seccomp, wait
 from appc.plan import wire
 from appc.plan.compile_container import compile_exec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
+    from appc.host.probe import HostFacts
+    from appc.oci.container import Container
     from appc.oci.main import Context
     from appc.oci.options import Args
 
@@ -31,25 +35,25 @@ def execute(args: Args, context: Context) -> int:
         raise PodStateError("cannot exec in a paused container (use --ignore-paused to override)", container.name)
     if status not in (RUNNING, CREATED, PAUSED):
         raise PodStateError("cannot exec in a stopped container", container.name)
-    if args.options("cgroup"):
-        raise Unenforceable("joining another control group is not supported", "--cgroup")
     config = container.config()
-    config["process"] = with_home(_process(args, config["process"]), f"/proc/{container.pid()}/root")
     detached = args.flag("detach")
-    refuse_options(args, detached, bool(config["process"].get("terminal")))
     facts = probe.facts()
+    groups = sub_groups(container.cgroups, args.options("cgroup"), facts)
+    target = container.process()
+    config["process"] = with_listened(_with_home(_process(args, config.get("process") or {}), *target))
+    given = handles(args, detached, bool(config["process"].get("terminal")))
     plan = compile_exec(
         config,
-        pid=container.pid(),
+        target=target,
         facts=facts,
-        cgroups=container.cgroups,
+        cgroups=groups,
         seccomp=seccomp(config, facts),
         keyring=f"_ses.{container.name}",
-        console=os.path.abspath(args.option("console-socket")) if args.option("console-socket") else "",
-        pid_file=os.path.abspath(args.option("pid-file")) if args.option("pid-file") else "",
+        agent_state=_agent_state(config, container),
+        handles=given,
         detached=detached,
     )
-    keeper, reader = spawn.spawn_here(wire.encode(plan), "", ENVIRONMENT)
+    keeper, reader = spawn.spawn_here(wire.encode(plan), "", ENVIRONMENT, given.descriptors)
     report = spawn.read_report(reader)
     if not report.ready:
         os.waitpid(keeper, 0)
@@ -58,6 +62,52 @@ def execute(args: Args, context: Context) -> int:
         os.waitpid(keeper, 0)
         return 0
     return wait(keeper)
+
+
+def _with_home(process: dict[str, Any], pid: int, started: int) -> dict[str, Any]:
+    """Return `process` with HOME as the container's root has it."""
+    # What is opened stays this process's, whoever gets the number later.
+    fd = os.open(f"/proc/{pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if not procs.is_alive(pid, started):
+            raise PodStateError("cannot exec in a stopped container", str(pid))
+        return with_home(process, f"/proc/self/fd/{fd}/root")
+    finally:
+        os.close(fd)
+
+
+def _agent_state(config: dict[str, Any], container: Container) -> tuple[str, ...]:
+    section = config["linux"].get("seccomp") or {}
+    if not section.get("listenerPath"):
+        return ()
+    from appc.oci.agent import state_texts
+
+    state = container.state()
+    return state_texts(section, state, state["pid"])
+
+
+def sub_groups(groups: Sequence[str], options: Sequence[str], facts: HostFacts) -> list[str]:
+    """Return the groups of a command: the container's, or what is below them as `--cgroup [CONTROLLERS:]PATH` says.
+
+    AppcError for one that does not exist, or that is not the container's own.
+    """
+    chosen = list(groups)
+    for option in options:
+        controllers, colon, path = option.rpartition(":")
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if ".." in parts:
+            raise AppcError(f"{path} leads out of the container's control group", "--cgroup")
+        wanted = set(controllers.split(",")) if colon else set()
+        places = {place for name, place in facts.controllers.items() if name in wanted}
+        if wanted and (len(places) == 0 or not wanted <= {*facts.controllers}):
+            raise AppcError(f"there is no hierarchy of {controllers}", "--cgroup")
+        for index, group in enumerate(groups):
+            if wanted and not any((group + "/").startswith(place + "/") for place in places):
+                continue
+            chosen[index] = "/".join((group, *parts))
+            if not os.path.isdir(chosen[index]):
+                raise AppcError(f"the container has no control group {path}", "--cgroup")
+    return chosen
 
 
 def _process(args: Args, container: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +126,7 @@ def _process(args: Args, container: dict[str, Any]) -> dict[str, Any]:
         return process
     if len(args.words) < 2:
         raise UsageError("process args cannot be empty", "exec")
-    process = {**container, "args": args.words[1:], "terminal": args.flag("tty")}
+    process = {"cwd": "/", **container, "args": args.words[1:], "terminal": args.flag("tty")}
     process.pop("consoleSize", None)
     process["env"] = [*(container.get("env") or ()), *args.options("env")]
     for option, field in (("cwd", "cwd"), ("apparmor", "apparmorProfile"), ("process-label", "selinuxLabel")):

@@ -9,7 +9,8 @@ from appc.plan.compile_container import HOOKS
 from appc.plan.compile_mounts import SUPPORTED
 from appc.plan.constants import NAMESPACES, SECCOMP_FLAGS
 from appc.schema.json import dumps
-from appc.schema.oci_runtime import OCI_VERSION
+from appc.schema.oci_runtime import MEMORY_FLAGS, MEMORY_MODES, OCI_VERSION
+from appc.schema.oci_seccomp import ACTIONS, ARCHITECTURES, OPERATORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,16 +28,23 @@ def features() -> dict[str, Any]:
         "hooks": list(HOOKS),
         "mountOptions": sorted(SUPPORTED),
         "linux": {
-            "namespaces": sorted(kind for kind in NAMESPACES if kind != "time"),
+            "namespaces": sorted(NAMESPACES),
             "capabilities": list(CAPABILITY_BITS),
             "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
-            "seccomp": {"enabled": True, "knownFlags": list(SECCOMP_FLAGS), "supportedFlags": list(SECCOMP_FLAGS)},
+            "seccomp": {
+                "enabled": True,
+                "actions": list(ACTIONS),
+                "operators": list(OPERATORS),
+                "archs": list(ARCHITECTURES),
+                "knownFlags": list(SECCOMP_FLAGS),
+                "supportedFlags": list(SECCOMP_FLAGS),
+            },
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": False},
             "mountExtensions": {"idmap": {"enabled": True}},
-            "netDevices": {"enabled": False},
-            "memoryPolicy": {"enabled": False},
+            "netDevices": {"enabled": True},
+            "memoryPolicy": {"modes": list(MEMORY_MODES), "flags": list(MEMORY_FLAGS)},
         },
         "potentiallyUnsafeConfigAnnotations": [],
     }

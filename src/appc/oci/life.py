@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from sys import byteorder
 
 from appc.abi import signal_number
 from appc.errors import HostError, PodNotFound, PodStateError, UsageError
@@ -11,6 +12,9 @@ from appc.oci.container import CREATED, CREATING, PAUSED, RUNNING, START, STOPPE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from appc.oci.agent import Agent
     from appc.oci.container import Container
     from appc.oci.main import Context
     from appc.oci.options import Args
@@ -23,24 +27,28 @@ _PATIENCE = 10.0  # seconds a killed process gets to be gone
 _SOCK_SEQPACKET = 5
 # native/report.h: kinds of packets, and four numbers in each
 _FAIL, _PACKET = 1, 16
+# A control message that carries one descriptor
+_ONE_DESCRIPTOR, _MSG_CMSG_CLOEXEC = 24, 0x40000000
 
 
 def start(args: Args, context: Context) -> int:
     """Let the process of a created container go on to its program."""
     container = find(context.root, args.words[0])
+    config = container.config()
     failure = _failed_before()
     if failure is None:
         status = container.status()
         if status != CREATED:
             raise PodStateError(f"cannot start a container that is {status}", container.name)
-        failure = _release(container)
+        if not config.get("process"):
+            raise PodStateError("cannot start a container without process", container.name)
+        failure = _release(container, config)
     if failure is not None:
         from appc.oci.failure import failed
         from appc.plan import wire
         from appc.plan.compile_container import CONTAINER
 
         raise failed(wire.decode(container.read("plan")), CONTAINER, *failure, container.name)
-    config = container.config()
     if (config.get("hooks") or {}).get("poststart"):
         from appc.oci import hooks
 
@@ -59,10 +67,11 @@ def _failed_before() -> tuple[int, int] | None:
     return (int(index), int(number)) if index.isdecimal() and number.isdecimal() else None
 
 
-def _release(container: Container) -> tuple[int, int] | None:
+def _release(container: Container, config: dict[str, Any]) -> tuple[int, int] | None:
     """Say the word; return (op, errno) of what failed after it, None when the program runs."""
     import _socket
 
+    agent = _agent(config)
     directory = os.open(container.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     connection = _socket.socket(_socket.AF_UNIX, _SOCK_SEQPACKET)
     try:
@@ -72,22 +81,53 @@ def _release(container: Container) -> tuple[int, int] | None:
             connection.send(b"\1")
         except (ConnectionRefusedError, FileNotFoundError, BrokenPipeError):
             raise PodStateError("cannot start a container twice", container.name) from None
+        packet = b""
         while True:
             try:
-                packet = connection.recv(_PACKET)
+                packet, ancillary, _, _ = connection.recvmsg(_PACKET, _ONE_DESCRIPTOR, _MSG_CMSG_CLOEXEC)
             except ConnectionResetError:
-                packet = b""
+                packet, ancillary = b"", []
             kind, index, number = (int.from_bytes(packet[at : at + 4], "little") for at in (0, 4, 8))
+            if ancillary:
+                _hand_on(container, agent, int.from_bytes(ancillary[0][2], byteorder))
             if not packet or kind == _FAIL:
                 break
     finally:
         connection.close()
         os.close(directory)
+        if agent is not None:
+            agent.close()
     try:
         os.unlink(container.file(START))
     except FileNotFoundError:
         pass  # deleted as soon as it ran
     return (index, number) if packet else None
+
+
+def _agent(config: dict[str, Any]) -> Agent | None:
+    """Return the connection to the agent of a container's filter, None when it has none."""
+    section = config["linux"].get("seccomp") or {}
+    if not section.get("listenerPath"):
+        return None
+    from appc.plan.compile_process import notifies
+
+    if not notifies(section):
+        return None
+    from appc.oci.agent import Agent
+
+    return Agent(section)
+
+
+def _hand_on(container: Container, agent: Agent | None, listener: int) -> None:
+    """Send the agent the listener; a container whose calls would wait for nobody is ended."""
+    try:
+        if agent is not None:
+            agent.send(listener, container.state(RUNNING))
+    except HostError:
+        cgroupfs.kill(container.cgroups)
+        raise
+    finally:
+        os.close(listener)
 
 
 def kill(args: Args, context: Context) -> int:

@@ -8,6 +8,7 @@ from appc.errors import AppcError, LaunchError, ManifestError, Unenforceable
 from appc.host import cgroupfs, probe
 from appc.launch import spawn
 from appc.oci import container as containers
+from appc.oci.handles import handles, with_listened
 from appc.oci.home import with_home
 from appc.plan import wire
 from appc.plan.compile_container import compile_container
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from appc.oci.container import Container
     from appc.oci.main import Context
     from appc.oci.options import Args
+    from appc.plan.compile_container import NetDevice
     from appc.plan.ops import Plan
 
 # Filters are the same for every container with the same rules, whatever root its engine keeps states in.
@@ -81,20 +83,6 @@ def wait(keeper: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(keeper, 0)[1])
 
 
-def refuse_options(args: Args, detached: bool, terminal: bool) -> None:
-    """AppcError for options that are not supported, or that make no sense together."""
-    if args.option("preserve-fds") not in ("", "0"):
-        raise Unenforceable("handing on descriptors is not supported", "--preserve-fds")
-    for name in ("no-pivot", "pidfd-socket"):
-        if args.option(name) not in ("", "false"):
-            raise Unenforceable("is not supported", f"--{name}")
-    socket = args.option("console-socket")
-    if detached and terminal and not socket:
-        raise AppcError("cannot allocate tty if runc will detach without setting console socket", "--console-socket")
-    if socket and not (detached and terminal):
-        raise AppcError("cannot use console socket if runc will not detach or allocate tty", "--console-socket")
-
-
 class _Making:
     """One container on its way from bundle to process."""
 
@@ -105,7 +93,7 @@ class _Making:
         self._root = context.root
         self.bundle = os.path.abspath(args.option("bundle") or ".")
         self.config = self._config()
-        refuse_options(args, detached, bool(self.config["process"].get("terminal")))
+        self._handles = handles(args, detached, bool((self.config.get("process") or {}).get("terminal")))
         self.container = containers.Container(context.root, args.words[0])
 
     def make(self) -> int:
@@ -128,7 +116,7 @@ class _Making:
         return keeper
 
     def _launch(self, plan: Plan, data: bytes) -> int:
-        keeper, reader = spawn.spawn_here(data, self.container.path, ENVIRONMENT)
+        keeper, reader = spawn.spawn_here(data, self.container.path, ENVIRONMENT, self._handles.descriptors)
         try:
             report = spawn.read_report(reader)
         except BaseException:
@@ -150,7 +138,7 @@ class _Making:
                 config = parse(file.read(), path)
         except FileNotFoundError:
             raise AppcError("the bundle has no config.json", self.bundle) from None
-        if not config.get("process"):
+        if not config.get("process") and not self._awaits_start:
             raise ManifestError([("process", "is required to run anything")], path)
         if not config.get("linux"):
             config["linux"] = {}
@@ -165,7 +153,8 @@ class _Making:
         from appc.schema.oci_runtime import OCI_VERSION
 
         linux, container, rootfs = self.config["linux"], self.container, self._rootfs()
-        self.config["process"] = with_home(self.config["process"], rootfs)
+        if self.config.get("process"):
+            self.config["process"] = with_listened(with_home(self.config["process"], rootfs))
         container.record = {
             "ociVersion": OCI_VERSION,
             "bundle": self.bundle,
@@ -193,8 +182,6 @@ class _Making:
 
     def _plan(self, facts: HostFacts) -> Plan:
         args, container = self._args, self.container
-        state = container.state(containers.CREATING)
-        del state["pid"]
         return compile_container(
             self.config,
             root=RootFS(container.record["rootfs"]),
@@ -204,12 +191,31 @@ class _Making:
             seccomp=seccomp(self.config, facts),
             hints=self._hints(),
             keyring="" if args.flag("no-new-keyring") else f"_ses.{container.name}",
-            state=('{"pid":', f",{dumps(state)[1:]}"),
-            console=_absolute(args.option("console-socket")),
-            pid_file=_absolute(args.option("pid-file")),
+            state=around_pid(container.state(containers.CREATING)),
+            start_state=around_pid(container.state(containers.CREATED)),
+            agent_state=self._agent_state(),
+            net_devices=self._net_devices(),
+            handles=self._handles,
+            no_pivot=args.flag("no-pivot"),
             detached=self._detached,
             awaits_start=self._awaits_start,
         )
+
+    def _agent_state(self) -> tuple[str, ...]:
+        section = self.config["linux"].get("seccomp") or {}
+        if self._awaits_start or not section.get("listenerPath"):
+            return ()
+        from appc.oci.agent import state_texts
+
+        return state_texts(section, self.container.state(containers.CREATING))
+
+    def _net_devices(self) -> list[NetDevice]:
+        wanted = self.config["linux"].get("netDevices")
+        if not wanted:
+            return []
+        from appc.oci.net_devices import net_devices
+
+        return net_devices(wanted)
 
     def _rootfs(self) -> str:
         path = os.path.join(self.bundle, self.config["root"]["path"])
@@ -244,7 +250,7 @@ def seccomp(config: dict[str, Any], facts: HostFacts) -> bytes | None:
     from appc.host.seccomp import filter_bytes
     from appc.plan.compile_seccomp import seccomp_for_launch
 
-    wanted = seccomp_for_launch(section, config["process"].get("noNewPrivileges", False))
+    wanted = seccomp_for_launch(section, (config.get("process") or {}).get("noNewPrivileges", False))
     return filter_bytes(wanted, FILTERS, facts.machine)
 
 
@@ -257,8 +263,9 @@ def explain(plan: Plan, report: Report, where: str) -> AppcError:
     return failed(plan, *report.failure, where)
 
 
-def _absolute(path: str) -> str:
-    return os.path.abspath(path) if path else ""
+def around_pid(state: dict[str, Any]) -> tuple[str, str]:
+    """Return the state as JSON, in two parts between which the pid is put by who knows it."""
+    return '{"pid":', "," + dumps({key: value for key, value in state.items() if key != "pid"})[1:]
 
 
 def _end(container: Container, keeper: int) -> None:

@@ -22,12 +22,19 @@ KEEPER, TEARDOWN, FAILURE, CHANGE = "keeper", "teardown", "failure", "change"
 
 _PERFORMER = {name: performer for name, _, performer in TABLE}
 _ROOTS = ("root-overlay", "root-bind", "root-tmpfs")
-_BUILDING = ("mkdir", "file", "remove", "symlink", "mknod", "mount", "bind", "attributes", "mask", "console")
+_BUILDING = (
+    *("mkdir", "file", "remove", "symlink", "mknod", "mount", "bind", "copy-up", "attributes", "mount-propagation"),
+    *("mask", "console"),
+)
+# Those that are about what is outside it.
+_OUTSIDE = ("cgroup", "join", "tree", "fork", "clocks")
 _ENDS = ("exec", "reap")
 # At most one of each, in this order. `caps`, `no-new-privs` and `seccomp` have laws of their own.
-_SEQUENCE = ("created", "pivot", "sync", "bounding", "ids", "death-signal", "await-start", *_ENDS)
+_BEFORE_START = ("created", "pivot", "sync", "bounding", "ids", "death-signal", "await-start")
+_SEQUENCE = (*_BEFORE_START, "start-hook", *_ENDS)
 _ONCE = (
-    *_SEQUENCE,
+    *_BEFORE_START,
+    *_ENDS,
     "own-output",
     "fork",
     "act-as",
@@ -41,9 +48,14 @@ _ONCE = (
     "umask",
     "program",
     "sockets",
+    "clocks",
+    "scheduler",
 )
 # What may follow the bounding set: nothing that opens a path, but to walk to the working directory.
-_LAST = ("bounding", "ids", "chdir", "death-signal", "caps", "await-start", "no-new-privs", "seccomp", *_ENDS)
+_LAST = (
+    *("bounding", "ids", "chdir", "death-signal", "caps", "await-start", "start-hook", "no-new-privs", "seccomp"),
+    *_ENDS,
+)
 # Op that starts a track → (index of the argument that names it, whether the keeper waits for its `sync start`).
 _STARTERS = {
     "init": (1, False),
@@ -56,8 +68,8 @@ _STARTERS = {
     "process": (0, False),
 }
 _PHASES = (
-    *("mount-namespace", "tmpfs", "adopt", "userns", "init", "listen", "socket", "notify", "app", "start"),
-    *("process", "hook", "proceed", "ready", "supervise", "wait"),
+    *("mount-namespace", "tmpfs", "target", "adopt", "userns", "init", "listen", "socket", "notify", "app", "start"),
+    *("agent", "process", "pidfd", "net-device", "hook", "proceed", "ready", "supervise", "wait"),
 )
 # Ops whose first argument is an app.
 _OF_APPS = ("app", "handler", "post-stop", "restart", "start")
@@ -153,7 +165,7 @@ def _check_root(track: Track, first: dict[str, int]) -> None:
     for index, op in enumerate(track.ops):
         if op.name in _BUILDING and index < entered:
             raise LaunchError("comes before the root it works in", f"{where}[{index}] {op.name}")
-        if op.name in ("cgroup", "join", "tree", "fork") and index > entered:
+        if op.name in _OUTSIDE and index > entered:
             raise LaunchError("comes after the root: its path was the host's", f"{where}[{index}] {op.name}")
         if op.name == "mask" and "pivot" in first and index > first["pivot"]:
             raise LaunchError("comes after the pivot, when the host's null device is gone", f"{where}[{index}] mask")
@@ -225,7 +237,8 @@ def _check_keeper(track: Track) -> dict[str, Op]:
         if op.name in ("stop-app", "run-again", "drop-app"):
             raise LaunchError("is for a pod that runs already", f"{track.name}[{index}] {op.name}")
     started, apps = _check_apps(track)
-    for name in ("init", "mount-namespace", "ready", "supervise", "execute", "process", "proceed", "wait"):
+    once = ("init", "mount-namespace", "target", "ready", "supervise", "execute")
+    for name in (*once, "agent", "process", "pidfd", "proceed", "wait"):
         if len(positions.get(name, ())) > 1:
             raise LaunchError(f"{name} is done twice", track.name)
     _ordered(track, _PHASES)
@@ -279,8 +292,8 @@ def _check_apps(track: Track) -> tuple[dict[str, Op], list[str]]:
 def _check_process(track: Track, first: dict[str, int], apps: list[str]) -> None:
     """A container, or a process beside one, is all its keeper has; one that is not waited for is left to others."""
     if "process" not in first:
-        if first.keys() & {"hook", "proceed", "wait"}:
-            raise LaunchError("has hooks, proceed or wait without a process", track.name)
+        if first.keys() & {"hook", "proceed", "wait", "agent", "pidfd", "net-device"}:
+            raise LaunchError("does for a process what has none", track.name)
         return
     if apps or first.keys() & {"init", "execute"} or "proceed" not in first:
         raise LaunchError("starts a process beside others, or never lets it proceed", track.name)
@@ -312,6 +325,8 @@ def _positions(track: Track, performer: str) -> tuple[dict[str, int], dict[str, 
 
 def _name(op: Op) -> str:
     """Return the name of an op; `sync created` is another thing than the `sync start` of an app."""
+    if op.name == "move-root":
+        return "pivot"
     return "created" if op.name == "sync" and op.args[0] == "created" else op.name
 
 

@@ -60,6 +60,8 @@ def compile_app(
     refuse_unsupported(config)
     ops = [Op("cgroup", file, source="linux.cgroupsPath") for file in membership(cgroups, facts)[1]]
     types = namespace_types(config)
+    if types.get("time", "joined") == "":
+        raise Unenforceable("an app of a pod has no time namespace of its own", "linux.namespaces")
     builder = RootBuilder(config, root, facts, cgroups=cgroups, hints=hints, files=files, bundle=bundle)
     rooted = builder.build()
     ops += builder.trees
@@ -89,17 +91,14 @@ def compile_handler(
     seccomp: bytes | None = None,
     keyring: str = "",
     warnings: list[str] | None = None,
-    detached: bool = False,
-    hooks: Collection[str] = (),
     sockets: int = 0,
 ) -> Track:
-    """Return the track `name` of a process beside a running container: an event handler, or a command that enters it.
+    """Return the track `name` of a process beside a running app: an event handler, or a command that enters it.
 
-    It joins the namespaces of the container. Its cgroup namespace alone is new, and the same as the app's: one that
-    begins at `cgroups`. `detached` and `sockets` are `process_ops`'; kinds of `hooks` were acted on when the container
-    was made.
+    It joins the namespaces of the app. Its cgroup namespace alone is new, and the same as the app's: one that begins
+    at `cgroups`. `sockets` is `process_ops`'.
     """
-    refuse_unsupported(config, hooks)
+    refuse_unsupported(config)
     ops = [Op("cgroup", file, source="linux.cgroupsPath") for file in membership(cgroups, facts)[1]]
     types = namespace_types(config)
     if "cgroup" in types:
@@ -109,9 +108,7 @@ def compile_handler(
     if config["process"].get("terminal"):
         ops.append(console(config["process"]))
     found = [] if warnings is None else warnings
-    ops += process_ops(
-        config, facts, seccomp, keyring, found, detached=detached, in_user="user" in types, sockets=sockets
-    )
+    ops += process_ops(config, facts, seccomp, keyring, found, in_user="user" in types, sockets=sockets)
     return Track(name, ops)
 
 
@@ -162,8 +159,6 @@ def namespace_types(config: Mapping[str, Any]) -> dict[str, str]:
         if kind in types:
             raise AppcError(f"{kind} is given twice", f"{where}.type")
         types[kind] = namespace.get("path") or ""
-        if kind == "time" and not types[kind]:
-            raise Unenforceable(f"new {kind} namespaces are not supported", where)
     linux = config.get("linux") or {}
     if "user" in types or linux.get("uidMappings") or linux.get("gidMappings"):
         from appc.plan.compile_user import check_mappings
@@ -192,7 +187,7 @@ def before_joins(config: Mapping[str, Any], types: Mapping[str, str]) -> list[Op
         return []
     from appc.plan.compile_user import output_ops
 
-    return [*limit_ops(config["process"]), *output_ops(config)]
+    return [*limit_ops(config), *output_ops(config)]
 
 
 def sandbox_ops(config: Mapping[str, Any], made: Collection[str], own: Collection[str]) -> list[Op]:
@@ -212,33 +207,27 @@ def sandbox_ops(config: Mapping[str, Any], made: Collection[str], own: Collectio
 
 
 # Fields no op stands for: (path, reason).
-_UNSUPPORTED = (
-    ("process.execCPUAffinity", "CPU affinities are not supported"),
-    ("process.ioPriority", "I/O priorities are not supported"),
-    ("process.scheduler", "scheduling policies are not supported"),
-    ("linux.intelRdt", "Intel RDT is not supported"),
-    ("linux.memoryPolicy", "NUMA memory policies are not supported"),
-    ("linux.netDevices", "moving network devices is not supported"),
-    ("linux.timeOffsets", "time namespaces are not supported"),
+_UNSUPPORTED = (("linux.intelRdt", "Intel RDT is not supported"),)
+# Fields that only `compile_container` acts on.
+_ALONE = (
+    ("linux.netDevices", "an app of a pod gets no network devices of its own"),
+    ("linux.timeOffsets", "an app of a pod has no time namespace"),
+    ("process.execCPUAffinity", "an app of a pod has no CPU affinity"),
 )
 
 
 def refuse_unsupported(config: Mapping[str, Any], hooks: Collection[str] = ()) -> None:
     """Raise Unenforceable, with its path, for the first field that is set and that nothing here acts on.
 
-    The caller acts on kinds of `hooks`.
+    Whoever acts on kinds of `hooks` makes a container alone, or a process beside one, and acts on what only those have.
     """
-    process, linux = config.get("process") or {}, config.get("linux") or {}
-    for path, reason in _UNSUPPORTED:
+    for path, reason in _UNSUPPORTED if hooks else _UNSUPPORTED + _ALONE:
         section, _, key = path.partition(".")
-        if (process if section == "process" else linux).get(key):
+        if (config.get(section) or {}).get(key):
             raise Unenforceable(reason, path)
     for name, given in (config.get("hooks") or {}).items():
         if given and name not in hooks:
             raise Unenforceable("hooks of this kind are not supported", f"hooks.{name}")
-    for index, rule in enumerate((linux.get("seccomp") or {}).get("syscalls") or ()):
-        if rule["action"] == "SCMP_ACT_NOTIFY":
+    for index, rule in enumerate(((config.get("linux") or {}).get("seccomp") or {}).get("syscalls") or ()):
+        if rule["action"] == "SCMP_ACT_NOTIFY" and not hooks:
             raise Unenforceable("seccomp agents are not supported", f"linux.seccomp.syscalls[{index}].action")
-    personality = linux.get("personality") or {}
-    if personality.get("domain", "LINUX") != "LINUX" or personality.get("flags"):
-        raise Unenforceable("only the personality LINUX is supported", "linux.personality")

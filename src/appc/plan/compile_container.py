@@ -5,21 +5,13 @@ Its first process is the user's own: the keeper makes it, runs the hooks, and le
 
 from __future__ import annotations
 
-from appc.errors import Unenforceable
+from appc.errors import AppcError, Unenforceable
 from appc.plan.check import KEEPER, check
-from appc.plan.compile import (
-    UNSHARED,
-    before_joins,
-    compile_handler,
-    joins,
-    namespace_types,
-    refuse_unsupported,
-    sandbox_ops,
-)
+from appc.plan.compile import UNSHARED, before_joins, joins, namespace_types, refuse_unsupported, sandbox_ops
 from appc.plan.compile_cgroups import membership
-from appc.plan.compile_process import process_ops
-from appc.plan.compile_root import RootBuilder
-from appc.plan.constants import CLONE_NEWPID, MS_REC, MS_SLAVE, NAMESPACES
+from appc.plan.compile_process import notifies, process_ops
+from appc.plan.compile_root import RootBuilder, console
+from appc.plan.constants import CLONE_NEWPID, MS_PRIVATE, MS_REC, MS_SLAVE, NAMESPACES
 from appc.plan.ops import Op, Plan, Track
 
 TYPE_CHECKING = False
@@ -30,15 +22,41 @@ if TYPE_CHECKING:
     from appc.plan.compile_root import RootFS
     from appc.plan.facts import Facts
 
+    # A network device: its name on the host, its name inside, (address, prefix) it keeps, and whether it is up.
+    NetDevice = tuple[str, str, Sequence[tuple[str, int]], bool]
+
 CONTAINER = "container"
 PROCESS = "process"
 # Kinds of hooks: those the keeper runs while it makes a container (and whether in its namespaces), and all that are
-# acted on. The others are run by who starts and who deletes it.
+# acted on. Of the others startContainer is run by the process itself, the rest by who starts and who deletes it.
 _MADE_WITH = (("prestart", 0), ("createRuntime", 0), ("createContainer", 1))
-HOOKS = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 INHERIT = ("inherit", "inherit", "inherit")
 TERMINAL = ("tty", "tty", "tty")
+# What a container without `process` waits as, until it is deleted.
+_NO_PROCESS = {"cwd": "/", "args": ["/"]}
+
+
+class Handles:
+    """What the caller of `create`, `run` or `exec` hands over, as paths on the host ("" = none).
+
+    `console` is the socket the terminal is sent to, `pid_file` where the pid is written, `pidfd` the socket that gets a
+    pidfd of the process; `preserved` descriptors of the caller become the process's, from 3 on.
+    """
+
+    __slots__ = ("console", "pid_file", "pidfd", "preserved")
+
+    def __init__(self, console: str = "", pid_file: str = "", pidfd: str = "", preserved: int = 0) -> None:
+        self.console = console
+        self.pid_file = pid_file
+        self.pidfd = pidfd
+        self.preserved = preserved
+
+    @property
+    def descriptors(self) -> range:
+        """The numbers of the preserved descriptors."""
+        return range(3, 3 + self.preserved)
 
 
 def compile_container(
@@ -52,48 +70,50 @@ def compile_container(
     hints: Mapping[str, tuple[str, ...]] | None = None,
     keyring: str = "",
     state: tuple[str, str] = ("", ""),
-    console: str = "",
-    pid_file: str = "",
+    start_state: tuple[str, str] = ("", ""),
+    agent_state: tuple[str, ...] = (),
+    net_devices: Sequence[NetDevice] = (),
+    handles: Handles | None = None,
+    no_pivot: bool = False,
     detached: bool = True,
     awaits_start: bool = True,
     warnings: list[str] | None = None,
 ) -> Plan:
     """Return the plan, checked, that makes the container of `config`.
 
-    With `awaits_start` its process waits for that; a `detached` one outlives its keeper. `console` is the socket its
-    terminal is sent to, `state` what hooks are told before and after the pid. The rest is `compile_app`'s.
+    With `awaits_start` its process waits for that; a `detached` one outlives its keeper. The states are what hooks are
+    told before and after the pid, those that run while it is made and those that run at its start, and what the agent
+    of its filter is told around each place of the pid. `no_pivot` moves the root instead. The rest is `compile_app`'s.
     Raises AppcError, with the field's path, for what cannot be honoured.
     """
     refuse_unsupported(config, HOOKS)
+    handles = handles or Handles()
+    waits_only = not config.get("process")
+    if waits_only:
+        config = {**config, "process": _NO_PROCESS}
     types = namespace_types(config)
     made = [kind for kind, path in types.items() if not path]
     if "mount" not in made:
         raise Unenforceable("a container needs a mount namespace of its own", "linux.namespaces")
     ops = [Op("adopt", NAMESPACES[kind][0], path, source="linux.namespaces") for kind, path in types.items() if path]
+    linux = config.get("linux") or {}
     in_user = "user" in types
     if in_user:
         from appc.plan.compile_user import check_user, keeper_ops
 
         check_user(config, types)
         ops += keeper_ops(config, types)
-    ops.append(
-        Op(
-            "process",
-            CONTAINER,
-            CLONE_NEWPID if "pid" in made and not in_user else 0,
-            int(detached),
-            *(TERMINAL if config["process"].get("terminal") else INHERIT),
-            console,
-            membership(cgroups, facts)[0],
-            source="process",
-        )
-    )
-    hooks = _hooks(config, state)
-    ops += [*hooks, Op("proceed", pid_file, source="appc"), Op("ready", source="appc")]
+    if not awaits_start:
+        ops += _agent(linux, agent_state)
+    born, files = membership(cgroups, facts)
+    flags = CLONE_NEWPID if "pid" in made and not in_user else 0
+    ops.append(_process(CONTAINER, config, flags, handles, born, detached))
+    before = [*_pidfd(handles), *_net_devices(net_devices, types), *_hooks(config, state)]
+    ops += [*before, Op("proceed", handles.pid_file, source="appc"), Op("ready", source="appc")]
     if not detached:
         ops.append(Op("wait", source="appc"))
-    inside = [Op("cgroup", file, source="linux.cgroupsPath") for file in membership(cgroups, facts)[1]]
-    builder = RootBuilder(config, root, facts, cgroups=cgroups, hints=hints, bundle=bundle)
+    inside = [Op("cgroup", file, source="linux.cgroupsPath") for file in files]
+    builder = RootBuilder(config, root, facts, cgroups=cgroups, hints=hints, bundle=bundle, alone=True)
     rooted = builder.build()
     inside += builder.trees
     inside += before_joins(config, types)
@@ -101,17 +121,32 @@ def compile_container(
     inside += joins(joined, facts, born="pid" in made)
     flags = sum(NAMESPACES[kind][0] for kind in made if kind in UNSHARED)
     inside.append(Op("unshare", flags, source="linux.namespaces"))
-    # What the container mounts is its own business, unless told otherwise below.
-    inside.append(Op("propagation", MS_REC | MS_SLAVE, source="linux.rootfsPropagation"))
-    if hooks:
-        pivot = next(index for index, op in enumerate(rooted) if op.name == "pivot")
+    inside += _clocks(linux, types)
+    # What the container mounts is its own business, but for the trees that were taken before.
+    private = (linux.get("rootfsPropagation") or "") in ("private", "rprivate")
+    inside.append(Op("propagation", MS_REC | (MS_PRIVATE if private else MS_SLAVE), source="linux.rootfsPropagation"))
+    pivot = next(index for index, op in enumerate(rooted) if op.name == "pivot")
+    if no_pivot:
+        rooted[pivot] = Op("move-root", source="root.path")
+    if before:
         rooted.insert(pivot, Op("sync", "created", source="hooks"))
     inside += rooted
     inside += sandbox_ops(config, made, types)
+    inside += _links(net_devices)
     found = [] if warnings is None else warnings
-    inside += process_ops(
-        config, facts, seccomp, keyring, found, detached=detached, awaits_start=awaits_start, in_user=in_user
+    becoming = process_ops(
+        config,
+        facts,
+        seccomp,
+        keyring,
+        found,
+        detached=detached,
+        awaits_start=awaits_start,
+        in_user=in_user,
+        start_hooks=_start_hooks(config, start_state),
+        sockets=handles.preserved,
     )
+    inside += [op for op in becoming if op.name != "program" or not waits_only]
     plan = Plan([Track(KEEPER, ops), Track(CONTAINER, inside)], facts.as_text())
     check(plan)
     return plan
@@ -120,42 +155,113 @@ def compile_container(
 def compile_exec(
     config: Mapping[str, Any],
     *,
-    pid: int,
+    target: tuple[int, int],
     facts: Facts,
     cgroups: Sequence[str] = (),
     seccomp: bytes | None = None,
     keyring: str = "",
-    console: str = "",
-    pid_file: str = "",
+    agent_state: tuple[str, ...] = (),
+    handles: Handles | None = None,
     detached: bool = False,
     warnings: list[str] | None = None,
 ) -> Plan:
-    """Return the plan, checked, that runs `config`'s process beside the container whose first process is `pid`."""
-    ops = []
-    for kind in namespace_types(config):
-        if kind != "cgroup":
-            flag, file = NAMESPACES[kind]
-            ops.append(Op("adopt", flag, f"/proc/{pid}/ns/{file}", source="linux.namespaces"))
-    modes = TERMINAL if config["process"].get("terminal") else INHERIT
-    born = membership(cgroups, facts)[0]
-    ops.append(Op("process", PROCESS, 0, int(detached), *modes, console, born, source="process"))
-    ops += [Op("proceed", pid_file, source="appc"), Op("ready", source="appc")]
+    """Return the plan, checked, that runs `config`'s process beside a container.
+
+    `target` is the container's first process: its pid, and when it started. The process is put into `cgroups`. The rest
+    is `compile_container`'s.
+    """
+    refuse_unsupported(config, HOOKS)
+    handles = handles or Handles()
+    process, linux = config["process"], config.get("linux") or {}
+    types = namespace_types(config)
+    ops = [Op("target", *target, source="appc")]
+    for kind in types:
+        flag, file = NAMESPACES[kind]
+        ops.append(Op("adopt", flag, f"/proc/{target[0]}/ns/{file}", source="linux.namespaces"))
+    ops += _agent(linux, agent_state)
+    born, files = membership(cgroups, facts)
+    before: list[Op] = []
+    after: list[Op] = []
+    if process.get("execCPUAffinity"):
+        from appc.plan.compile_scheduling import affinity
+
+        before, after = affinity(process, "initial"), affinity(process, "final")
+        if before and born:
+            # To be on other processors before it comes into its group it must not be born there.
+            born, files = "", (f"{born}/cgroup.procs", *files)
+    ops += [_process(PROCESS, config, 0, handles, born, detached), *_pidfd(handles)]
+    ops += [Op("proceed", handles.pid_file, source="appc"), Op("ready", source="appc")]
     if not detached:
         ops.append(Op("wait", source="appc"))
-    inside = compile_handler(
-        config,
-        name=PROCESS,
-        facts=facts,
-        cgroups=cgroups,
-        seccomp=seccomp,
-        keyring=keyring,
-        warnings=warnings,
-        detached=detached,
-        hooks=HOOKS,
+    inside = [Op("sync", "created", source="appc")] if handles.pidfd else []
+    inside += [*before, *(Op("cgroup", file, source="linux.cgroupsPath") for file in files), *after]
+    inside += before_joins(config, types)
+    inside += joins([kind for kind in types if kind != "pid"], facts)
+    if process.get("terminal"):
+        inside.append(console(process))
+    found = [] if warnings is None else warnings
+    inside += process_ops(
+        config, facts, seccomp, keyring, found, detached=detached, in_user="user" in types, sockets=handles.preserved
     )
-    plan = Plan([Track(KEEPER, ops), inside], facts.as_text())
+    plan = Plan([Track(KEEPER, ops), Track(PROCESS, inside)], facts.as_text())
     check(plan)
     return plan
+
+
+def _process(track: str, config: Mapping[str, Any], flags: int, handles: Handles, born: str, detached: bool) -> Op:
+    modes = TERMINAL if config["process"].get("terminal") else INHERIT
+    return Op("process", track, flags, int(detached), *modes, handles.console, born, source="process")
+
+
+def _pidfd(handles: Handles) -> list[Op]:
+    return [Op("pidfd", handles.pidfd, source="--pidfd-socket")] if handles.pidfd else []
+
+
+def _agent(linux: Mapping[str, Any], state: tuple[str, ...]) -> list[Op]:
+    section = linux.get("seccomp")
+    if not section or not notifies(section):
+        return []
+    return [Op("agent", section["listenerPath"], state, source="linux.seccomp.listenerPath")]
+
+
+def _clocks(linux: Mapping[str, Any], types: Mapping[str, str]) -> list[Op]:
+    """Return the op for a new time namespace, none when there is none."""
+    offsets = linux.get("timeOffsets") or {}
+    if types.get("time", "none") != "":
+        if offsets:
+            raise AppcError("needs a new time namespace", "linux.timeOffsets")
+        return []
+    lines = tuple(
+        f"{clock} {offset.get('secs') or 0} {offset.get('nanosecs') or 0}"
+        for clock, offset in offsets.items()
+        if offset
+    )
+    return [Op("clocks", lines, source="linux.timeOffsets")]
+
+
+def _net_devices(devices: Sequence[NetDevice], types: Mapping[str, str]) -> list[Op]:
+    """Return the keeper's ops that move network devices into the container."""
+    if devices and "network" not in types:
+        raise AppcError("needs a network namespace", "linux.netDevices")
+    return [Op("net-device", name, new, source=f"linux.netDevices.{name}") for name, new, _, _ in devices]
+
+
+def _links(devices: Sequence[NetDevice]) -> list[Op]:
+    """Return the ops that give moved network devices what they had: addresses go when a device leaves."""
+    ops = []
+    for name, new, addresses, is_up in devices:
+        where = f"linux.netDevices.{name}"
+        ops += [Op("address", new, address, prefix, source=where) for address, prefix in addresses]
+        if is_up:
+            ops.append(Op("link-up", new, source=where))
+    return ops
+
+
+def _start_hooks(config: Mapping[str, Any], state: tuple[str, str]) -> list[Op]:
+    ops = []
+    for index, hook in enumerate((config.get("hooks") or {}).get("startContainer") or ()):
+        ops.append(Op("start-hook", *_command(hook), state, source=f"hooks.startContainer[{index}]"))
+    return ops
 
 
 def _hooks(config: Mapping[str, Any], state: tuple[str, str]) -> list[Op]:
@@ -163,10 +269,11 @@ def _hooks(config: Mapping[str, Any], state: tuple[str, str]) -> list[Op]:
     ops = []
     for kind, inside in _MADE_WITH:
         for index, hook in enumerate((config.get("hooks") or {}).get(kind) or ()):
-            argv = tuple(hook.get("args") or (hook["path"],))
-            timeout = (hook.get("timeout") or 0) * 1000
-            where = f"hooks.{kind}[{index}]"
-            ops.append(
-                Op("hook", hook["path"], argv, tuple(hook.get("env") or ()), timeout, inside, state, source=where)
-            )
+            ops.append(Op("hook", *_command(hook), inside, state, source=f"hooks.{kind}[{index}]"))
     return ops
+
+
+def _command(hook: Mapping[str, Any]) -> tuple[str, tuple[str, ...], tuple[str, ...], int]:
+    """Return program, arguments, environment, and how long it may take (ms, 0 = as long as it likes)."""
+    argv = tuple(hook.get("args") or (hook["path"],))
+    return hook["path"], argv, tuple(hook.get("env") or ()), (hook.get("timeout") or 0) * 1000

@@ -13,6 +13,7 @@ from appc.plan.constants import (
     ATTR_NOSYMFOLLOW,
     ATTR_RDONLY,
     ATTR_STRICTATIME,
+    MS_REC,
     PROPAGATION,
 )
 
@@ -50,12 +51,12 @@ _SUPERBLOCK = ("sync", "dirsync", "lazytime", "mand")
 SUPPORTED = (
     *_FIELDS,
     *(f"r{name}" for name in _FIELDS),
-    *("private", "rprivate", "slave", "rslave", "bind", "rbind", "remount", "idmap", "ridmap"),
+    *(f"{r}{kind}" for kind in PROPAGATION for r in ("", "r")),
+    *("bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"),
     *_NEUTRAL,
 )
 _IMPOSSIBLE = {
     "iversion": "is decided by the file system itself",
-    "tmpcopyup": "is not supported",
 }
 
 
@@ -63,8 +64,8 @@ class MountOptions:
     """The options of one mount, sorted by what they mean.
 
     `attributes` hold for the mount itself; `below_set` and `below_clear` for it and all mounts below. `data` goes to
-    the file system. `propagation` is "" or private, slave, shared, unbindable. `bind`, `recursive` and `remount`
-    tell what kind of mount it is; one that is `mapped` has its owners mapped.
+    the file system. `propagation` is 0 or what mount(2) calls it, with MS_REC when it holds for all below, too. `bind`,
+    `recursive`, `remount` and `copy_up` tell what kind of mount it is; one that is `mapped` has its owners mapped.
     """
 
     __slots__ = (
@@ -72,6 +73,7 @@ class MountOptions:
         "below_clear",
         "below_set",
         "bind",
+        "copy_up",
         "data",
         "mapped",
         "propagation",
@@ -86,8 +88,9 @@ class MountOptions:
         self.recursive = "rbind" in options
         self.remount = "remount" in options
         self.mapped = "idmap" in options or "ridmap" in options
+        self.copy_up = "tmpcopyup" in options
         self.data: list[str] = []
-        self.propagation = ""
+        self.propagation = 0
         for index, option in enumerate(options):
             self._take(option, f"{where}[{index}]")
 
@@ -101,10 +104,10 @@ class MountOptions:
             # Setting an access time clears the others by itself.
             self.below_clear = self.below_clear & ~field | (0 if value else field)
         elif option in PROPAGATION or (option[:1] == "r" and option[1:] in PROPAGATION):
-            self.propagation = option if option in PROPAGATION else option[1:]
+            self.propagation = PROPAGATION[option] if option in PROPAGATION else MS_REC | PROPAGATION[option[1:]]
         elif option in _IMPOSSIBLE:
             raise Unenforceable(f"mount option {option} {_IMPOSSIBLE[option]}", where)
-        elif option in _NEUTRAL or option in ("bind", "rbind", "remount", "idmap", "ridmap"):
+        elif option in _NEUTRAL or option in ("bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"):
             pass
         elif not self.bind:
             self.data.append(option)

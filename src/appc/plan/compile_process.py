@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from appc.abi import CAPABILITY_BITS
 from appc.errors import AppcError, Unenforceable
-from appc.plan.constants import ENOSYS, RLIMITS, SECCOMP_FLAGS, SIGKILL
+from appc.plan.constants import ENOSYS, RLIMITS, SECCOMP_FLAGS, SECCOMP_NEW_LISTENER, SIGKILL
 from appc.plan.ops import UNLIMITED, Op
 
 TYPE_CHECKING = False
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 FALLBACK_PATH = ":/bin:/usr/bin"
 DEFAULT_UMASK = 0o022  # what appc-init gives an app that is told nothing
 _SYS_ADMIN = 1 << CAPABILITY_BITS["CAP_SYS_ADMIN"]
+# Fields of `process` and of `linux` that few have.
+_SCHEDULED = frozenset(("scheduler", "ioPriority", "memoryPolicy", "personality"))
 _SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
 
@@ -36,6 +38,7 @@ def process_ops(
     awaits_start: bool = False,
     in_user: bool = False,
     sockets: int = 0,
+    start_hooks: Sequence[Op] = (),
 ) -> list[Op]:
     """Return the ops from the first limit to exec.
 
@@ -44,12 +47,13 @@ def process_ops(
 
     `seccomp` is the program for `linux.seccomp`; `keyring` names a session keyring to join ("" = stay in the
     caller's). A `detached` process outlives its keeper; one that `awaits_start` does so with its privileges dropped,
-    as far as the filter lets it. It finds `sockets` of its keeper's open. Capabilities that cannot be granted are told
-    in `warnings` (runtime-spec: SHOULD NOT fail). Raises AppcError, naming the field, for what cannot be honoured.
+    as far as the filter lets it, and then come `start_hooks`. It finds `sockets` of its keeper's open. Capabilities
+    that cannot be granted are told in `warnings` (runtime-spec: SHOULD NOT fail). Raises AppcError, naming the field,
+    for what cannot be honoured.
     """
     process = config["process"]
     user = process.get("user") or {}
-    ops = [] if in_user else limit_ops(process)
+    ops = [] if in_user else limit_ops(config)
     if user.get("umask", DEFAULT_UMASK) != DEFAULT_UMASK:
         ops.append(Op("umask", user["umask"], source="process.user.umask"))
     if keyring:
@@ -64,14 +68,20 @@ def process_ops(
     if sockets:
         # The numbers they get may have been those of descriptors that were needed up to here.
         ops.append(Op("sockets", sockets, source="appc"))
-    ops += _privileges(config, granted, seccomp, warnings, 0 if detached else SIGKILL, awaits_start)
+    waiting = [Op("await-start", source="appc")] if awaits_start else []
+    ops += _privileges(config, granted, seccomp, warnings, 0 if detached else SIGKILL, [*waiting, *start_hooks])
     ops.append(executed)
     return ops
 
 
-def limit_ops(process: Mapping[str, Any]) -> list[Op]:
+def limit_ops(config: Mapping[str, Any]) -> list[Op]:
     """Return the ops for what only a privileged process may raise."""
+    process, linux = config["process"], config.get("linux") or {}
     ops = _limits(process)
+    if process.keys() & _SCHEDULED or linux.keys() & _SCHEDULED:
+        from appc.plan.compile_scheduling import scheduling_ops
+
+        ops += scheduling_ops(config)
     if process.get("oomScoreAdj") is not None:
         ops.append(Op("oom-score-adj", str(process["oomScoreAdj"]), source="process.oomScoreAdj"))
     return ops
@@ -114,7 +124,7 @@ def _privileges(
     seccomp: bytes | None,
     warnings: list[str],
     death_signal: int,
-    awaits_start: bool,
+    waiting: Sequence[Op],
 ) -> list[Op]:
     process = config["process"]
     user = process.get("user") or {}
@@ -127,7 +137,6 @@ def _privileges(
         # The kernel forgets it when ids change, so it comes after.
         Op("death-signal", death_signal, source="appc"),
     ]
-    waiting = [Op("await-start", source="appc")] if awaits_start else []
     filters = _filter(config, seccomp)
     if process.get("noNewPrivileges"):
         return [*ops, last, *waiting, Op("no-new-privs", source="process.noNewPrivileges"), *filters]
@@ -150,7 +159,15 @@ def _filter(config: Mapping[str, Any], program: bytes | None) -> list[Op]:
         if name not in SECCOMP_FLAGS:
             raise Unenforceable(f"there is no flag {name}", f"linux.seccomp.flags[{index}]")
         flags |= SECCOMP_FLAGS[name]
+    if notifies(section):
+        # With a listener the kernel does not synchronize threads, and there are none yet.
+        flags = flags & ~SECCOMP_FLAGS["SECCOMP_FILTER_FLAG_TSYNC"] | SECCOMP_NEW_LISTENER
     return [Op("seccomp", flags, program, source="linux.seccomp")]
+
+
+def notifies(section: Mapping[str, Any]) -> bool:
+    """Tell whether a filter leaves calls to an agent."""
+    return any(rule["action"] == "SCMP_ACT_NOTIFY" for rule in section.get("syscalls") or ())
 
 
 def _capabilities(process: Mapping[str, Any], granted: int, warnings: list[str]) -> tuple[int, int, int, int, int]:

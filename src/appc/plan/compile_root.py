@@ -11,8 +11,28 @@ from appc.abi import CAPABILITY_BITS
 from appc.errors import Unenforceable
 from appc.plan.compile_cgroups import cgroup_mounts
 from appc.plan.compile_mounts import MountOptions, below, clean
-from appc.plan.constants import ATTR_RDONLY, EEXIST, ENOENT, MS_PRIVATE, MS_REC, NODE_TYPES, PROPAGATION, S_IFCHR
-from appc.plan.ops import ATTRIBUTES_RECURSIVE, BIND_NO_SYMLINKS, BIND_RECURSIVE, TREE_NO_SYMLINKS, TREE_RECURSIVE, Op
+from appc.plan.constants import (
+    ATTR_RDONLY,
+    EEXIST,
+    ENOENT,
+    MS_PRIVATE,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+    NODE_TYPES,
+    PROPAGATION,
+    S_IFCHR,
+)
+from appc.plan.ops import (
+    ATTRIBUTES_RECURSIVE,
+    BIND_NO_SYMLINKS,
+    BIND_RECURSIVE,
+    TREE_NO_SYMLINKS,
+    TREE_PEER,
+    TREE_RECURSIVE,
+    Op,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +94,11 @@ class RootFS:
 
 
 class RootBuilder:
-    """Compiles one root; `ops` grows step by step. `trees` come before the container's user namespace is joined."""
+    """Compiles one root; `ops` grows step by step.
+
+    `trees` come before the container's user namespace is joined. A container `alone` unshares the host's mounts itself,
+    after its trees were taken. The apps of a pod do so from a keeper whose mounts are slaves already.
+    """
 
     def __init__(
         self,
@@ -86,6 +110,7 @@ class RootBuilder:
         hints: Mapping[str, tuple[str, ...]] | None = None,
         files: Sequence[tuple[str, int, bytes, bool]] = (),
         bundle: str = "",
+        alone: bool = False,
     ) -> None:
         self.ops: list[Op] = []
         self._config = config
@@ -96,6 +121,7 @@ class RootBuilder:
         self._hints = hints or {}
         self._files = files
         self._bundle = bundle
+        self._alone = alone
         self._mounts = self._parsed_mounts()
         self._made = {"/"}
         self._mounted: dict[str, tuple[str, bool]] = {"/": ("", False)}  # path → (file system, read-only)
@@ -121,7 +147,7 @@ class RootBuilder:
         if self._config["root"].get("readonly"):
             self._add("attributes", "/", 0, ATTR_RDONLY, 0, source="root.readonly")
         self._add("pivot", source="root.path")
-        propagation = self._linux.get("rootfsPropagation") or ""
+        propagation = (self._linux.get("rootfsPropagation") or "").removeprefix("r")
         if propagation in ("shared", "unbindable"):
             self._add("propagation", PROPAGATION[propagation], source="linux.rootfsPropagation")
         return self.ops
@@ -151,17 +177,18 @@ class RootBuilder:
         The keeper's mounts are slaves of the host's, so that is what bind mounts are without being told; private
         ones are had by making everything private before anything is bound.
         """
-        asked = {options.propagation: where for where, _, _, options in self._mounts if options.bind}
-        rootfs = self._linux.get("rootfsPropagation") or ""
+        if self._alone:
+            return
+        asked = {options.propagation & ~MS_REC: where for where, _, _, options in self._mounts if options.bind}
         for index, _, _, options in self._mounts:
-            if options.propagation in ("shared", "unbindable"):
-                raise Unenforceable(f"{options.propagation} mounts are not supported", f"mounts[{index}].options")
-        if "private" in asked and "slave" in asked:
-            where = f"mounts[{asked['slave']}].options"
-            raise Unenforceable("private and slave bind mounts in one container are not supported", where)
-        if "private" in asked:
-            self._add("propagation", MS_REC | MS_PRIVATE, source=f"mounts[{asked['private']}].options")
-        elif rootfs == "private":
+            if options.propagation & (MS_SHARED | MS_UNBINDABLE):
+                raise Unenforceable("no mount of a pod's app is shared or unbindable", f"mounts[{index}].options")
+        if MS_PRIVATE in asked and MS_SLAVE in asked:
+            where = f"mounts[{asked[MS_SLAVE]}].options"
+            raise Unenforceable("private and slave bind mounts in one app are not supported", where)
+        if MS_PRIVATE in asked:
+            self._add("propagation", MS_REC | MS_PRIVATE, source=f"mounts[{asked[MS_PRIVATE]}].options")
+        elif (self._linux.get("rootfsPropagation") or "") in ("private", "rprivate"):
             self._add("propagation", MS_REC | MS_PRIVATE, source="linux.rootfsPropagation")
 
     def _base(self) -> None:
@@ -191,6 +218,13 @@ class RootBuilder:
             self._cgroup(where, path, options)
         else:
             self._filesystem(where, mount, path, options)
+        if self._alone and options.propagation and not self._is_slave_already(options):
+            self._add("mount-propagation", path, options.propagation, source=f"{where}.options")
+
+    def _is_slave_already(self, options: MountOptions) -> bool:
+        """Tell whether a bind mount is what it asks to be by coming from mounts that are slaves of the host's."""
+        private = (self._linux.get("rootfsPropagation") or "") in ("private", "rprivate")
+        return options.bind and bool(options.propagation & MS_SLAVE) and not private
 
     def _filesystem(self, where: str, mount: Mapping[str, Any], path: str, options: MountOptions) -> None:
         fstype = mount.get("type") or ""
@@ -204,7 +238,12 @@ class RootBuilder:
             attributes &= ~ATTR_RDONLY
             self._late.append(Op("attributes", path, 0, ATTR_RDONLY, 0, source=f"{where}.options"))
         self._directory(path, f"{where}.destination")
-        self._add("mount", fstype, mount.get("source") or fstype, path, attributes, data, source=where)
+        if not options.copy_up:
+            self._add("mount", fstype, mount.get("source") or fstype, path, attributes, data, source=where)
+        elif fstype == "tmpfs":
+            self._add("copy-up", path, attributes, data, source=where)
+        else:
+            raise Unenforceable("tmpcopyup is for a tmpfs", f"{where}.options")
         self._mounted[path] = (fstype, bool(options.attributes & ATTR_RDONLY))
 
     def _bind(self, where: str, mount: Mapping[str, Any], path: str, options: MountOptions) -> None:
@@ -226,11 +265,12 @@ class RootBuilder:
         if not options.recursive:
             together, apart = together | apart, 0
         # The way to a source of the host need not be open to the root of a user namespace.
-        if options.mapped or mount.get("uidMappings") or self._in_user:
+        peer = self._alone and options.propagation & (MS_SHARED | MS_SLAVE) and not self._is_slave_already(options)
+        if options.mapped or mount.get("uidMappings") or self._in_user or peer:
             from appc.plan.compile_user import tree_op
 
-            symlinks = TREE_NO_SYMLINKS if NO_SYMLINKS in hints else 0
-            self.trees.append(tree_op(mount, source, options, symlinks, where))
+            more = (TREE_NO_SYMLINKS if NO_SYMLINKS in hints else 0) | (TREE_PEER if peer else 0)
+            self.trees.append(tree_op(mount, source, options, more, where))
             source = f"#{len(self.trees) - 1}"
         self._add("bind", source, path, flags, together, source=where)
         if apart:

@@ -10,8 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from appc.plan.ops import Op, Plan
 
-EPERM, ENOENT, ECHILD, EACCES, EBUSY, EXDEV, ENOTDIR, EISDIR, EINVAL, EROFS = 1, 2, 10, 13, 16, 18, 20, 21, 22, 30
-ELOOP, ECONNRESET, ETIMEDOUT = 40, 104, 110
+EPERM, ENOENT, ESRCH, ECHILD, EACCES, EBUSY, EEXIST, EXDEV, ENODEV = 1, 2, 3, 10, 13, 16, 17, 18, 19
+ENOTDIR, EISDIR, EINVAL, EROFS, ENOSYS, ELOOP = 20, 21, 22, 30, 38, 40
+ECONNRESET, ETIMEDOUT, ECONNREFUSED = 104, 110, 111
 
 # Op → what it does, with {0} … for its arguments.
 _DOING = {
@@ -22,6 +23,7 @@ _DOING = {
     "own-output": "give its output to user {0}",
     "fork": "be born into new namespaces ({words})",
     "act-as": "act as user {0}, group {1}",
+    "clocks": "make a time namespace",
     "propagation": "set the propagation of mounts",
     "root-overlay": "mount the image as an overlay on {0}",
     "root-bind": "use {0} as the root",
@@ -34,8 +36,11 @@ _DOING = {
     "mount": "mount {0} on {2}",
     "bind": "mount {0} on {1}",
     "attributes": "change the mount at {0}",
+    "copy-up": "mount a tmpfs on {0} with what is there",
+    "mount-propagation": "set the propagation of the mount at {0}",
     "mask": "hide {0}",
     "pivot": "move into the root",
+    "move-root": "move the root to /",
     "hostname": "set the host name to {0}",
     "domainname": "set the domain name to {0}",
     "link-up": "bring the interface {0} up",
@@ -45,6 +50,12 @@ _DOING = {
     "sync": "wait for its keeper",
     "await-start": "await its start",
     "sockets": "hand on its sockets",
+    "start-hook": "run the hook {0}",
+    "affinity": "bind the process to these CPUs",
+    "scheduler": "set the scheduling policy",
+    "io-priority": "set the I/O priority",
+    "memory-policy": "set the memory policy",
+    "personality": "set the personality",
     "oom-score-adj": "set the OOM score adjustment to {0}",
     "umask": "set the file mode mask",
     "keyring": "join a session keyring of its own",
@@ -79,6 +90,10 @@ _DOING = {
     "drop-app": "remove the app {0}",
     "execute": "run the command",
     "process": "start {0}",
+    "target": "reach the container's process {0}",
+    "net-device": "give the container the network device {0}",
+    "agent": "know its seccomp agent",
+    "pidfd": "send a pidfd to {0}",
     "hook": "run the hook {0}",
     "proceed": "let the process go on",
     "wait": "wait for the process",
@@ -113,6 +128,17 @@ _REASONS = {
     ("handler", ETIMEDOUT): "it did not end in time and was killed",
     ("hook", ECHILD): "it failed",
     ("hook", ETIMEDOUT): "it did not end in time and was killed",
+    ("start-hook", ECHILD): "it failed",
+    ("start-hook", ETIMEDOUT): "it did not end in time and was killed",
+    ("target", ESRCH): "it has ended",
+    ("process", ESRCH): "the container has ended",
+    ("net-device", ENODEV): "there is none of that name",
+    ("net-device", EEXIST): "the container has one of that name",
+    ("memory-policy", ENOSYS): "this kernel has no memory policies",
+    ("scheduler", EINVAL): "the kernel does not take these values together",
+    ("affinity", EINVAL): "none of them is there for the process",
+    ("seccomp", ENOENT): "the agent's socket does not exist",
+    ("seccomp", ECONNREFUSED): "no agent listens at its socket",
     ("process", ECONNRESET): "it was killed while its root was being built",
     ("proceed", ECONNRESET): "it was gone before it could run",
     ("app", ECONNRESET): "it was killed while its root was being built",

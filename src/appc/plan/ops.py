@@ -32,6 +32,8 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("own-output", (("uid", "n"),), INSIDE),
     ("fork", (("flags", "n"),), INSIDE),
     ("act-as", (("uid", "n"), ("gid", "n")), INSIDE),
+    # A time namespace of its own; `offsets` are lines of /proc/PID/timens_offsets, which nobody can write later.
+    ("clocks", (("offsets", "l"),), INSIDE),
     ("propagation", (("flags", "n"),), INSIDE),
     # Building a root
     ("root-overlay", (("target", "s"), ("lowers", "l"), ("upper", "s"), ("work", "s"), ("options", "l")), INSIDE),
@@ -44,9 +46,15 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("mknod", (("path", "s"), ("mode", "n"), ("major", "n"), ("minor", "n"), ("uid", "n"), ("gid", "n")), INSIDE),
     ("mount", (("fstype", "s"), ("source", "s"), ("path", "s"), ("attributes", "n"), ("options", "l")), INSIDE),
     ("bind", (("source", "s"), ("path", "s"), ("flags", "n"), ("attributes", "n")), INSIDE),
+    # A tmpfs that begins with what the root has at `path`.
+    ("copy-up", (("path", "s"), ("attributes", "n"), ("options", "l")), INSIDE),
     ("attributes", (("path", "s"), ("flags", "n"), ("set", "n"), ("clear", "n")), INSIDE),
+    # `propagation` is about this namespace's whole tree, this about one mount in the root.
+    ("mount-propagation", (("path", "s"), ("flags", "n")), INSIDE),
     ("mask", (("path", "s"),), INSIDE),
     ("pivot", (), INSIDE),
+    # Where the host's root cannot be pivoted away from, the initial RAM file system.
+    ("move-root", (), INSIDE),
     # The pod's sandbox
     ("hostname", (("name", "s"),), INSIDE),
     ("domainname", (("name", "s"),), INSIDE),
@@ -60,8 +68,27 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     # `sync` asks the keeper, which a container outlives: who starts one comes later, by the socket that `process`
     # listens at, and on that connection is told what fails from then on.
     ("await-start", (), INSIDE),
-    # The sockets that the keeper has for it, where sd_listen_fds(3) looks for them.
+    # The sockets, or what else the keeper has for it, where sd_listen_fds(3) looks for them: from 3 on.
     ("sockets", (("count", "n"),), INSIDE),
+    # A hook of the container's own files, with what privileges its process has; `state` is the text around the pid.
+    ("start-hook", (("path", "s"), ("argv", "l"), ("env", "l"), ("timeout", "n"), ("state", "l")), INSIDE),
+    ("affinity", (("cpus", "b"),), INSIDE),
+    (
+        "scheduler",
+        (
+            ("policy", "n"),
+            ("nice", "n"),
+            ("priority", "n"),
+            ("flags", "n"),
+            ("runtime", "n"),
+            ("deadline", "n"),
+            ("period", "n"),
+        ),
+        INSIDE,
+    ),
+    ("io-priority", (("class", "n"), ("level", "n")), INSIDE),
+    ("memory-policy", (("mode", "n"), ("nodes", "b")), INSIDE),
+    ("personality", (("domain", "n"),), INSIDE),
     ("rlimit", (("resource", "n"), ("soft", "n"), ("hard", "n")), INSIDE),
     ("oom-score-adj", (("value", "s"),), INSIDE),
     ("umask", (("mask", "n"),), INSIDE),
@@ -138,6 +165,12 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
         ),
         OUTSIDE,
     ),
+    # The process whose namespaces are adopted: it must be the same, and live, when the new one is made.
+    ("target", (("pid", "n"), ("started", "n")), OUTSIDE),
+    ("net-device", (("name", "s"), ("new-name", "s")), OUTSIDE),
+    # Whom the listener of the process's filter is sent to; `state` is the text around each place of the pid.
+    ("agent", (("socket", "s"), ("state", "l")), OUTSIDE),
+    ("pidfd", (("socket", "s"),), OUTSIDE),
     (
         "hook",
         (("path", "s"), ("argv", "l"), ("env", "l"), ("timeout", "n"), ("inside", "n"), ("state", "l")),
@@ -160,6 +193,7 @@ BIND_NO_SYMLINKS = 2  # refuse a source path with any symbolic link in it (ace.m
 TREE_RECURSIVE = 1
 TREE_NO_SYMLINKS = 2
 TREE_MAPPED = 4
+TREE_PEER = 8  # what is mounted below appears on the host, too, and the other way round
 # attributes flags
 ATTRIBUTES_RECURSIVE = 1
 

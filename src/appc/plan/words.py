@@ -23,6 +23,7 @@ from appc.plan.ops import (
     TABLE,
     TREE_MAPPED,
     TREE_NO_SYMLINKS,
+    TREE_PEER,
     TREE_RECURSIVE,
     UNLIMITED,
 )
@@ -90,6 +91,10 @@ def _number(label: str) -> Callable[[Any], str]:
     return lambda value: f"{label}={value}"
 
 
+def _positive(label: str) -> Callable[[Any], str]:
+    return lambda value: f"{label}={value}" if value else ""
+
+
 def _items(label: str) -> Callable[[Any], str]:
     return lambda value: f"{label}={','.join(map(quoted, value))}" if value else ""
 
@@ -123,7 +128,9 @@ def _bind(value: int) -> str:
 
 
 def _tree(value: int) -> str:
-    return _flags(value, {"recursive": TREE_RECURSIVE, "no-symlinks": TREE_NO_SYMLINKS, "mapped": TREE_MAPPED})
+    return _flags(
+        value, {"recursive": TREE_RECURSIVE, "no-symlinks": TREE_NO_SYMLINKS, "mapped": TREE_MAPPED, "peer": TREE_PEER}
+    )
 
 
 def _limit(value: int) -> str:
@@ -203,6 +210,21 @@ _FORMATS: dict[tuple[str, str], Callable[[Any], str]] = {
     ("process", "stderr"): _some("err"),
     ("process", "console"): _some("console"),
     ("process", "cgroup"): _some("born-in"),
+    ("mount-propagation", "flags"): _propagation,
+    ("copy-up", "attributes"): attributes,
+    ("scheduler", "policy"): _number("policy"),
+    ("scheduler", "nice"): lambda value: f"nice={value - (value >> 63 << 64)}" if value else "",
+    ("scheduler", "priority"): _positive("priority"),
+    ("scheduler", "flags"): _positive("flags"),
+    ("scheduler", "runtime"): _positive("runtime"),
+    ("scheduler", "deadline"): _positive("deadline"),
+    ("scheduler", "period"): _positive("period"),
+    ("io-priority", "class"): _number("class"),
+    ("io-priority", "level"): _number("level"),
+    ("start-hook", "argv"): lambda value: f"argv=[{_plain(value)}]",
+    ("start-hook", "env"): lambda value: f"env=[{_plain(value)}]",
+    ("start-hook", "state"): lambda _value: "",
+    ("agent", "state"): lambda _value: "",
     ("hook", "argv"): lambda value: f"argv=[{_plain(value)}]",
     ("hook", "env"): lambda value: f"env=[{_plain(value)}]",
     ("hook", "inside"): lambda value: "inside" if value else "",

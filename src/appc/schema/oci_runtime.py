@@ -156,6 +156,33 @@ def _check_mount(mount: dict[str, Any], faults: Faults) -> None:
             faults.add(f"is required beside {own}", other)
 
 
+def _check_scheduler(scheduler: dict[str, Any], faults: Faults) -> None:
+    """Which values mean something under which policy, and their ranges (sched(7))."""
+    policy = scheduler["policy"]
+    real_time = policy in ("SCHED_FIFO", "SCHED_RR")
+    if not -20 <= (scheduler.get("nice") or 0) <= 19:
+        faults.add("must be from -20 to 19", "nice")
+    if real_time and not 1 <= (scheduler.get("priority") or 0) <= 99:
+        faults.add(f"must be from 1 to 99 under {policy}", "priority")
+    if not real_time and scheduler.get("priority"):
+        faults.add(f"has no meaning under {policy}", "priority")
+    times = [scheduler.get(name) or 0 for name in ("runtime", "deadline", "period")]
+    if policy != "SCHED_DEADLINE":
+        for name, value in zip(("runtime", "deadline", "period"), times, strict=True):
+            if value:
+                faults.add(f"has no meaning under {policy}", name)
+    elif not 0 < times[0] <= times[1] <= (times[2] or times[1]):
+        faults.add("must be above 0 and not above the deadline, nor that above the period", "runtime")
+
+
+def _check_memory_policy(policy: dict[str, Any], faults: Faults) -> None:
+    without_nodes = policy["mode"] in ("MPOL_DEFAULT", "MPOL_LOCAL")
+    if without_nodes and policy.get("nodes"):
+        faults.add(f"has no meaning with {policy['mode']}", "nodes")
+    if not without_nodes and policy["mode"] != "MPOL_PREFERRED" and not (policy.get("nodes") or "").strip():
+        faults.add(f"is required with {policy['mode']}", "nodes")
+
+
 def _check_device(device: dict[str, Any], faults: Faults) -> None:
     if device["type"] != "p":
         for key in ("major", "minor"):
@@ -215,6 +242,7 @@ SCHEDULER = Struct(
         "period": _uint64,
     },
     required=("policy",),
+    check=_check_scheduler,
 )
 
 PROCESS = Struct(
@@ -296,6 +324,7 @@ LINUX = Struct(
                 "flags": list_of(choice(*MEMORY_FLAGS)),
             },
             required=("mode",),
+            check=_check_memory_policy,
         ),
         "sysctl": map_of(text),
         "seccomp": SECCOMP,

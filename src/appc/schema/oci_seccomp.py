@@ -41,6 +41,11 @@ def _check_filter(value: dict[str, Any], faults: Faults) -> None:
         faults.add(f"has no meaning with {value['defaultAction']}", "defaultErrnoRet")
     if value.get("listenerMetadata") and not value.get("listenerPath"):
         faults.add("must not be given without listenerPath", "listenerMetadata")
+    if value["defaultAction"] == "SCMP_ACT_NOTIFY":
+        faults.add("cannot be an agent's: it would have to allow the calls that reach it", "defaultAction")
+    for index, rule in enumerate(value.get("syscalls") or ()):
+        if isinstance(rule, dict) and rule.get("action") == "SCMP_ACT_NOTIFY" and not value.get("listenerPath"):
+            faults.add("needs a listenerPath", f"syscalls[{index}].action")
 
 
 RULE = Struct(

@@ -101,9 +101,9 @@ def test_a_number_used_again_is_not_the_container(runtime: Runtime) -> None:
 
 def test_a_refusal_names_the_field_and_leaves_nothing(runtime: Runtime) -> None:
     config = configuration("/bin/true")
-    config["linux"]["personality"] = {"domain": "LINUX32"}
+    config["linux"]["personality"] = {"domain": "LINUX", "flags": ["x"]}
     runtime.configure(config)
-    assert "linux.personality" in runtime.create("one", fails=1)
+    assert "linux.personality.flags" in runtime.create("one", fails=1)
     config = configuration("/bin/true")
     config["linux"]["resources"] = {"unified": {"no-such.file": "1"}}
     runtime.configure(config)

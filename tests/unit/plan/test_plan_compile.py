@@ -54,13 +54,29 @@ class TestProcess:
             ({"args": []}, "process.args"),
             ({"selinuxLabel": "a:b:c:d"}, "process.selinuxLabel"),
             ({"apparmorProfile": "p"}, "process.apparmorProfile"),
-            ({"scheduler": {"policy": "SCHED_FIFO"}}, "process.scheduler"),
-            ({"ioPriority": {"class": "IOPRIO_CLASS_IDLE"}}, "process.ioPriority"),
         ],
         ids=lambda value: value if isinstance(value, str) else "",
     )
     def test_refusals(self, process: dict[str, Any], where: str) -> None:
         assert refused(config(process=process)).where == where
+
+    def test_schedulers_are_told_while_it_is_privileged(self) -> None:
+        process = {
+            "scheduler": {"policy": "SCHED_RR", "nice": -1, "priority": 3, "flags": ["SCHED_FLAG_RECLAIM"]},
+            "ioPriority": {"class": "IOPRIO_CLASS_IDLE"},
+        }
+        linux = {
+            "namespaces": [{"type": "mount"}],
+            "memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0,8-9", "flags": ["MPOL_F_STATIC_NODES"]},
+            "personality": {"domain": "LINUX32"},
+        }
+        found = ops(config(process=process, linux=linux))
+        assert named(found, "scheduler") == [(2, 2**64 - 1, 3, 2, 0, 0, 0)]
+        assert named(found, "io-priority") == [(3, 0)]
+        assert named(found, "memory-policy") == [(2 | 1 << 15, b"\x01\x03")]
+        assert named(found, "personality") == [(8,)]
+        names = [op.name for op in found]
+        assert max(map(names.index, ("scheduler", "io-priority", "memory-policy"))) < names.index("bounding")
 
     def test_labels_come_before_anything_is_given_up(self) -> None:
         host = facts(selinux=True, apparmor=True)
@@ -185,9 +201,11 @@ class TestNamespaces:
         ({"hooks": {"poststart": [{"path": "/x"}]}}, "hooks.poststart"),
         ({"linux": {"netDevices": {"eth0": {}}}}, "linux.netDevices"),
         ({"linux": {"intelRdt": {"closID": "x"}}}, "linux.intelRdt"),
-        ({"linux": {"memoryPolicy": {"mode": "MPOL_BIND"}}}, "linux.memoryPolicy"),
+        ({"linux": {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "9000"}}}, "linux.memoryPolicy.nodes"),
+        ({"linux": {"namespaces": [{"type": "mount"}, {"type": "time"}]}}, "linux.namespaces"),
         ({"linux": {"timeOffsets": {"monotonic": {}}}}, "linux.timeOffsets"),
-        ({"linux": {"personality": {"domain": "LINUX32"}}}, "linux.personality"),
+        ({"linux": {"personality": {"domain": "LINUX", "flags": ["x"]}}}, "linux.personality.flags"),
+        ({"process": {"execCPUAffinity": {"initial": "0"}}}, "process.execCPUAffinity"),
         (
             {"linux": {"seccomp": {"defaultAction": "x", "syscalls": [{"names": ["a"], "action": "SCMP_ACT_NOTIFY"}]}}},
             "linux.seccomp.syscalls[0].action",

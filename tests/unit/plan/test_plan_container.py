@@ -10,10 +10,10 @@ from compiling import config, named
 
 from appc.errors import AppcError, LaunchError
 from appc.plan.check import check
-from appc.plan.compile_container import CONTAINER, PROCESS, compile_container, compile_exec
+from appc.plan.compile_container import CONTAINER, PROCESS, Handles, compile_container, compile_exec
 from appc.plan.compile_root import RootFS
 from appc.plan.constants import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, SIGKILL
-from appc.plan.ops import Op, Plan
+from appc.plan.ops import TREE_PEER, TREE_RECURSIVE, Op, Plan
 from golden.examples import facts
 
 NAMESPACES = {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "network", "path": "/run/netns/x"}]}
@@ -28,7 +28,7 @@ def names(plan: Plan, track: str) -> list[str]:
 
 
 def test_a_container_awaits_its_start_without_its_privileges_and_outlives_its_keeper() -> None:
-    plan = container(config(linux=NAMESPACES), pid_file="/p", console="/c")
+    plan = container(config(linux=NAMESPACES), handles=Handles(pid_file="/p", console="/c"))
     assert names(plan, "keeper") == ["adopt", "process", "proceed", "ready"]
     (process,) = named(plan.track("keeper").ops, "process")
     assert process == (CONTAINER, CLONE_NEWPID, 1, "inherit", "inherit", "inherit", "/c", "")
@@ -80,8 +80,8 @@ def test_a_terminal_has_the_size_it_is_told() -> None:
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
-        ({"hooks": {"startContainer": [{"path": "/h"}]}}, "hooks.startContainer"),
-        ({"process": {"execCPUAffinity": {"initial": "0"}}}, "process.execCPUAffinity"),
+        ({"linux": {"namespaces": [{"type": "mount"}], "timeOffsets": {"boottime": {"secs": 1}}}}, "linux.timeOffsets"),
+        ({"linux": {"namespaces": [{"type": "mount"}], "intelRdt": {"closID": "x"}}}, "linux.intelRdt"),
         ({"linux": {"namespaces": [{"type": "mount", "path": "/m"}]}}, "linux.namespaces"),
         ({"linux": {"namespaces": [{"type": "mount"}, {"type": "user"}]}}, "linux.uidMappings"),
     ],
@@ -93,7 +93,8 @@ def test_refusals(changes: dict[str, Any], where: str) -> None:
 
 
 def test_a_command_beside_it_joins_all_it_has() -> None:
-    plan = compile_exec(config(linux=NAMESPACES), pid=7, facts=facts(), detached=True)
+    plan = compile_exec(config(linux=NAMESPACES), target=(7, 99), facts=facts(), detached=True)
+    assert plan.track("keeper").ops[0] == Op("target", 7, 99, source="appc")
     assert [path for _, path in named(plan.track("keeper").ops, "adopt")] == [
         "/proc/7/ns/pid",
         "/proc/7/ns/mnt",
@@ -101,6 +102,110 @@ def test_a_command_beside_it_joins_all_it_has() -> None:
     ]
     assert names(plan, PROCESS)[0] == "join"
     assert "await-start" not in names(plan, PROCESS)
+
+
+def test_a_command_is_on_its_processors_before_it_comes_into_its_group() -> None:
+    given = config(linux=NAMESPACES, process={"execCPUAffinity": {"initial": "0-1", "final": "9"}})
+    host = facts(cgroup="v2", unified="/cg", controllers={})
+    plan = compile_exec(given, target=(7, 99), facts=host, cgroups=("/cg/a",), handles=Handles(pidfd="/s", preserved=2))
+    assert names(plan, PROCESS)[:4] == ["sync", "affinity", "cgroup", "affinity"]
+    inside = plan.track(PROCESS).ops
+    assert named(inside, "affinity") == [(b"\x03",), (b"\x00\x02",)]
+    assert named(inside, "cgroup") == [("/cg/a/cgroup.procs",)]
+    assert named(inside, "sockets") == [(2,)]
+    assert named(plan.track("keeper").ops, "pidfd") == [("/s",)]
+
+
+def test_clocks_are_set_before_anything_is_built() -> None:
+    linux = {
+        "namespaces": [{"type": "mount"}, {"type": "time"}],
+        "timeOffsets": {"monotonic": {"secs": -3, "nanosecs": 4}, "boottime": {"secs": 5}},
+    }
+    plan = container(config(linux=linux))
+    assert named(plan.track(CONTAINER).ops, "clocks") == [(("monotonic -3 4", "boottime 5 0"),)]
+    assert names(plan, CONTAINER).index("clocks") < names(plan, CONTAINER).index("root-bind")
+
+
+@pytest.mark.parametrize(
+    ("option", "rootfs", "taken", "after"),
+    [
+        ("rshared", "", True, 0x4000 | 1 << 20),
+        ("shared", "private", True, 1 << 20),
+        ("slave", "", False, 0),
+        ("rslave", "rprivate", True, 0x4000 | 1 << 19),
+        ("private", "", False, 1 << 18),
+        ("unbindable", "", False, 1 << 17),
+    ],
+)
+def test_mounts_that_stay_peers_are_taken_before_all_become_slaves(
+    option: str, rootfs: str, taken: bool, after: int
+) -> None:
+    mounts = [{"destination": "/x", "source": "/d", "options": ["rbind", option]}]
+    plan = container(config(linux={**NAMESPACES, "rootfsPropagation": rootfs}, mounts=mounts))
+    inside = plan.track(CONTAINER).ops
+    (bind, *_) = named(inside, "bind")
+    assert bind == ("#0" if taken else "/d", "/x", 1, 0)
+    assert named(inside, "tree") == ([("/d", TREE_RECURSIVE | TREE_PEER, (), ())] if taken else [])
+    assert named(inside, "mount-propagation") == ([("/x", after)] if after else [])
+    base = 0x4000 | (1 << 18 if rootfs else 1 << 19)
+    assert named(inside, "propagation")[0] == (base,)
+    if taken:
+        assert names(plan, CONTAINER).index("tree") < names(plan, CONTAINER).index("propagation")
+
+
+def test_hooks_of_the_start_come_when_it_is_awaited_and_before_the_filter() -> None:
+    given = config(
+        linux={**NAMESPACES, "seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}},
+        process={"noNewPrivileges": True},
+        hooks={"startContainer": [{"path": "/h", "timeout": 2}, {"path": "/i"}]},
+    )
+    plan = container(given, seccomp=b"\x06\0\0\0\0\0\xff\x7f", start_state=("a", "b"))
+    ends = ["caps", "await-start", "start-hook", "start-hook", "no-new-privs", "seccomp", "exec"]
+    assert names(plan, CONTAINER)[-7:] == ends
+    assert named(plan.track(CONTAINER).ops, "start-hook")[0] == ("/h", ("/h",), (), 2000, ("a", "b"))
+
+
+def test_network_devices_get_back_what_moving_takes() -> None:
+    devices = [("eth9", "eth0", [("10.0.0.2", 24), ("fd00::2", 64)], True), ("eth8", "eth8", [], False)]
+    plan = container(config(linux=NAMESPACES), net_devices=devices)
+    assert names(plan, "keeper")[1:4] == ["process", "net-device", "net-device"]
+    inside = plan.track(CONTAINER).ops
+    assert named(inside, "address") == [("eth0", "10.0.0.2", 24), ("eth0", "fd00::2", 64)]
+    assert named(inside, "link-up") == [("eth0",)]
+    assert names(plan, CONTAINER).index("address") > names(plan, CONTAINER).index("sync")
+    with pytest.raises(AppcError) as caught:
+        container(config(), net_devices=devices)
+    assert caught.value.where == "linux.netDevices"
+
+
+def test_an_agent_gets_a_listener_of_a_filter_that_notifies() -> None:
+    section = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "listenerPath": "/agent",
+        "flags": ["SECCOMP_FILTER_FLAG_TSYNC"],
+        "syscalls": [{"names": ["getcwd"], "action": "SCMP_ACT_NOTIFY"}],
+    }
+    given = config(linux={**NAMESPACES, "seccomp": section})
+    texts = ("a", "b", "c")
+    plan = container(given, seccomp=bytes(8), agent_state=texts, detached=False, awaits_start=False)
+    assert named(plan.track("keeper").ops, "agent") == [("/agent", texts)]
+    assert named(plan.track(CONTAINER).ops, "seccomp") == [(8, bytes(8))]
+    # Who starts it has the listener.
+    assert named(container(given, seccomp=bytes(8)).track("keeper").ops, "agent") == []
+
+
+def test_without_a_process_it_only_waits() -> None:
+    given = config(linux=NAMESPACES)
+    del given["process"]
+    plan = container(given)
+    assert "await-start" in names(plan, CONTAINER)
+    assert "program" not in names(plan, CONTAINER)
+
+
+def test_a_root_that_cannot_be_pivoted_is_moved() -> None:
+    plan = container(config(linux=NAMESPACES), no_pivot=True)
+    assert "move-root" in names(plan, CONTAINER)
+    assert "pivot" not in names(plan, CONTAINER)
 
 
 def broken(change: str) -> Plan:

@@ -100,7 +100,7 @@ class TestMounts:
         [
             ({"destination": "/x", "source": "/d", "options": ["bind", "what"]}, "mounts[0].options[1]"),
             ({"destination": "/x", "source": "/d", "options": ["bind", "rshared"]}, "mounts[0].options"),
-            ({"destination": "/x", "type": "tmpfs", "options": ["tmpcopyup"]}, "mounts[0].options[0]"),
+            ({"destination": "/x", "type": "ramfs", "options": ["tmpcopyup"]}, "mounts[0].options"),
             ({"destination": "/x", "type": "tmpfs", "uidMappings": [{}]}, "mounts[0].uidMappings"),
             ({"destination": "/a/../x", "type": "tmpfs"}, "mounts[0].destination"),
             ({"destination": "/x"}, "mounts[0].type"),

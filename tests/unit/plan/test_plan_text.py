@@ -48,6 +48,9 @@ def test_every_op_can_be_shown_and_explained(name: str) -> None:
         (Op("rlimit", 7, 1024, 2**64 - 1), "RLIMIT_NOFILE 1024 unlimited"),
         (Op("caps", 1, 1 << 40, 0, 0), "effective=chown permitted=checkpoint_restore"),
         (Op("seccomp", 2, bytes(16)), "SECCOMP_FILTER_FLAG_LOG (2 instructions)"),
+        (Op("scheduler", 1, 2**64 - 5, 0, 0, 0, 0, 7), "policy=1 nice=-5 period=7"),
+        (Op("io-priority", 2, 6), "class=2 level=6"),
+        (Op("mount-propagation", "/x", 1 << 20), "/x shared"),
         (Op("file", "/etc/hosts", 0o644, b"12"), "/etc/hosts 0644 (2 bytes)"),
         (Op("exec", ("/a/x", "/b/x"), ("x", "a b", ""), ("A=1",)), 'try=/a/x,/b/x argv=[x "a b" ""] env=[A=1]'),
         (

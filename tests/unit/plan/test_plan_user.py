@@ -83,7 +83,9 @@ def test_one_joined_by_path_is_not_made() -> None:
 
 
 def test_a_command_beside_joins_it_before_the_mounts() -> None:
-    plan = compile_exec(user(process={"rlimits": [{"type": "RLIMIT_CPU", "soft": 1, "hard": 2}]}), pid=7, facts=facts())
+    plan = compile_exec(
+        user(process={"rlimits": [{"type": "RLIMIT_CPU", "soft": 1, "hard": 2}]}), target=(7, 99), facts=facts()
+    )
     assert names(plan, PROCESS)[:6] == ["rlimit", "own-output", "join", "join", "act-as", "join"]
     assert named(plan.track(PROCESS).ops, "join") == [(CLONE_NEWNET,), (CLONE_NEWUSER,), (CLONE_NEWNS,)]
 

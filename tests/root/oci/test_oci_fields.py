@@ -1,0 +1,195 @@
+"""Fields of a configuration that change what the process is to the kernel, looked at from inside."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capabilities import need
+from conftest import Runtime, configuration
+
+SCRIPT_ENDS = "; echo end"  # so that the shell makes a process for what comes before
+
+
+def run(runtime: Runtime, config: dict[str, Any], *options: str) -> str:
+    """Run a container in the foreground; return what it prints."""
+    runtime.configure(config)
+    return runtime("run", "--bundle", str(runtime.bundle), *options, "one").stdout
+
+
+def shell(script: str, **process: Any) -> dict[str, Any]:
+    config = configuration("/bin/sh", "-c", script)
+    config["process"].update(process)
+    return config
+
+
+def test_clocks_are_shifted_and_shared_by_commands(runtime: Runtime) -> None:
+    need("time-namespace")
+    config = configuration("/bin/sleep", "1000")
+    config["linux"]["namespaces"].append({"type": "time"})
+    config["linux"]["timeOffsets"] = {"boottime": {"secs": 1_000_000, "nanosecs": 5}, "monotonic": {"secs": 7}}
+    runtime.configure(config)
+    runtime.create("one")
+    runtime("start", "one")
+    outside = float(Path("/proc/uptime").read_text().split()[0])
+    inside = float(runtime("exec", "one", "/bin/cat", "/proc/uptime").stdout.split()[0])
+    assert 999_990 < inside - outside < 1_000_100
+    lines = Path(f"/proc/{runtime.state('one')['pid']}/timens_offsets").read_text().split()
+    assert lines == ["monotonic", "7", "0", "boottime", "1000000", "5"]
+
+
+def test_the_scheduler_knows_the_process(runtime: Runtime) -> None:
+    fields = "cut -d ' ' -f 19,41 /proc/self/stat" + SCRIPT_ENDS
+    (runtime.bundle / "rootfs/bin/cut").symlink_to("busybox")
+    out = run(runtime, shell(fields, scheduler={"policy": "SCHED_BATCH", "nice": 7}))
+    assert out.split() == ["7", "3", "end"]
+    config = shell(fields, scheduler={"policy": "SCHED_OTHER", "nice": -3, "flags": ["SCHED_FLAG_RESET_ON_FORK"]})
+    # Children begin anew, and the reader is one.
+    assert run(runtime, config).split() == ["0", "0", "end"]
+
+
+def test_io_has_its_priority(runtime: Runtime) -> None:
+    (runtime.bundle / "rootfs/bin/ionice").symlink_to("busybox")
+    config = shell("ionice -p $$", ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 6})
+    assert run(runtime, config) == "best-effort: prio 6\n"
+    config["process"]["ioPriority"] = {"class": "IOPRIO_CLASS_IDLE"}
+    assert run(runtime, config).startswith("idle")
+
+
+def test_a_machine_of_32_bits_is_claimed(runtime: Runtime) -> None:
+    if platform.machine() != "x86_64":
+        pytest.skip("needs x86_64")
+    (runtime.bundle / "rootfs/bin/uname").symlink_to("busybox")
+    config = shell("uname -m")
+    config["linux"]["personality"] = {"domain": "LINUX32"}
+    assert run(runtime, config) == "i686\n"
+    config["linux"]["personality"] = {"domain": "LINUX"}
+    assert run(runtime, config) == "x86_64\n"
+
+
+def test_memory_comes_from_the_nodes_named(runtime: Runtime) -> None:
+    need("memory-policies")
+    config = configuration("/bin/sleep", "1000")
+    config["linux"]["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}
+    runtime.configure(config)
+    runtime.create("one")
+    runtime("start", "one")
+    maps = Path(f"/proc/{runtime.state('one')['pid']}/numa_maps").read_text()
+    assert "bind=static:0" in maps
+    config["linux"]["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "900"}
+    runtime.configure(config)
+    assert "linux.memoryPolicy" in runtime.create("two", fails=1)
+
+
+def test_commands_run_on_the_processors_named(runtime: Runtime) -> None:
+    config = configuration("/bin/sleep", "1000")
+    config["process"]["execCPUAffinity"] = {"initial": "0", "final": "0"}
+    runtime.configure(config)
+    runtime.create("one")
+    runtime("start", "one")
+    status = runtime("exec", "one", "/bin/cat", "/proc/self/status").stdout
+    assert "Cpus_allowed_list:\t0\n" in status
+    # It says nothing of the container's own process.
+    own = Path(f"/proc/{runtime.state('one')['pid']}/status").read_text()
+    ours = next(line for line in Path("/proc/self/status").read_text().splitlines() if "Cpus_allowed_list" in line)
+    assert ours in own
+
+
+def test_a_tmpfs_begins_with_what_was_there(runtime: Runtime) -> None:
+    data = runtime.bundle / "rootfs/data"
+    (data / "sub").mkdir(parents=True)
+    (data / "sub/file").write_text("content\n")
+    os.chown(data / "sub/file", 5, 6)
+    os.chmod(data / "sub/file", 0o4755)
+    (data / "link").symlink_to("sub/file")
+    os.mkfifo(data / "pipe")
+    data.chmod(0o711)
+    config = shell("/probe mounts; cd /data; ls -nR; cat link; echo new > sub/other")
+    config["mounts"].append(
+        {"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup", "nodev", "size=1m"]}
+    )
+    out = run(runtime, config)
+    assert " /data rw,nodev,relatime - tmpfs " in out
+    assert "content\n" in out
+    assert "-rwsr-xr-x    1 5        6" in out
+    assert "prw" in out
+    assert not (data / "sub/other").exists()
+    config["mounts"][-1]["options"] += ["ro"]
+    runtime.configure(config)
+    assert "Read-only" in runtime("run", "--bundle", str(runtime.bundle), "one", fails=1).stderr
+    config["mounts"][-1]["type"] = "ramfs"
+    runtime.configure(config)
+    assert "mounts[3].options: tmpcopyup is for a tmpfs" in runtime.create("one", fails=1)
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"), [("rshared", "shared:"), ("rslave", "master:"), ("rprivate", ""), ("runbindable", "unbind")]
+)
+def test_mounts_go_on_appearing_as_asked(runtime: Runtime, sandbox: Path, option: str, expected: str) -> None:
+    peer = sandbox / "peer"
+    peer.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "peer", peer], check=True)
+    try:
+        subprocess.run(["mount", "--make-rshared", peer], check=True)
+        (peer / "later").mkdir()
+        config = configuration("/bin/sleep", "1000")
+        config["mounts"].append(
+            {"destination": "/peer", "type": "bind", "source": str(peer), "options": [option, "rbind"]}
+        )
+        runtime.configure(config)
+        runtime.create("one")
+        runtime("start", "one")
+        inside = f"/proc/{runtime.state('one')['pid']}/mountinfo"
+
+        def shown(path: str) -> list[str]:
+            return [line for line in Path(inside).read_text().splitlines() if line.split(" ")[4] == path]
+
+        (line,) = shown("/peer")
+        tags = line.partition(" - ")[0].split(" ")[6:]
+        assert [tag for tag in tags if tag.startswith(expected)] if expected else tags == []
+        subprocess.run(["mount", "-t", "tmpfs", "later", peer / "later"], check=True)
+        assert bool(shown("/peer/later")) == (option in ("rshared", "rslave"))
+        runtime("delete", "--force", "one")
+    finally:
+        subprocess.run(["umount", "-R", peer], check=True)
+
+
+def test_a_container_has_the_hosts_network_device(runtime: Runtime) -> None:
+    need("ip")
+    (runtime.bundle / "rootfs/bin/ip").symlink_to("busybox")
+    name = f"appc{os.getpid() % 100000}"
+    config = shell("ip addr show")
+    config["linux"]["netDevices"] = {name: {"name": "eth7"}}
+    runtime.configure(config)
+    assert f"linux.netDevices.{name}: the host has no such" in runtime.create("one", fails=1)
+    subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=True)
+    try:
+        for address in ("10.99.1.2/24", "fd00:99::2/64"):
+            subprocess.run(["ip", "addr", "add", address, "dev", name], check=True)
+        subprocess.run(["ip", "link", "set", name, "mtu", "1300", "up"], check=True)
+        out = run(runtime, config)
+    finally:
+        subprocess.run(["ip", "link", "delete", name], check=False, stderr=subprocess.DEVNULL)
+    assert ": eth7" in out
+    (line,) = (line for line in out.splitlines() if ": eth7" in line)
+    assert ",UP" in line
+    assert "mtu 1300" in line
+    assert "inet 10.99.1.2/24 " in out
+    assert "inet6 fd00:99::2/64 " in out
+
+
+def test_a_container_without_process_waits_until_it_is_deleted(runtime: Runtime) -> None:
+    config = configuration()
+    del config["process"]
+    runtime.configure(config)
+    runtime.create("one")
+    assert runtime.state("one")["status"] == "created"
+    assert "without process" in runtime("start", "one", fails=1).stderr
+    assert runtime.state("one")["status"] == "created"
+    runtime("delete", "--force", "one")
+    assert "process" in runtime("run", "--bundle", str(runtime.bundle), "two", fails=1).stderr
