@@ -188,6 +188,16 @@ static void end_now(struct task *task)
 		watch_step(give_up);
 }
 
+static void forget(struct task *app)
+{
+	struct text name = {.used = 0};
+
+	text_add(&name, "status/");
+	text_add(&name, app->app);
+	task_forget(app);
+	unlinkat(keep.pod, name.bytes, 0);
+}
+
 /* Ends and forgets the apps that a change brought before it failed. */
 static void take_back(const struct source *source)
 {
@@ -204,7 +214,7 @@ static void take_back(const struct source *source)
 	}
 	for (size_t i = 0; i < keep.tasks; i++)
 		if (keep.task[i].role == ROLE_APP && keep.task[i].home == source)
-			task_forget(&keep.task[i]);
+			forget(&keep.task[i]);
 }
 
 static void finish(void)
@@ -329,13 +339,9 @@ int keep_run_again(const struct wire_op *op)
 int keep_drop_app(const struct wire_op *op)
 {
 	struct task *app = idle_app(op->args[0].p);
-	struct text name = {.used = 0};
 
 	if (app == NULL)
 		return EBUSY;
-	text_add(&name, "status/");
-	text_add(&name, app->app);
-	task_forget(app);
-	unlinkat(keep.pod, name.bytes, 0);
+	forget(app);
 	return 0;
 }

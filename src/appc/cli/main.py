@@ -45,6 +45,7 @@ FAST = (
 VERBS = (
     *FAST,
     "update",
+    "app add",
     "app start",
     "app stop",
     "app rm",

@@ -119,9 +119,10 @@ class Verb:
 
     `app_options` give it rkt's grammar, `[options] IMAGE [app options] [-- ARGS...] [--- IMAGE ...]`: the
     attribute `apps` is then a list of Args, one per image, each with `image`, `args` and the app options. A name
-    in both tables is the verb's before the first image and the app's after one. `exclusive` holds groups of
-    option names of which at most one may be given. `usage` replaces the generated line of operands in the help;
-    `description` and `examples` (command, what it does) are for the help and the manual page.
+    in both tables is the verb's before the first image and the app's after one; the last operand stands for the
+    images, others come before them. `exclusive` holds groups of option names of which at most one may be given. `usage`
+    replaces the generated line of operands in the help; `description` and `examples` (command, what it does) are for
+    the help and the manual page.
     """
 
     __slots__ = (
@@ -265,7 +266,7 @@ class _Parser:
         self.next += end + 1
 
     def _operand(self, word: str) -> None:
-        if self.verb.app_options:
+        if self.verb.app_options and len(self.operands) >= len(self.verb.operands) - 1:
             app = Args(self.verb.app_options)
             app.image = word
             app.args = []
@@ -359,10 +360,10 @@ class _Parser:
                 raise self._error(given[0], f"cannot go together with {given[1]}", "")
         if self.verb.app_options:
             self.args.apps = self.apps
-            return
+        operands = self.verb.operands[:-1] if self.verb.app_options else self.verb.operands
         words = self.operands
-        needed = sum(operand.count in "1+" for operand in self.verb.operands)
-        for operand in self.verb.operands:
+        needed = sum(operand.count in "1+" for operand in operands)
+        for operand in operands:
             needed -= operand.count in "1+"
             if operand.count in "1?":
                 value = words.pop(0) if len(words) > (needed if operand.count == "?" else 0) else None

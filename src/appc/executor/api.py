@@ -179,10 +179,7 @@ def run(
     warnings: list[str] = []
     request = PodRequest(
         tuple(requests),
-        volumes=tuple(
-            Volume(name=volume, kind="host", source=source) if source else Volume(name=volume, kind="empty")
-            for volume, source in (volumes or {}).items()
-        ),
+        volumes=_volumes(volumes),
         net=net or ("default" if ports else "none"),
         ports=tuple(_port(port, place) for port, place in (ports or {}).items()),
         hostname=hostname,
@@ -209,6 +206,13 @@ def _limits(memory: str, cpu: str) -> list[Isolator]:
         for kind, quantity in (("memory", memory), ("cpu", cpu))
         if quantity
     ]
+
+
+def _volumes(volumes: Mapping[str, str | None] | None) -> tuple[Volume, ...]:
+    return tuple(
+        Volume(name=volume, kind="host", source=source) if source else Volume(name=volume, kind="empty")
+        for volume, source in (volumes or {}).items()
+    )
 
 
 def _port(name: str, place: int | str) -> tuple[str, str, int]:
@@ -325,6 +329,34 @@ class RunningPod:
 
         with _HostErrors():
             update(self._pod.refresh(), app, [*_limits(memory, cpu), *isolators], strict=True)
+
+    def add_app(
+        self,
+        *apps: StoredImage | str | AppRequest,
+        volumes: Mapping[str, str | None] | None = None,
+        insecure: Sequence[str] = (),
+        offline: bool = False,
+        directories: Directories | None = None,
+    ) -> list[str]:
+        """Start more apps, and return their names; arguments are `run`'s. When one cannot be started, none stays.
+
+        Raises PodStateError when the pod does not run, AppcError.
+        """
+        from appc.executor.addition import add
+
+        where = directories or Directories(self._pod.root)
+        network = _network(where, insecure, offline)
+        request = PodRequest(
+            tuple(
+                app if isinstance(app, AppRequest) else AppRequest(app if isinstance(app, str) else str(app.id))
+                for app in apps
+            ),
+            volumes=_volumes(volumes),
+            insecure=tuple(insecure),
+            network=lambda: network,
+        )
+        with _HostErrors():
+            return add(self._pod.refresh(), where, request, [])
 
     def stop_app(self, app: str, *, grace: float = 10.0) -> None:
         """End one app (SIGTERM, SIGKILL after `grace` seconds); the pod goes on, and the app can be started again."""

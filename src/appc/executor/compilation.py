@@ -75,16 +75,7 @@ class Compilation:
         )
         self.hostname = request.hostname or f"appc-{self.pod.uuid}"
         self.address = access.HOST_ADDRESS if request.net == "host" else access.POD_ADDRESS
-        declared = {
-            port.port + offset
-            for app in prepared.manifest.apps
-            for port in (app.app.ports if app.app else ())
-            for offset in range(port.count)
-        }
-        self.port = access.choose_port(
-            declared, access.ephemeral_range(), self.address if request.net == "host" else ""
-        )
-        self.token = access.new_token()
+        self.port, self.token = self._service()
         self.sandbox, rows = convert.pod_to_oci(
             prepared.manifest.isolators,
             facts=facts,
@@ -102,6 +93,13 @@ class Compilation:
             str(app.name): self._config(index, app, root)
             for index, (app, root) in enumerate(zip(prepared.manifest.apps, prepared.roots, strict=True))
         }
+
+    def _service(self) -> tuple[int, str]:
+        """Return the port at which the pod asks the metadata service, and the token that it is known by."""
+        own_host = self.prepared.request.net == "host"
+        declared = declared_ports(self.prepared.manifest.apps)
+        port = access.choose_port(declared, access.ephemeral_range(), self.address if own_host else "")
+        return port, access.new_token()
 
     def _config(self, index: int, entry: RuntimeApp, root: Rootfs) -> dict[str, Any]:
         name, app = str(entry.name), entry.app
@@ -139,7 +137,7 @@ class Compilation:
         )
         self.isolators += [outcome.Row(name, *row) for row in rows]
         if self._notifies(entry):
-            source = self.pod.file(_notify_file(index))
+            source = self.pod.file(self._notify_file(index))
             config["mounts"].append(
                 {"destination": NOTIFY_SOCKET, "type": "bind", "source": source, "options": ["bind"]}
             )
@@ -207,7 +205,7 @@ class Compilation:
         state = self.where.state
         finish = keeper.finish_argv(pod, state)
         plan = compile_pod(
-            [self._app_plan(index, entry, groups) for index, entry in enumerate(self.prepared.manifest.apps)],
+            self.app_plans(groups),
             sandbox=self.sandbox,
             facts=self.facts,
             pod_dir=pod.path,
@@ -231,6 +229,10 @@ class Compilation:
             # Nobody else is left to say why a start failed.
             plan.tracks.append(keeper.failure_track(finish))
         return plan
+
+    def app_plans(self, groups: Cgroups) -> list[PodApp]:
+        """Return the apps as plans need them."""
+        return [self._app_plan(index, entry, groups) for index, entry in enumerate(self.prepared.manifest.apps)]
 
     def _app_plan(self, index: int, entry: RuntimeApp, groups: Cgroups) -> PodApp:
         name = str(entry.name)
@@ -256,7 +258,7 @@ class Compilation:
             post_stop=handlers["post-stop"],
             restart=self._restart(index, entry),
             streams=self.modes(index),
-            notify=_notify_file(index) if self._notifies(entry) else "",
+            notify=self._notify_file(index) if self._notifies(entry) else "",
             sockets=[(one.kind, one.address, one.port, int(one.in_pod)) for one in self.sockets.get(name, ())],
         )
 
@@ -276,6 +278,10 @@ class Compilation:
         if wanted is not None and self.modes(index)[0] == "tty":
             raise UsageError("cannot run again: its terminal ends with it", f"app {entry.name}", "run it without one")
         return (wanted.when, wanted.most) if wanted else None
+
+    def _notify_file(self, index: int) -> str:
+        """Where, below the pod's directory, app `index` says that it is ready."""
+        return f"notify/{index}"
 
     def _notifies(self, entry: RuntimeApp) -> bool:
         """Whether the app says itself when it is ready, at a socket in its /dev."""
@@ -324,8 +330,10 @@ class Compilation:
         return any(f"{path}/".startswith(mount.target.rstrip("/") + "/") for mount in self.mounts[app])
 
 
-def _notify_file(index: int) -> str:
-    return f"notify/{index}"
+def declared_ports(apps: Iterable[RuntimeApp]) -> set[int]:
+    """Return the numbers of all ports that apps declare."""
+    ports = [port for app in apps for port in (app.app.ports if app.app else ())]
+    return {port.port + offset for port in ports for offset in range(port.count)}
 
 
 def _check_profile(profile: str, where: str) -> None:

@@ -71,13 +71,7 @@ def prepare(where: Directories, request: PodRequest, warnings: list[str]) -> Pre
     """
     request.check()
     store = ImageStore(where.root)
-    images = _images(store, where, request, warnings)
-    roots = [rootfs_for(store, image) for image in images]
-    if request.verify:
-        from appc.images import intact
-
-        for image in images:
-            intact.verify(store, image)
+    images, roots = find_images(store, where, request, warnings)
     if request.manifest is not None:
         manifest = reify.complete(request.manifest, images, request, warnings)
     else:
@@ -92,7 +86,7 @@ def prepare(where: Directories, request: PodRequest, warnings: list[str]) -> Pre
         stream_modes(request, index, FOREGROUND)
     facts = probe.facts()
     for image in images:
-        _check_platform(image, facts)
+        check_platform(image, facts)
     pod = layout.create(where.root)
     try:
         pod.move("prepare")
@@ -132,6 +126,19 @@ def discard(pod: Pod) -> None:
         pod.release()
 
 
+def find_images(
+    store: ImageStore, where: Directories, request: PodRequest, warnings: list[str]
+) -> tuple[list[StoredImage], list[Rootfs]]:
+    """Return the images of a request, fetched if need be, and what their apps' roots rest on. Raises AppcError."""
+    images = _images(store, where, request, warnings)
+    if request.verify:
+        from appc.images import intact
+
+        for image in images:
+            intact.verify(store, image)
+    return images, [rootfs_for(store, image) for image in images]
+
+
 def _images(store: ImageStore, where: Directories, request: PodRequest, warnings: list[str]) -> list[StoredImage]:
     if request.manifest is not None:
         faults = [
@@ -169,7 +176,7 @@ def _images(store: ImageStore, where: Directories, request: PodRequest, warnings
     return images
 
 
-def _check_platform(image: StoredImage, facts: probe.HostFacts) -> None:
+def check_platform(image: StoredImage, facts: probe.HostFacts) -> None:
     """Refuse an image for another os or arch; an image that names none runs anywhere (aci.md, labels)."""
     system, arch = image.labels.get("os"), image.labels.get("arch")
     if system and system != facts.os:
@@ -211,6 +218,19 @@ def _fill(
     pod.write("pod", manifest.to_json())
     used = sorted({str(image_id) for root in roots for image_id in root.image_ids})
     pod.write_json("request", request.to_json(used))
+    fill_apps(store, facts, pod, manifest, images, roots, warnings)
+
+
+def fill_apps(
+    store: ImageStore,
+    facts: probe.HostFacts,
+    pod: Pod,
+    manifest: PodManifest,
+    images: list[StoredImage],
+    roots: list[Rootfs],
+    warnings: list[str],
+) -> None:
+    """Make what the apps of `manifest` need in the pod's directory. Raises AppcError, OSError."""
     overlays = facts.overlay and not overlay_obstacle(pod.root)
     for app, image, root in zip(manifest.apps, images, roots, strict=True):
         pod.write(f"images/{app.name}", image.manifest_bytes)

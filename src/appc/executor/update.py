@@ -98,7 +98,7 @@ def _update(pod: Pod, app: str, isolators: Sequence[Isolator], strict: bool) -> 
         unlimited = "; ".join(limit_networks(pod.path, pod.uuid, bandwidth(manifest)))
         told += [(app, "links", outcome.IGNORED, unlimited)] if unlimited else []
     rows = outcome.combine([outcome.Row(app, *row) for row in decided if row[0] in given], told)
-    pod.write("pod", outcome.annotated(manifest, _keep(pod, rows)).to_json())
+    pod.write("pod", outcome.annotated(manifest, keep_outcome(pod, rows)).to_json())
     if app:
         _keep_resources(pod, app, resources)
     lacking = [row for row in rows if row.state != outcome.ENFORCED]
@@ -107,7 +107,7 @@ def _update(pod: Pod, app: str, isolators: Sequence[Isolator], strict: bool) -> 
     return rows
 
 
-def _keep(pod: Pod, rows: Sequence[outcome.Row]) -> list[outcome.Row]:
+def keep_outcome(pod: Pod, rows: Sequence[outcome.Row]) -> list[outcome.Row]:
     """Write down what became of the isolators, for `status`; return it with what became of the others before."""
     replaced = {(row.scope, row.name) for row in rows}
     try:

@@ -6,7 +6,7 @@ import os
 
 from appc.errors import HostError
 from appc.host.cgroup_layout import POD, Layout
-from appc.host.cgroupfs import read, write
+from appc.host.cgroupfs import read, remove, write
 from appc.host.cgroups import Maker
 
 TYPE_CHECKING = False
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from appc.host.cgroup_layout import Group
+    from appc.host.cgroup_layout import Cgroups, Group
     from appc.host.probe import HostFacts
 
 _ROUNDS = 100
@@ -42,6 +42,45 @@ def update(
     except OSError as error:
         reason = error.strerror or str(error)
         raise HostError(f"the control group cannot be changed: {reason}", str(error.filename or pod_uuid)) from error
+
+
+def add(
+    pod_uuid: str,
+    app_names: Sequence[str],
+    new: Sequence[str],
+    resources: Mapping[str, Mapping[str, Any]],
+    facts: HostFacts,
+) -> tuple[Cgroups, list[str]]:
+    """Make the groups of the apps `new` in a pod that runs, and set their limits.
+
+    `app_names` and `resources` are those of the whole pod, with the new ones. Returns what `cgroups.create` does, with
+    the outcomes of the new apps alone, and the directories that were made. HostError when that fails; none is left.
+    """
+    adder = _Adder(Layout(pod_uuid, app_names, resources, facts), new)
+    try:
+        groups = adder.make()
+    except BaseException as error:
+        remove(reversed(adder.made))
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+            raise HostError(f"the control group cannot be made: {reason}", str(error.filename or pod_uuid)) from error
+        raise
+    groups.outcome = [row for row in groups.outcome if row[0] in new]
+    return groups, adder.made
+
+
+class _Adder(Maker):
+    def __init__(self, layout: Layout, new: Sequence[str]) -> None:
+        super().__init__(layout)
+        self._new = new
+
+    def _make_group(self, group: Group) -> None:
+        if not os.path.isdir(group.path):
+            super()._make_group(group)
+
+    def _apply(self, group: Group) -> None:
+        if group.scope in self._new or group.path in self.made:
+            super()._apply(group)
 
 
 class _Updater(Maker):

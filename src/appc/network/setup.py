@@ -92,6 +92,14 @@ def expected(uuid: str, where: Directories) -> Networked:
     return Networked(_namespace(uuid, where.state), ())
 
 
+def attached(directory: str, uuid: str) -> Networked | None:
+    """Return what a running pod was given, from the record in its directory; None for a pod without networks."""
+    record = Record.read(directory, uuid)
+    if record is None:
+        return None
+    return Networked(record.namespace, [link["result"] for link in record.links if link["result"]])
+
+
 def parse(text: str) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
     """Parse `NAME[:KEY=VALUE;…],NAME…` into names with their arguments. Raises UsageError."""
     found: list[tuple[str, tuple[tuple[str, str], ...]]] = []

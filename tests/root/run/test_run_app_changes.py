@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from appc.config import Directories
 from appc.errors import PodStateError
 from appc.executor import api
 from appc.host import cgroupfs, probe
+from capabilities import need
 
 pytestmark = pytest.mark.root
 
@@ -131,6 +133,116 @@ class TestRemove:
         assert states(appc, pod) == {"cron": "running"}
 
 
+class TestAdd:
+    def test_it_is_one_of_the_pods_apps(self, appc: Appc, pod: str) -> None:
+        done = appc("app", "add", pod, PROBE, "--name", "late", "--env", "COLOUR=red", "--", "report", "wait")
+        assert (done.status, done.out) == (0, "late\n"), done
+        assert states(appc, pod) == {"web": "running", "cron": "running", "late": "running"}
+        report = wait_for(lambda: (out := appc("logs", pod, "--app", "late").out).count("\npid=") and out)
+        assert "env.COLOUR=red\n" in report
+        # In the pod's namespaces and group.
+        pids = {app["name"]: app["pid"] for app in appc.status(pod)["apps"]}
+        for kind in ("net", "ipc", "uts", "pid"):
+            assert len({os.readlink(f"/proc/{pid}/ns/{kind}") for pid in pids.values()}) == 1
+        groups = [Path(f"/proc/{pids[name]}/cgroup").read_text().replace(name, "") for name in ("web", "late")]
+        assert groups[0] == groups[1]
+        manifest = json.loads(appc("manifest", pod).out)
+        assert [app["name"] for app in manifest["apps"]] == ["web", "cron", "late"]
+        assert appc("enter", pod, "--app", "late", "/probe", "exit", "5").status == 5
+
+    def test_it_can_be_stopped_started_removed_and_added_again(self, appc: Appc, pod: str) -> None:
+        for _ in range(2):
+            assert appc("app", "add", pod, PROBE, "--name", "late", "--", "wait").status == 0
+            assert appc("app", "stop", pod, "late").status == 0
+            assert appc("app", "start", pod, "late").status == 0
+            assert appc("app", "rm", "--force", pod, "late").status == 0
+        assert appc("stop", pod).status == 0
+
+    def test_it_shares_volumes_and_brings_its_own(self, appc: Appc, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("of the host\n")
+        words = ("--volume", "data,kind=empty", PROBE, "--name", "web", "--mount", "volume=data,target=/data")
+        uuid = appc.detached(*words, "--", "write", "/data/x", "of web\n", "wait")
+        done = appc(
+            "app",
+            "add",
+            uuid,
+            "--volume",
+            f"host,kind=host,source={tmp_path}",
+            PROBE,
+            "--name",
+            "late",
+            "--mount",
+            "volume=data,target=/data",
+            "--mount",
+            "volume=host,target=/host",
+            "--",
+            *("read", "/data/x", "read", "/host/file", "wait"),
+        )
+        assert done.status == 0, done
+        wait_for(lambda: appc("logs", uuid, "--app", "late").out == "of web\nof the host\n")
+        assert [volume["name"] for volume in json.loads(appc("manifest", uuid).out)["volumes"]] == ["data", "host"]
+
+    def test_its_limits_bind_and_are_told(self, appc: Appc, pod: str) -> None:
+        need("memory-controller")
+        assert appc("app", "add", pod, PROBE, "--name", "late", "--memory", "32Mi", "--", "wait").status == 0
+        rows = [(row["scope"], row["name"], row["outcome"]) for row in appc.status(pod)["isolators"]]
+        assert ("late", "resource/memory", "enforced") in rows
+        assert appc("enter", pod, "--app", "late", "/probe", "memory", "64").status != 0
+
+    def test_the_metadata_service_knows_it(self, appc: Appc, pod: str) -> None:
+        assert appc("app", "add", pod, PROBE, "--name", "late", "--", "wait").status == 0
+        request = r"GET /%s/acMetadata/v1/apps/late/image/id HTTP/1.0\r\nMetadata-Flavor: AppContainer\r\n\r\n"
+        fetch = f"u=${{AC_METADATA_URL#http://}}; h=${{u%%/*}}; printf '{request}' ${{u#*/}} | nc ${{h%:*}} ${{h#*:}}"
+        done = appc("enter", pod, "--app", "late", "/bin/sh", "-c", fetch)
+        assert "200 OK" in done.out, done
+        assert "sha512-" in done.out
+
+    def test_policies_and_readiness_are_its_own(self, appc: Appc, pod: str) -> None:
+        assert appc("app", "add", pod, PROBE, "--name", "late", "--restart", "always", "--", "exit", "1").status == 0
+        wait_for(lambda: appc.status(pod)["apps"][2]["restarts"] > 1)
+        assert appc("app", "stop", pod, "late").status == 0
+        assert states(appc, pod)["late"] == "stopped"
+
+    def test_several_come_together_or_not_at_all(self, appc: Appc, pod: str) -> None:
+        before = {path: path.read_bytes() for path in Path(appc.the_pod().path).rglob("*") if path.is_file()}
+        groups = [Path(path, name) for path in cgroupfs.pod_directories(pod, probe.facts()) for name in ("a", "b")]
+        both = (PROBE, "--name", "a", "--memory", "64Mi", "--", "wait", "---", PROBE, "--name", "b", "--exec")
+        done = appc("app", "add", pod, "--volume", "new,kind=empty", *both, "/nowhere")
+        assert done.status == 127
+        assert done.err.splitlines()[0] == "appc: app b: /nowhere: no such file in the image"
+        assert states(appc, pod) == {"web": "running", "cron": "running"}
+        after = {path: path.read_bytes() for path in Path(appc.the_pod().path).rglob("*") if path.is_file()}
+        assert after == before
+        assert not any(group.exists() for group in groups)
+        assert appc("app", "add", pod, *both, "/probe", "--", "wait").status == 0
+
+    def test_a_pre_start_that_fails(self, appc: Appc, pod: str, sandbox: Path) -> None:
+        events = [{"name": "pre-start", "exec": ["/probe", "exit", "3"]}]
+        app = one_app(["/probe", "wait"], eventHandlers=events)
+        appc.add(sandbox / "x.aci", name="example.com/failing", app=app, dependencies=[{"imageName": PROBE}])
+        done = appc("app", "add", pod, "example.com/failing")
+        assert done.status == 1
+        assert done.err.splitlines()[0] == "appc: pre-start handler of app failing: ended with status 3"
+        assert states(appc, pod) == {"web": "running", "cron": "running"}
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            ((PROBE, "--name", "web"), "app web of pod"),
+            (("example.com/absent",), "example.com/absent"),
+            ((PROBE, "--name", "x", "--stdin", "tty"), "has no terminal"),
+            ((PROBE, "--name", "x", "--mount", "volume=absent,target=/x"), "not defined"),
+            ((PROBE, "--name", "x", "--restart", "sometimes"), "sometimes"),
+            ((), "no image is named"),
+        ],
+    )
+    def test_what_is_refused_changes_nothing(self, appc: Appc, pod: str, words: tuple[str, ...], said: str) -> None:
+        done = appc("app", "add", pod, *words)
+        assert done.status in (1, 2)
+        assert said in done.err
+        assert states(appc, pod) == {"web": "running", "cron": "running"}
+
+
 def test_the_list(appc: Appc, pod: str) -> None:
     assert appc("app", "stop", pod, "web").status == 0
     lines = appc("app", "list", pod).out.splitlines()
@@ -150,4 +262,6 @@ def test_from_python(appc: Appc) -> None:
         with pytest.raises(PodStateError, match="runs"):
             pod.start_app("web")
         pod.remove_app("web", force=True)
+        assert pod.add_app(api.App(PROBE, name="late", args=("wait",)), directories=where) == ["late"]
+        pod.remove_app("late", force=True)
         assert [app["name"] for app in pod.manifest["apps"]] == ["cron"]
