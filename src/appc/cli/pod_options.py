@@ -175,6 +175,9 @@ POD_OPTIONS = (
         "--set-env-file", metavar="FILE", kind="repeat", complete="file", help="set variables from a file of N=V lines"
     ),
     Option("--inherit-env", help="pass the caller's environment on, below everything else"),
+    Option(
+        "--isolator", metavar="NAME,K=V", kind="repeat", parse=Isolator.parse_string, help="bound all apps together"
+    ),
     Option("--annotation", metavar="N=V", kind="repeat", parse=pair, help="annotate the pod"),
     Option("--user-annotation", metavar="N=V", kind="repeat", parse=pair, help="user annotation of the pod"),
     Option("--user-label", metavar="N=V", kind="repeat", parse=pair, help="user label of the pod"),
@@ -239,6 +242,7 @@ _NOT_WITH_A_MANIFEST = tuple(
         "mount",
         "set-env",
         "set-env-file",
+        "isolator",
         "annotation",
         "user-annotation",
         "user-label",
@@ -298,6 +302,7 @@ def request(args: Args, context: Context) -> PodRequest:
         hostname=args.hostname or "",
         environment=tuple(environment),
         inherited=_inherited() if args.inherit_env else (),
+        isolators=tuple(args.isolator),
         annotations=tuple(args.annotation),
         user_annotations=tuple(args.user_annotation),
         user_labels=tuple(args.user_label),

@@ -127,6 +127,7 @@ def run(
     ports: Mapping[str, int | str] | None = None,
     sockets: Mapping[str, Socket] | None = None,
     hostname: str = "",
+    isolators: Sequence[Isolator] = (),
     read_only: bool = False,
     strict: bool = False,
     verify: bool = False,
@@ -145,14 +146,14 @@ def run(
     `grace` is the time between SIGTERM and SIGKILL in seconds, the configuration's when not given; `net` is none, host
     or the names of networks (by default none, or `default` when there are ports); `ports` opens ports of apps, by name,
     on the host: 8080, or "192.0.2.1:8080"; `sockets` are handed to the apps for their ports with `socketActivated`, by
-    name; `verify` refuses images whose files are not as they were imported; `insecure`, `pull` and `offline` are those
-    of `fetch`. Raises AppcError; nothing runs then.
+    name; `isolators` are the pod's, which bound its apps'; `verify` refuses images whose files are not as they were
+    imported; `insecure`, `pull` and `offline` are those of `fetch`. Raises AppcError; nothing runs then.
     """
     single = len(apps) == 1 and not isinstance(apps[0], AppRequest)
     described = any((args, name, exec, env, user, group, working_dir, memory, cpu, restart, mounts, read_only))
     if described and not single:
         raise UsageError("options of an app need just one image", "appc.run", "pass appc.App(image, …) for each app")
-    isolators = _limits(memory, cpu)
+    limits = _limits(memory, cpu)
     requests = []
     for app in apps:
         if isinstance(app, AppRequest):
@@ -169,7 +170,7 @@ def run(
                 working_directory=working_dir,
                 environment=tuple((env or {}).items()),
                 mounts=tuple(Mount(volume=volume, path=path) for path, volume in (mounts or {}).items()),
-                isolators=tuple(isolators),
+                isolators=tuple(limits),
                 restart=restart,
                 read_only_root_fs=read_only,
             )
@@ -183,6 +184,7 @@ def run(
         net=net or ("default" if ports else "none"),
         ports=tuple(_port(port, place) for port, place in (ports or {}).items()),
         hostname=hostname,
+        isolators=tuple(isolators),
         strict=strict,
         verify=verify,
         insecure=tuple(insecure),

@@ -62,6 +62,7 @@ def reify(request: PodRequest, images: list[StoredImage], warnings: list[str]) -
         apps=tuple(apps),
         volumes=tuple(volumes.values()),
         ports=tuple(ExposedPort(name=port, host_ip=ip, host_port=number) for port, ip, number in request.ports),
+        isolators=request.isolators,
         annotations=tuple(Annotation(name=key, value=value) for key, value in request.annotations),
         user_annotations=dict(request.user_annotations),
         user_labels=dict(request.user_labels),

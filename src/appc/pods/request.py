@@ -107,6 +107,7 @@ class AppRequest:
 class PodRequest:
     """A pod: its apps (or a ready pod manifest), volumes, network and how it is to be kept.
 
+    `isolators` are those of the pod, which bound its apps'.
     `grace` is the time in seconds between SIGTERM and SIGKILL. `strict` refuses a pod of which an
     isolator cannot be enforced. `inherited` is environment that every app gets below its own.
     `verify` compares the images' trees with what was imported. `passphrase` gives that of an encrypted
@@ -125,6 +126,7 @@ class PodRequest:
         "inherited",
         "insecure",
         "interactive",
+        "isolators",
         "manifest",
         "mounts",
         "names",
@@ -155,6 +157,7 @@ class PodRequest:
         hostname: str = "",
         environment: tuple[tuple[str, str], ...] = (),
         inherited: tuple[tuple[str, str], ...] = (),
+        isolators: tuple[Isolator, ...] = (),
         annotations: tuple[tuple[str, str], ...] = (),
         user_annotations: tuple[tuple[str, str], ...] = (),
         user_labels: tuple[tuple[str, str], ...] = (),
@@ -183,6 +186,7 @@ class PodRequest:
         self.hostname = hostname
         self.environment = environment
         self.inherited = inherited
+        self.isolators = isolators
         self.annotations = annotations
         self.user_annotations = user_annotations
         self.user_labels = user_labels

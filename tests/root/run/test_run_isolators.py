@@ -59,10 +59,19 @@ def test_a_fork_bomb_is_stopped(appc: Appc) -> None:
 
 def test_a_pods_limit_of_processes_is_that_of_its_apps_together(appc: Appc, sandbox: Path) -> None:
     need("pids-controller")
-    apps = {name: (["/probe", "forks", "6", "sleep", "0.2"], []) for name in ("one", "two")}
-    manifest = pod(appc, sandbox / "pod.json", apps, [isolator("resource/pids", {"limit": 8})])
-    done = appc.run("--pod-manifest", manifest)
-    assert "errno 11" in done.out + done.err, done
+    apps: dict[str, Any] = {
+        "one": (["/bin/sh", "-c", "sleep 60 & sleep 60 & sleep 60 & exec /probe wait"], []),
+        "two": (["/probe", "wait"], []),
+    }
+    uuid = appc.detached(
+        "--pod-manifest", pod(appc, sandbox / "pod.json", apps, [isolator("resource/pids", {"limit": 8})])
+    )
+    # PID 1 is counted in the group, but not in what was asked.
+    assert control(uuid, "", "pids.max") == "9\n"
+    wait_for(lambda: control(uuid, "", "pids.current") == "6\n")
+    done = appc("enter", uuid, "--app", "two", "/probe", "forks", "6")
+    assert "forks 2\n" in done.out
+    assert "errno 11" in done.out + done.err
 
 
 def test_the_pods_oom_score_is_the_least_an_app_has(appc: Appc, sandbox: Path) -> None:
@@ -167,6 +176,17 @@ def test_plan_status_and_manifest_tell_the_same(appc: Appc, sandbox: Path) -> No
     assert appc("update", uuid, "--app", "web", "--memory", "63Mi", "--pids", "20").status == 0
     (annotation,) = json.loads(appc("manifest", uuid).out)["apps"][0]["annotations"]
     assert sorted(annotation["value"].splitlines())[1:] == ["resource/memory=enforced", "resource/pids=enforced"]
+
+
+def test_the_pods_isolators_are_options_before_the_first_image(appc: Appc) -> None:
+    words = ("--isolator", "os/unix/sysctl,net.core.somaxconn=99", "--isolator", "os/linux/oom-score-adj,300")
+    read = ("read", "/proc/sys/net/core/somaxconn", "read", "/proc/self/oom_score_adj")
+    done = appc.run("--strict", *words, PROBE, "--name", "one", "--", *read, "---", PROBE, "--name", "two", "--", *read)
+    assert sorted(line.split()[-1] for line in done.out.splitlines()) == ["300", "300", "99", "99"], done
+    uuid = appc.the_pod().uuid
+    assert set(outcomes(appc, uuid)) == {("pod", "os/unix/sysctl"), ("pod", "os/linux/oom-score-adj")}
+    first, _ = json.loads(appc("manifest", uuid).out)["isolators"]
+    assert first == isolator("os/unix/sysctl", {"net.core.somaxconn": "99"})
 
 
 def test_strict_refuses_in_plans_too(appc: Appc) -> None:
