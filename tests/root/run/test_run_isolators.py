@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apparmor_kit import profile
 from pod_kit import PROBE, Appc, one_app, pod_manifest, wait_for
 
+from appc.abi import CAPABILITY_BITS
 from appc.host import cgroupfs, libc, probe
 from capabilities import need
 
@@ -223,3 +225,23 @@ def test_an_apparmor_profile_that_is_not_loaded_is_refused(appc: Appc, profiles:
         assert (done.status, done.out) == (1, "")
         assert done.err.startswith("appc: app probe: no AppArmor profile called absent is loaded\n")
     assert appc.pods() == []
+
+
+@pytest.mark.parametrize("scope", ["app", "pod"])
+def test_an_apparmor_profile_takes_away_what_capabilities_would_let(appc: Appc, profiles: Path, scope: str) -> None:
+    name = "appc-test"
+    mknod = 1 << CAPABILITY_BITS["CAP_MKNOD"]
+    script = "cat /proc/self/attr/current; mknod /made c 1 3 && echo made; true"
+    shell = ("--exec", "/bin/sh", "--", "-c", script)
+    words = ("--isolator", f"os/linux/apparmor-profile,profile={name}")
+    (profiles.parent / ".replace").write_bytes(profile(name, ((1 << len(CAPABILITY_BITS)) - 1) & ~mknod))
+    try:
+        free = appc.run(PROBE, *shell)
+        bound = appc.run(*words, PROBE, *shell) if scope == "pod" else appc.run(PROBE, *words, *shell)
+        told = outcomes(appc, next(one.uuid for one in appc.pods() if appc.status(one.uuid)["isolators"]))
+    finally:
+        (profiles.parent / ".remove").write_text(name)
+    assert free.out == "unconfined\nmade\n"
+    assert bound.out == f"{name} (enforce)\n", bound
+    assert "mknod: /made: Operation not permitted" in bound.err
+    assert told == {("probe" if scope == "app" else "pod", "os/linux/apparmor-profile"): "enforced"}
