@@ -192,9 +192,10 @@ void pre_start_ended(struct task *handler);
 /* keep_stream.c */
 int stdio_open(const struct stdio *stdio, const char *app, int fds[3], bool *tty); /* 0 or an errno */
 void stdio_close(int fds[3]);     /* the child's ends, once it has them */
-void stream_forget(const char *log); /* closes what leads to it, and the log */
-int stream_add(int fd, const char *app, const char *log, int source, int copy); /* 0 or an errno */
+void stream_forget(const char *app, const char *log); /* closes the streams of an app that is removed, and its log */
+int stream_add(int fd, const char *app, const char *log, int source, int copy, bool named); /* 0 or an errno */
 void stream_catch_up(void);       /* reads what has been written already */
+void stream_catch_up_with(const char *app); /* for as long as it takes to read what has been written by now */
 void stream_drain(void);          /* likewise, then closes all; waits for slow readers of our output */
 
 /* keep_log.c: files of entries "TIME stdout|stderr F|P TEXT", as the CRI has them. */
@@ -203,6 +204,11 @@ struct logfile *log_open(const char *path); /* below the pod directory; NULL: er
 struct logfile *log_find(const char *path); /* NULL: not open */
 void log_close(struct logfile *log);
 void log_write(struct logfile *log, int source, const char *data, size_t size);
+
+/* keep_attach.c */
+void attach_output(const char *app, int source, const char *data, size_t size);
+int attach_input(const char *app, int fd, bool tty); /* takes `fd` over, -1 to have none; 0 or an errno */
+void attach_over(const char *app);                   /* the app has ended for good */
 
 /* keep_tty.c */
 void tty_attach(struct task *task, int master);
@@ -225,6 +231,7 @@ void socket_forget(const char *app);
 
 /* keep_notify.c */
 #define NOTIFY_SAID 128
+/* Binds a new socket below the pod's directory, in `directory`, which is made, or right there (NULL). */
 int socket_in_pod(const char *directory, const char *path, int type, mode_t mode, int *fd); /* 0 or an errno */
 void notify_started(struct task *app);
 void notify_forget(const char *app);

@@ -132,8 +132,10 @@ int socket_in_pod(const char *directory, const char *path, int type, mode_t mode
 
 	if (error != 0)
 		return error;
-	if (keep.pod < 0 || (mkdirat(keep.pod, directory, 0700) < 0 && errno != EEXIST))
-		return keep.pod < 0 ? EBADF : errno;
+	if (keep.pod < 0)
+		return EBADF;
+	if (directory != NULL && mkdirat(keep.pod, directory, 0700) < 0 && errno != EEXIST)
+		return errno;
 	unlinkat(keep.pod, path, 0);
 	*fd = high_fd(socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 	if (*fd < 0)

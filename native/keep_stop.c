@@ -143,8 +143,10 @@ void app_ended(struct task *app)
 		app->post = POST_SKIPPED;
 	status_app(app);
 	post_stop(app);
-	if (!again)
+	if (!again) {
+		attach_over(app->app);
 		app_failed(app);
+	}
 }
 
 bool pod_over(void)

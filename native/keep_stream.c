@@ -21,6 +21,7 @@ static struct stream {
 	int source;         /* 1 or 2 */
 	int copy;           /* our own descriptor to copy to, or -1 */
 	struct logfile *log;
+	const char *app;
 	const char *prefix; /* before each copied line; NULL for none */
 	size_t at, end;     /* of what was read and is still to be copied */
 	size_t written;     /* of the next piece, when it could not be written at once */
@@ -165,6 +166,7 @@ static bool read_stream(struct stream *stream)
 	}
 	if (stream->log != NULL)
 		log_write(stream->log, stream->source, into, (size_t)n);
+	attach_output(stream->app, stream->source, into, (size_t)n);
 	if (copied) {
 		stream->end += (size_t)n;
 		copy_pending(stream);
@@ -178,24 +180,23 @@ static void stream_ready(void *owner, short events)
 	read_stream(owner);
 }
 
-void stream_forget(const char *log)
+void stream_forget(const char *app, const char *log)
 {
 	struct logfile *file = log_find(log);
 
-	if (file == NULL)
-		return;
 	stream_catch_up();
 	for (size_t i = 0; i < used; i++) {
-		if (!streams[i].open || streams[i].log != file)
+		if (!streams[i].open || strcmp(streams[i].app, app) != 0)
 			continue;
 		if (streams[i].fd >= 0)
 			close_stream(&streams[i]);
 		streams[i].open = false;
 	}
-	log_close(file);
+	if (file != NULL)
+		log_close(file);
 }
 
-int stream_add(int fd, const char *app, const char *log, int source, int copy)
+int stream_add(int fd, const char *app, const char *log, int source, int copy, bool named)
 {
 	struct stream *stream = NULL;
 	struct logfile *file = NULL;
@@ -219,7 +220,8 @@ int stream_add(int fd, const char *app, const char *log, int source, int copy)
 	stream->source = source;
 	stream->copy = copy;
 	stream->log = file;
-	stream->prefix = keep.apps > 1 && app[0] != '\0' && strlen(app) < COPY_SIZE / 2 ? app : NULL;
+	stream->app = app;
+	stream->prefix = keep.apps > 1 && named && strlen(app) < COPY_SIZE / 2 ? app : NULL;
 	stream->at = stream->end = stream->written = 0;
 	return watch_add(fd, POLLIN, stream_ready, stream);
 }
@@ -229,6 +231,17 @@ void stream_catch_up(void)
 	for (size_t i = 0; i < used; i++)
 		while (streams[i].open && streams[i].fd >= 0 && !blocked(&streams[i]) && read_stream(&streams[i]))
 			;
+}
+
+/* As many reads as empty a pipe, even if somebody goes on writing. */
+#define READS 64
+
+void stream_catch_up_with(const char *app)
+{
+	for (size_t i = 0; i < used; i++)
+		for (int reads = 0; reads < READS && streams[i].open && strcmp(streams[i].app, app) == 0; reads++)
+			if (streams[i].fd < 0 || blocked(&streams[i]) || !read_stream(&streams[i]))
+				break;
 }
 
 void stream_drain(void)
@@ -252,6 +265,7 @@ void stream_drain(void)
 static int open_pipe(const struct stdio *stdio, const char *app, int number, int *child)
 {
 	bool both = strcmp(stdio->mode[number], "both") == 0;
+	const char *log = strcmp(stdio->mode[number], "attach") == 0 ? "" : stdio->log;
 	int ends[2], error;
 
 	if (stdio->log[0] == '\0')
@@ -259,7 +273,7 @@ static int open_pipe(const struct stdio *stdio, const char *app, int number, int
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return errno;
 	ends[1] = high_fd(ends[1]);
-	error = ends[1] < 0 ? errno : stream_add(ends[0], app, stdio->log, number, both ? number : -1);
+	error = ends[1] < 0 ? errno : stream_add(ends[0], app, log, number, both ? number : -1, true);
 	if (error != 0) {
 		close(ends[0]);
 		if (ends[1] >= 0)
@@ -268,6 +282,20 @@ static int open_pipe(const struct stdio *stdio, const char *app, int number, int
 	}
 	*child = ends[1];
 	return 0;
+}
+
+/* A pipe whose other end is for those who attach. */
+static int open_input(const char *app, int *child)
+{
+	int ends[2], error;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return errno;
+	*child = high_fd(ends[0]);
+	error = *child < 0 ? errno : attach_input(app, ends[1], false);
+	if (error != 0)
+		close(ends[1]);
+	return error;
 }
 
 int stdio_open(const struct stdio *stdio, const char *app, int fds[3], bool *tty)
@@ -283,7 +311,9 @@ int stdio_open(const struct stdio *stdio, const char *app, int fds[3], bool *tty
 			fds[i] = i;
 		else if (strcmp(mode, "tty") == 0)
 			*tty = true;
-		else if (i > 0 && (strcmp(mode, "log") == 0 || strcmp(mode, "both") == 0))
+		else if (i == 0 && strcmp(mode, "attach") == 0)
+			error = open_input(app, &fds[i]);
+		else if (i > 0 && (strcmp(mode, "log") == 0 || strcmp(mode, "both") == 0 || strcmp(mode, "attach") == 0))
 			error = open_pipe(stdio, app, i, &fds[i]);
 		else if (strcmp(mode, "null") != 0)
 			error = EINVAL;

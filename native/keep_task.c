@@ -48,7 +48,7 @@ void task_forget(struct task *app)
 {
 	const char *name = app->app;
 
-	stream_forget(app->stdio.log);
+	stream_forget(app->app, app->stdio.log);
 	notify_forget(name);
 	socket_forget(name);
 	if (app->mnt >= 0)

@@ -96,15 +96,26 @@ static void make_raw(void)
 	tty.raw = tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0;
 }
 
+/* To those who attach later, by a descriptor of its own: the stream is watched, too. */
+static void offer(const char *app, int master)
+{
+	int fd = fcntl(master, F_DUPFD_CLOEXEC, 0);
+
+	if (fd >= 0 && attach_input(app, fd, true) != 0)
+		close(fd);
+}
+
 void tty_attach(struct task *task, int master)
 {
 	bool attach = (keep.foreground || task->role == ROLE_EXECUTE) && tty.master < 0;
 
 	/* No name before its lines: what a terminal shows is not all lines. */
-	if (stream_add(master, "", task->stdio.log, 1, attach ? STDOUT_FILENO : -1) != 0) {
+	if (stream_add(master, task->app, task->stdio.log, 1, attach ? STDOUT_FILENO : -1, false) != 0) {
 		close(master);
 		return;
 	}
+	if (task->role == ROLE_APP)
+		offer(task->app, master);
 	if (!attach)
 		return;
 	tty.master = fcntl(master, F_DUPFD_CLOEXEC, 0);

@@ -53,6 +53,7 @@ VERBS = (
     "cp",
     "top",
     "events",
+    "attach",
     "export",
     "df",
     "fetch",

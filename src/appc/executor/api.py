@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Protocol
 
+    from appc.executor.attach import Attachment
     from appc.executor.events import Event
     from appc.images.network import Network
     from appc.pods.logs import LogLine
@@ -394,6 +395,20 @@ class RunningPod:
         """Yield what the apps wrote, line by line; with `follow` until the pod ends."""
         names = control.chosen_apps(self._pod.refresh(), (app,) if app else ())
         return logs.read(self._pod, names, follow=follow, since_ns=since_ns, until_ns=until_ns)
+
+    def attach(self, app: str = "", streams: Sequence[str] = ("stdin", "stdout", "stderr")) -> Attachment:
+        """Attach to streams of an app (which, when there are several): see `appc.executor.attach.Attachment`.
+
+        Its stdin can be written if it is "stream" or a terminal. Raises PodStateError when the app does not run.
+        """
+        from appc.executor.attach import Attachment
+
+        pod = self._pod.refresh()
+        names = control.chosen_apps(pod, (app,) if app else ())
+        if len(names) > 1:
+            raise UsageError("there are several apps", f"pod {self.uuid}", f"name one of {', '.join(names)}")
+        with _HostErrors():
+            return Attachment(pod, names[0], streams)
 
     def remove(self) -> None:
         """Remove the ended pod with all it wrote."""

@@ -256,10 +256,10 @@ def stream_modes(request: PodRequest, index: int, kind: str) -> tuple[str, str, 
         if request.interactive and kind == DETACHED:
             raise UsageError("is interactive, so it needs a terminal", where, "run it without --detach")
         return DEFAULT_STREAMS["interactive"]
-    if kind == DETACHED and "stream" in asked:
-        raise UsageError("stream needs a pod in the foreground", where, "run it without --detach")
     modes = [mode or default for mode, default in zip(asked, DEFAULT_STREAMS[kind], strict=True)]
-    modes = ["inherit" if mode == "stream" else mode for mode in modes]
+    # Nobody's streams are there to be handed through: whoever attaches has them.
+    through = "inherit" if kind == FOREGROUND else "attach"
+    modes = [through if mode == "stream" else mode for mode in modes]
     if kind == FOREGROUND:
         # What goes to the log is shown as well.
         modes[1:] = ["both" if mode == "log" else mode for mode in modes[1:]]

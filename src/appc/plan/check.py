@@ -68,7 +68,8 @@ _STARTERS = {
     "process": (0, False),
 }
 _PHASES = (
-    *("mount-namespace", "tmpfs", "target", "adopt", "userns", "init", "listen", "socket", "notify", "app", "start"),
+    *("mount-namespace", "tmpfs", "target", "adopt", "userns", "init", "listen", "attach"),
+    *("socket", "notify", "app", "start"),
     *("agent", "process", "pidfd", "net-device", "hook", "proceed", "ready", "supervise", "wait"),
 )
 # Ops whose first argument is an app.

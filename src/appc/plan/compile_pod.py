@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 INIT = "init"
 AGAIN = "again"
+# The socket, in the pod's directory, of those who attach to apps.
+ATTACH = "attach"
 
 # Milliseconds before an app runs again, doubled each time up to the second number.
 RESTART_DELAY, LONGEST_RESTART_DELAY = 100, 60_000
@@ -142,6 +144,7 @@ def compile_pod(
     ops.append(Op("init", init_flags(sandbox), INIT, membership(init_cgroups, facts)[0], source="linux.namespaces"))
     if metadata:
         ops.append(Op("listen", *metadata, source="appc"))
+    ops.append(Op("attach", ATTACH, source="appc"))
     ops += app_ops(parts)
     ops.append(Op("ready", source="appc"))
     ops.append(Op("supervise", grace, log_size, log_files, source="appc"))

@@ -76,6 +76,7 @@ _DOING = {
     "userns": "make a user namespace",
     "adopt": "open the namespace {1}",
     "listen": "listen on {0}, port {1}, for the metadata service",
+    "attach": "listen for those who attach",
     "socket": "make the socket {1} {2} {3} for the app {0}",
     "notify": "listen for what the app {0} says of itself",
     "app": "set up the app {0}",

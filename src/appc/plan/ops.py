@@ -112,6 +112,8 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("adopt", (("namespace", "n"), ("path", "s")), OUTSIDE),
     ("userns", (("uids", "l"), ("gids", "l")), OUTSIDE),
     ("listen", (("address", "s"), ("port", "n"), ("service", "s"), ("argv", "l")), OUTSIDE),
+    # Where those connect who want to read and write an app's streams while it runs.
+    ("attach", (("path", "s"),), OUTSIDE),
     # A socket that an app finds open: tcp or udp, made here or (`pod`) in the pod's network; or inherited, and then
     # `port` is which of the caller's.
     ("socket", (("app", "s"), ("kind", "s"), ("address", "s"), ("port", "n"), ("pod", "n")), OUTSIDE),

@@ -63,16 +63,6 @@ def test_a_stream_of_the_caller_is_the_very_same(appc: Appc, sandbox: Path) -> N
     assert place.read_text().endswith("/out\n")
 
 
-def test_stream_needs_the_foreground(appc: Appc) -> None:
-    done = appc.run("--detach", PROBE, "--stdout", "stream")
-    assert done.status == 2
-    assert done.err.splitlines() == [
-        f"appc: app {PROBE}: stream needs a pod in the foreground",
-        "hint: run it without --detach",
-    ]
-    assert appc.pods() == []
-
-
 def test_logs_follow_until_the_end(appc: Appc) -> None:
     actions = [word for number in range(5) for word in ("echo", f"line {number}", "sleep", "0.05")]
     uuid = appc.detached(PROBE, "--", *actions)
