@@ -188,8 +188,8 @@ class Site:
 
 
 def keys_file(catalog: Catalog) -> bytes:
-    """All keys, armored."""
-    return b"".join(armor(one.data, "PUBLIC KEY BLOCK") for one in catalog.certificates)
+    """All keys, armored, in one block: clients such as rkt read the first one only."""
+    return armor(b"".join(one.data for one in catalog.certificates), "PUBLIC KEY BLOCK")
 
 
 def _file_name(image: ServedImage) -> str:

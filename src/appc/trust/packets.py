@@ -208,10 +208,27 @@ def dearmor(data: bytes) -> bytes:
 
 
 def armor(data: bytes, kind: str) -> bytes:
-    """Return binary OpenPGP data in ASCII armor; `kind` is "PUBLIC KEY BLOCK" or "SIGNATURE"."""
+    """Return binary OpenPGP data in ASCII armor; `kind` is "PUBLIC KEY BLOCK" or "SIGNATURE".
+
+    With the checksum that RFC 9580 (section 6.1) leaves out but for readers that want one: rkt and actool are such.
+    """
     text = binascii.b2a_base64(data, newline=False)
     lines = [text[start : start + 64] for start in range(0, len(text), 64)]
-    return b"\n".join((f"-----BEGIN PGP {kind}-----".encode(), b"", *lines, f"-----END PGP {kind}-----".encode(), b""))
+    checksum = b"=" + binascii.b2a_base64(_crc24(data).to_bytes(3, "big"), newline=False)
+    begin, end = (f"-----{word} PGP {kind}-----".encode() for word in ("BEGIN", "END"))
+    return b"\n".join((begin, b"", *lines, checksum, end, b""))
+
+
+def _crc24(data: bytes) -> int:
+    """The checksum of ASCII armor (RFC 9580, section 6.1)."""
+    crc = 0xB704CE
+    for byte in data:
+        crc ^= byte << 16
+        for _ in range(8):
+            crc <<= 1
+            if crc & 0x1000000:
+                crc ^= 0x1864CFB
+    return crc
 
 
 def _armored_block(lines: Iterator[bytes]) -> bytes:
