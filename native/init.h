@@ -18,7 +18,7 @@ struct context {
 	char listen_pid[32];   /* "LISTEN_PID=N" for it */
 	bool own_console;      /* 0–2 are a pseudo-terminal made for this process */
 	uint32_t index;        /* of the op being performed */
-	int tree[256];         /* what `tree` opened, in order */
+	int tree[512];         /* what `tree` opened, in order */
 	uint32_t trees;
 	void *plan;
 	size_t plan_size;

@@ -266,6 +266,7 @@ void hook_reap(void);
 
 /* keep_launch.c */
 #define LAUNCH_TIMEOUT 120000 /* ms; a child that takes longer to build its root hangs on something that will not come */
+bool track_has(const struct wire_track *track, enum opcode code);
 int task_spawn(struct task *task, int flags); /* 0 or an errno */
 int task_start_handler(struct task *task); /* 0 or an errno */
 int task_run_handler(struct task *task);   /* to its end; 0 or an errno */

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -48,6 +49,17 @@ static const char *const ns_names[CHILD_NAMESPACES] = {"net", "ipc", "uts", "mnt
 enum { NS_USER = 5 };
 static const int ns_flags[CHILD_NAMESPACES] = CHILD_NAMESPACE_FLAGS;
 
+bool track_has(const struct wire_track *track, enum opcode code)
+{
+	struct wire_cursor cursor = wire_begin(&keep.source->plan, track);
+	struct wire_op op;
+
+	while (wire_next(&cursor, &op))
+		if (op.code == code)
+			return true;
+	return false;
+}
+
 int keep_init(const struct wire_op *op)
 {
 	int flags = (int)op->args[0].n;
@@ -61,7 +73,8 @@ int keep_init(const struct wire_op *op)
 	if (task == NULL)
 		return errno;
 	task->cgroup = op->args[2].p;
-	error = spawn_task(task, flags, stdio);
+	/* One that is born again makes its namespaces itself. */
+	error = spawn_task(task, track_has(task->track, OP_fork) ? 0 : flags, stdio);
 	if (error != 0)
 		return error;
 	keep.init = task;
@@ -77,6 +90,23 @@ int keep_init(const struct wire_op *op)
 	return error;
 }
 
+/* The user namespace that a namespace of another kind belongs to takes its place. */
+static int take_owner(int *ns)
+{
+	int owner, kind = ioctl(*ns, K_NS_GET_NSTYPE);
+
+	if (kind < 0)
+		return errno;
+	if (kind == CLONE_NEWUSER)
+		return 0;
+	owner = ioctl(*ns, K_NS_GET_USERNS);
+	if (owner < 0)
+		return errno;
+	close(*ns);
+	*ns = high_fd(owner);
+	return *ns < 0 ? errno : 0;
+}
+
 int keep_adopt(const struct wire_op *op)
 {
 	for (int i = 0; i < CHILD_NAMESPACES; i++) {
@@ -85,7 +115,9 @@ int keep_adopt(const struct wire_op *op)
 		if (keep.ns[i] >= 0)
 			close(keep.ns[i]);
 		keep.ns[i] = high_fd(open(op->args[1].p, O_RDONLY | O_CLOEXEC));
-		return keep.ns[i] < 0 ? errno : 0;
+		if (keep.ns[i] < 0)
+			return errno;
+		return i == NS_USER ? take_owner(&keep.ns[i]) : 0;
 	}
 	return EINVAL;
 }

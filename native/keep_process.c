@@ -21,18 +21,6 @@ pid_t process_pid(void)
 	return process == NULL ? -1 : process->pid;
 }
 
-/* Whether the track has such an op. */
-static bool has_op(const struct wire_track *track, enum opcode code)
-{
-	struct wire_cursor cursor = wire_begin(&keep.launch.plan, track);
-	struct wire_op op;
-
-	while (wire_next(&cursor, &op))
-		if (op.code == code)
-			return true;
-	return false;
-}
-
 /* A socket in the directory the keeper was given, however long that one's path is. */
 static int listen_for_start(int *fd)
 {
@@ -90,8 +78,8 @@ int keep_process(const struct wire_op *op)
 	task->detached = op->args[2].n != 0;
 	task->console = op->args[6].p;
 	task->cgroup = op->args[7].p;
-	task->syncs = has_op(task->track, OP_sync);
-	if (has_op(task->track, OP_await_start))
+	task->syncs = track_has(task->track, OP_sync);
+	if (track_has(task->track, OP_await_start))
 		error = listen_for_start(&task->start);
 	if (error == 0)
 		error = task_spawn(task, (int)op->args[1].n);

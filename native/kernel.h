@@ -65,6 +65,8 @@ struct k_mount_attr {
 #define K_PROC_ROOT_INO 1
 
 #define K_TIOCGPTPEER 0x5441
+#define K_NS_GET_USERNS 0xb701
+#define K_NS_GET_NSTYPE 0xb703
 
 #define K_SECCOMP_SET_MODE_FILTER 1U
 #define K_SECCOMP_NEW_LISTENER 8U

@@ -6,15 +6,39 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { TARGET, LOWERS, UPPER, WORK, OPTIONS };
 
-static int set_layer(int fs, const char *key, const char *path)
+/* The arguments that say what is laid over what. */
+struct layers {
+	const struct wire_arg *lowers, *upper, *work, *options;
+};
+
+/* A path of the host, or "#NUMBER" and a path in what `tree` opened. */
+static int open_layer(const struct context *c, const char *path)
 {
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	unsigned long number;
+	char *rest;
+
+	if (path[0] != '#')
+		return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	number = strtoul(path + 1, &rest, 10);
+	if (rest == path + 1 || number >= c->trees || (*rest != '\0' && *rest != '/')) {
+		errno = EBADF;
+		return -1;
+	}
+	return k_openat2(c->tree[number], *rest == '\0' ? "." : rest + 1, O_RDONLY | O_DIRECTORY,
+	                 K_RESOLVE_BENEATH | K_RESOLVE_NO_SYMLINKS);
+}
+
+static int set_layer(const struct context *c, int fs, const char *key, const char *path)
+{
+	int fd = open_layer(c, path);
 	int error = 0;
 
 	if (fd < 0)
@@ -26,30 +50,30 @@ static int set_layer(int fs, const char *key, const char *path)
 }
 
 /* Layers by descriptor: no limit on the length of their paths, nothing to escape. */
-static int set_layers(int fs, const struct wire_op *op)
+static int set_layers(const struct context *c, int fs, const struct layers *layers)
 {
-	const char *at = op->args[LOWERS].p;
+	const char *at = layers->lowers->p;
 	int error = 0;
 
-	for (uint64_t i = 0; i < op->args[LOWERS].n && error == 0; i++)
-		error = set_layer(fs, "lowerdir+", wire_item(&at));
-	if (op->args[UPPER].n == 0)
+	for (uint64_t i = 0; i < layers->lowers->n && error == 0; i++)
+		error = set_layer(c, fs, "lowerdir+", wire_item(&at));
+	if (layers->upper->n == 0)
 		return error;
 	if (error == 0)
-		error = set_layer(fs, "upperdir", op->args[UPPER].p);
-	return error != 0 ? error : set_layer(fs, "workdir", op->args[WORK].p);
+		error = set_layer(c, fs, "upperdir", layers->upper->p);
+	return error != 0 ? error : set_layer(c, fs, "workdir", layers->work->p);
 }
 
-static int overlay_new(const struct wire_op *op, int *mount_fd)
+static int overlay_new(const struct context *c, const struct layers *layers, int *mount_fd)
 {
 	int fs = k_fsopen("overlay");
 	int error;
 
 	if (fs < 0)
 		return errno;
-	error = set_layers(fs, op);
+	error = set_layers(c, fs, layers);
 	if (error == 0)
-		error = mountfs_options(fs, &op->args[OPTIONS]);
+		error = mountfs_options(fs, layers->options);
 	if (error == 0 && k_fsconfig(fs, K_FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		error = errno;
 	if (error == 0 && (*mount_fd = k_fsmount(fs, 0)) < 0)
@@ -141,10 +165,45 @@ static int overlay_by_mount(struct context *c, const struct wire_op *op)
 int op_root_overlay(struct context *c, const struct wire_op *op)
 {
 	int mount_fd = -1;
-	int error = overlay_new(op, &mount_fd);
+	const struct wire_arg *args = op->args;
+	struct layers layers = {&args[LOWERS], &args[UPPER], &args[WORK], &args[OPTIONS]};
+	int error = overlay_new(c, &layers, &mount_fd);
 
 	/* Before Linux 6.5 overlays are mounted the old way, which knows no descriptors: EOPNOTSUPP. */
 	if (error == EINVAL || error == ENOSYS || error == EOPNOTSUPP)
 		return overlay_by_mount(c, op);
 	return error != 0 ? error : become_root(c, mount_fd, op->args[TARGET].p);
+}
+
+/* Files of this user from now on, with the same capabilities: a change of user takes some away. */
+static int make_files_as(uid_t uid, gid_t gid)
+{
+	struct k_cap_header header = {.version = K_CAPABILITY_VERSION_3};
+	struct k_cap_data data[2];
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return errno;
+	syscall(SYS_setfsgid, gid);
+	syscall(SYS_setfsuid, uid);
+	return syscall(SYS_capset, &header, data) < 0 ? errno : 0;
+}
+
+/* The kernel makes files in the work directory for who mounts, and there nobody is the host's root. */
+int op_overlay(struct context *c, const struct wire_op *op)
+{
+	struct layers layers = {&op->args[0], &op->args[1], &op->args[2], &op->args[3]};
+	uid_t uid, gid;
+	int mount_fd = -1, error, back;
+
+	if (id_from_number(op->args[4].n, &uid) != 0 || id_from_number(op->args[5].n, &gid) != 0)
+		return EINVAL;
+	error = make_files_as(uid, gid);
+	if (error == 0)
+		error = overlay_new(c, &layers, &mount_fd);
+	back = make_files_as(geteuid(), getegid());
+	if (error == 0)
+		error = back;
+	if (error != 0 && mount_fd >= 0)
+		close(mount_fd);
+	return error != 0 ? error : keep_tree(c, mount_fd);
 }

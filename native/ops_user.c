@@ -47,13 +47,21 @@ static int adapt(struct context *c, int tree, uint64_t flags, const struct wire_
 	return error;
 }
 
+int keep_tree(struct context *c, int tree)
+{
+	if (c->trees == sizeof c->tree / sizeof c->tree[0]) {
+		close(tree);
+		return ENFILE;
+	}
+	c->tree[c->trees++] = tree;
+	return 0;
+}
+
 int op_tree(struct context *c, const struct wire_op *op)
 {
 	uint64_t flags = op->args[1].n;
 	int source, tree, error;
 
-	if (c->trees == sizeof c->tree / sizeof c->tree[0])
-		return ENFILE;
 	source = k_openat2(AT_FDCWD, op->args[0].p, O_PATH, (flags & TREE_NO_SYMLINKS) != 0 ? K_RESOLVE_NO_SYMLINKS : 0);
 	if (source < 0)
 		return errno;
@@ -62,9 +70,7 @@ int op_tree(struct context *c, const struct wire_op *op)
 	close(source);
 	if (error != 0 && tree >= 0)
 		close(tree);
-	if (error == 0)
-		c->tree[c->trees++] = tree;
-	return error;
+	return error == 0 ? keep_tree(c, tree) : error;
 }
 
 int op_own_output(struct context *c, const struct wire_op *op)

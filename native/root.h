@@ -20,6 +20,9 @@ void root_set(struct context *c, int fd);
 /* Takes the tree that "#NUMBER" names; 0 or EBADF. */
 int take_tree(struct context *c, const char *source, int *tree);
 
+/* Keeps a detached mount under the next number; closes it on failure. */
+int keep_tree(struct context *c, int tree);
+
 /* Attaches a detached mount at a path of the host and takes it as the root; closes it on failure. */
 int become_root(struct context *c, int mount, const char *target);
 

@@ -6,7 +6,7 @@ import os
 
 from appc.abi import CAPABILITY_BITS
 from appc.cli.fetch_options import INSECURE, OFFLINE, network_of, pull_option
-from appc.cli.options import LIST, Option, did_you_mean, duration
+from appc.cli.options import LIST, OPTIONAL, Option, did_you_mean, duration
 from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.errors import AppcError, UsageError
 from appc.executor.prepare import discard
@@ -136,6 +136,14 @@ def server(text: str) -> str:
     return text
 
 
+def users(text: str) -> str:
+    """Take a range of pods/private_users.py."""
+    from appc.pods.private_users import parse
+
+    parse(text)
+    return text
+
+
 VOLUME = Option(
     "--volume", metavar="NAME,kind=K,...", kind="repeat", parse=volume, help="define a volume (kind host or empty)"
 )
@@ -168,6 +176,13 @@ POD_OPTIONS = (
         kind="repeat",
         parse=hosts_entry,
         help="a line of /etc/hosts, or host for the host's own file",
+    ),
+    Option(
+        "--private-users",
+        metavar="BASE[:COUNT]",
+        kind=OPTIONAL,
+        parse=users,
+        help="run in a user namespace: users 0 and up are the host's from BASE on (default: a range nobody has)",
     ),
     Option("--hostname", metavar="NAME", parse=word, help="the pod's hostname (default: appc-UUID)"),
     Option("--set-env", metavar="N=V", kind="repeat", parse=variable, help="set a variable in every app"),
@@ -300,6 +315,7 @@ def request(args: Args, context: Context) -> PodRequest:
         volumes=tuple(args.volume),
         mounts=tuple(args.mount),
         hostname=args.hostname or "",
+        private_users="" if args.private_users is None else args.private_users or "auto",
         environment=tuple(environment),
         inherited=_inherited() if args.inherit_env else (),
         isolators=tuple(args.isolator),

@@ -61,6 +61,8 @@ def _print(document: dict[str, Any]) -> None:
     if document["pid"]:
         lines += [("pid", document["pid"]), ("keeper", document["keeper"])]
     lines.append(("networks", ",".join(network_words(document))))
+    if document["private-users"]:
+        lines.append(("private-users", document["private-users"]))
     for app in document["apps"]:
         text = app["state"]
         if app["signal"] is not None:

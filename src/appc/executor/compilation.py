@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from appc.errors import Unenforceable, UsageError
 from appc.executor import keeper, outcome
@@ -14,7 +15,8 @@ from appc.network.names import RESOLVER, Names, hosts, resolver
 from appc.plan.compile_pod import PodApp, compile_pod, volume_hints
 from appc.plan.compile_root import FILE, RootFS
 from appc.plan.compile_seccomp import seccomp_for_launch
-from appc.pods import users, volumes
+from appc.pods import users as identities
+from appc.pods import volumes
 from appc.pods.reify import SUPPORTS_NOTIFY
 
 TYPE_CHECKING = False
@@ -87,6 +89,9 @@ class Compilation:
             if namespace["type"] == "network" and networked is not None:
                 namespace["path"] = networked.namespace
         self.isolators += [outcome.Row(POD_SCOPE, *row) for row in rows]
+        self.users = _private_users(prepared)
+        if self.users:
+            self.sandbox = self._private(self.sandbox, self.users)
         self.mounts: dict[str, list[volumes.ResolvedMount]] = {}
         self.device_files: dict[str, list[str]] = {}
         self.configs = {
@@ -106,7 +111,7 @@ class Compilation:
         assert app is not None, "check_executable was called before"
         terminal = self.modes(index)[0] == "tty"
         view = TreeView(root.lowers)
-        identity = users.resolve(view, app.user, app.group, tuple(app.supplementary_gids), f"app {name}")
+        identity = identities.resolve(view, app.user, app.group, tuple(app.supplementary_gids), f"app {name}")
         self.mounts[name] = volumes.resolve(
             self.prepared.manifest, entry, self.pod.file("volumes"), view, self.prepared.warnings
         )
@@ -143,7 +148,15 @@ class Compilation:
             )
         self._give_devices(entry, config)
         _check_profile(config["process"].get("apparmorProfile", ""), f"app {name}")
-        return config
+        return self._private(config, self.users, name) if self.users else config
+
+    def _private(self, config: dict[str, Any], users: tuple[int, int], app: str = "") -> dict[str, Any]:
+        """Put a configuration into the user namespace of the pod, which owns its network if that was made before."""
+        from appc.formats.private_users import in_user_namespace
+
+        targets = [mount.target for mount in self.mounts[app] if not _is_device(mount.source)] if app else ()
+        path = self.networked.namespace if self.networked else ""
+        return in_user_namespace(config, *users, path=path, volumes=targets)
 
     def _give_devices(self, entry: RuntimeApp, config: dict[str, Any]) -> None:
         """Give the app the devices that the pod manifest names for it, and those among its volumes."""
@@ -291,7 +304,7 @@ class Compilation:
     def _root(self, name: str, root: Rootfs) -> RootFS:
         directory = self.pod.file(f"apps/{name}")
         if not os.path.isdir(f"{self.prepared.pod.file('apps')}/{name}/upper"):
-            return RootFS(f"{directory}/rootfs")
+            return RootFS(f"{directory}/rootfs", mapped=True)
         return RootFS(f"{directory}/rootfs", root.lowers, f"{directory}/upper", f"{directory}/work", OVERLAY_OPTIONS)
 
     def _filter(self, config: dict[str, Any]) -> bytes | None:
@@ -346,6 +359,21 @@ def _check_profile(profile: str, where: str) -> None:
     if lacking:
         hint = "apparmor_parser --replace FILE loads one; aa-status shows which are loaded"
         raise Unenforceable(f"no AppArmor profile called {lacking} is loaded", where, hint)
+
+
+def _is_device(path: str) -> bool:
+    """Tell whether it is a device: who may use it is not a matter of the pod's users alone."""
+    mode = os.stat(path).st_mode
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+
+
+def _private_users(prepared: Prepared) -> tuple[int, int] | None:
+    """The range of users that the pod has for itself."""
+    if not prepared.request.private_users:
+        return None
+    from appc.pods.private_users import recorded
+
+    return recorded(prepared.pod)
 
 
 def _disks(isolators: Iterable[Isolator]) -> tuple[tuple[int, int], ...]:

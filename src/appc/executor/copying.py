@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from appc.errors import AppcError, PodStateError
 from appc.executor import control
 from appc.host import libc
+from appc.host.fsids import acting_as
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,13 +76,13 @@ def copy_out(pod: Pod, app: str, path: str, target: str) -> list[str]:
         if os.path.isdir(target):
             directory, name = target, os.path.basename(path.rstrip("/")) or app
         shown = os.path.join(directory, name)
-        return _copy(source, Place(_opened(stack, directory or "."), name, shown), into_app=False)
+        return _copy(source, Place(_opened(stack, directory or "."), name, shown))
 
 
 def copy_in(pod: Pod, app: str, source: str, path: str) -> list[str]:
     """Copy `source` of the host to `path` of a running app, into it when that is a directory; return warnings.
 
-    What is copied belongs to root. Raises AppcError.
+    What is copied belongs to the pod's root. Raises AppcError.
     """
     if not (pod.phase == "run" and pod.locked()):
         raise PodStateError(f"is {pod.state()}, so nothing can be copied into it", f"pod {pod.uuid}")
@@ -99,7 +100,17 @@ def copy_in(pod: Pod, app: str, source: str, path: str) -> list[str]:
         if inside >= 0:
             stack.callback(os.close, inside)
             target, last = Place(inside, "", shown), name
-        return _copy(place, Place(target.directory, last, shown), into_app=True)
+        owner = _root_of(pod)
+        with acting_as(*owner):
+            return _copy(place, Place(target.directory, last, shown), owner)
+
+
+def _root_of(pod: Pod) -> tuple[int, int]:
+    """The user and group of the host that root is in the pod."""
+    from appc.pods.private_users import recorded
+
+    base, _ = recorded(pod) or (0, 0)
+    return base, base
 
 
 def _inside(stack: ExitStack, root: int, path: str, shown: str, whole: bool = False) -> Place:
@@ -129,8 +140,8 @@ def _opened(stack: ExitStack, directory: str) -> int:
     return fd
 
 
-def _copy(source: Place, target: Place, *, into_app: bool) -> list[str]:
-    copier = _Copier(into_app)
+def _copy(source: Place, target: Place, owner: tuple[int, int] | None = None) -> list[str]:
+    copier = _Copier(owner)
     try:
         if source.name:
             copier.entry(source.directory, source.name, target.directory, target.name, target.shown, 0)
@@ -142,8 +153,10 @@ def _copy(source: Place, target: Place, *, into_app: bool) -> list[str]:
 
 
 class _Copier:
-    def __init__(self, into_app: bool) -> None:
-        self._into_app = into_app
+    """Copies into an app for an `owner`, or out of one."""
+
+    def __init__(self, owner: tuple[int, int] | None) -> None:
+        self._owner = owner
         self.warnings: list[str] = []
 
     def entry(self, source: int, name: str, target: int, new: str, shown: str, depth: int) -> None:
@@ -197,10 +210,10 @@ class _Copier:
             os.close(read)
 
     def _finish(self, fd: int, status: os.stat_result) -> None:
-        """Give what was copied its mode and time, and, in an app, root as its owner."""
-        if self._into_app and os.geteuid() == 0:
-            os.fchown(fd, 0, 0)
-        os.fchmod(fd, stat.S_IMODE(status.st_mode) & (0o7777 if self._into_app else 0o777))
+        """Give what was copied its mode and time, and, in an app, its owner."""
+        if self._owner and os.geteuid() == 0:
+            os.fchown(fd, *self._owner)
+        os.fchmod(fd, stat.S_IMODE(status.st_mode) & (0o7777 if self._owner else 0o777))
         os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 

@@ -122,18 +122,28 @@ def _root(plan: Plan, app: str, pod: Pod) -> RootView:
     """The app's root, as its track builds it: its trees (topmost first) and what is bound into them."""
     trees: tuple[str, ...] = ()
     mounts = {}
+    # What a user namespace would keep it from is opened before, and named by its number.
+    opened: list[str] = []
     for op in plan.track(f"app {app}").ops:
-        if op.name == "root-overlay":
-            lowers = op.args[1]
+        if op.name in ("tree", "overlay"):
+            opened.append(str(op.args[0]))
+        if op.name in ("root-overlay", "overlay"):
+            lowers = op.args[0 if op.name == "overlay" else 1]
             assert isinstance(lowers, tuple)
+            lowers = tuple(_opened(path, opened) for path in lowers)
             upper = pod.file(f"apps/{app}/upper")
             # A pod that was run with --rm has lost it.
             trees = (upper, *lowers) if os.path.isdir(upper) else lowers
-        elif op.name == "root-bind":
+        elif op.name == "root-bind" and not trees:
             trees = (pod.file(f"apps/{app}/rootfs"),)
         elif op.name == "bind" and not str(op.args[0]).startswith("@"):
-            mounts[str(op.args[1])] = _moved(str(op.args[0]), pod)
+            mounts[str(op.args[1])] = _moved(_opened(str(op.args[0]), opened), pod)
     return RootView(trees, mounts)
+
+
+def _opened(path: str, opened: list[str]) -> str:
+    """The path of the host that a source in a plan stands for."""
+    return opened[int(path[1:])] if path[:1] == "#" else path
 
 
 def _memory_limit(pod: Pod, app: str) -> int:

@@ -134,7 +134,12 @@ def _enter_run(prepared: Prepared, where: Directories, kind: str) -> Entered:
                 manifest = manifest.replace(
                     ports=tuple(port for port in manifest.ports if str(port.name) not in inherited)
                 )
-            networked = attach(pod.path, pod.uuid, prepared.request.net, manifest, where)
+            users = None
+            if prepared.request.private_users:
+                from appc.pods.private_users import recorded
+
+                users = recorded(pod)
+            networked = attach(pod.path, pod.uuid, prepared.request.net, manifest, where, users)
         compilation = Compilation(prepared, pod, where, kind, facts, networked, sockets)
         groups = cgroups.create(pod.uuid, _names(prepared), compilation.resources(), facts)
         compilation.settle(groups)

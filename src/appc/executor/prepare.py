@@ -6,6 +6,8 @@ held against removal by being named in the pod's `request` file.
 
 from __future__ import annotations
 
+import os
+
 from appc.errors import ManifestError, PodStateError, Unenforceable, UsageError
 from appc.host import probe
 from appc.host.mounts import overlay_obstacle
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from appc.images.render import Rootfs
     from appc.store.images import StoredImage
 
+# The first Linux whose overlays take mounts that are nowhere attached.
+MAPPED_OVERLAYS = (6, 15)
 # How a pod is run.
 FOREGROUND, DETACHED = "foreground", "detached"
 # What an app's streams are when nobody says.
@@ -218,6 +222,10 @@ def _fill(
     pod.write("pod", manifest.to_json())
     used = sorted({str(image_id) for root in roots for image_id in root.image_ids})
     pod.write_json("request", request.to_json(used))
+    if request.private_users:
+        from appc.pods import private_users
+
+        private_users.take(pod, request.private_users)
     fill_apps(store, facts, pod, manifest, images, roots, warnings)
 
 
@@ -231,7 +239,11 @@ def fill_apps(
     warnings: list[str],
 ) -> None:
     """Make what the apps of `manifest` need in the pod's directory. Raises AppcError, OSError."""
-    overlays = facts.overlay and not overlay_obstacle(pod.root)
+    obstacle = overlay_obstacle(pod.root)
+    if not obstacle and facts.kernel < MAPPED_OVERLAYS and os.path.exists(pod.file("private-users")):
+        obstacle = "before Linux {}.{} no overlay has its owners mapped".format(*MAPPED_OVERLAYS)
+        warnings.append(f"--private-users: images are copied: {obstacle}")
+    overlays = facts.overlay and not obstacle
     for app, image, root in zip(manifest.apps, images, roots, strict=True):
         pod.write(f"images/{app.name}", image.manifest_bytes)
         directory = skeleton.make_app(pod, str(app.name))

@@ -46,6 +46,7 @@ def _document(pod: Pod) -> dict[str, Any]:
         "state": state,
         "created": int(pod.created() * 1e9),
         "networks": [],
+        "private-users": None,
         "pid": None,
         "keeper": None,
         "apps": [],
@@ -61,6 +62,8 @@ def _document(pod: Pod) -> dict[str, Any]:
         apps = [_app(pod, entry, state) for entry in manifest["apps"]]
         document["networks"] = _networks(pod, request["net"])
         document["isolators"] = _isolators(pod)
+        if request.get("private-users"):
+            document["private-users"] = pod.read("private-users").decode().strip()
     except FileNotFoundError:
         # Still being prepared, or interrupted while it was.
         return document

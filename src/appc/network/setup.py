@@ -125,8 +125,17 @@ def check(text: str, manifest: PodManifest, where: Directories) -> None:
         raise HostError("none of the pod's networks forwards ports", f"net {text}", hint)
 
 
-def attach(directory: str, uuid: str, text: str, manifest: PodManifest, where: Directories) -> Networked:
+def attach(
+    directory: str,
+    uuid: str,
+    text: str,
+    manifest: PodManifest,
+    where: Directories,
+    users: tuple[int, int] | None = None,
+) -> Networked:
     """Make the namespace of the pod `uuid` and attach it to the networks that `text` names; open its ports.
+
+    It belongs to a user namespace of its own, if the pod has `users`: the first of them, and how many.
 
     What was made is recorded in `directory`, the pod's. Raises AppcError; nothing is left then.
     """
@@ -137,7 +146,12 @@ def attach(directory: str, uuid: str, text: str, manifest: PodManifest, where: D
     try:
         record.write()
         os.makedirs(os.path.dirname(record.namespace), 0o711, exist_ok=True)
-        netns.make(record.namespace)
+        if users is None:
+            netns.make(record.namespace)
+        else:
+            from appc.host import userns
+
+            userns.make_network(record.namespace, *users)
         for number, (name, arguments) in enumerate(parse(text)):
             network = configs.find(name, where.config)
             if network is None:

@@ -27,7 +27,7 @@ _BUILDING = (
     *("mask", "console"),
 )
 # Those that are about what is outside it.
-_OUTSIDE = ("cgroup", "join", "tree", "fork", "clocks")
+_OUTSIDE = ("cgroup", "join", "tree", "overlay", "fork", "clocks")
 _ENDS = ("exec", "reap")
 # At most one of each, in this order. `caps`, `no-new-privs` and `seccomp` have laws of their own.
 _BEFORE_START = ("created", "pivot", "sync", "bounding", "ids", "death-signal", "await-start")
@@ -181,7 +181,7 @@ def _check_user(track: Track) -> None:
         raise LaunchError("joins a second user namespace", f"{track.name}[{joined[1]}]")
     at = joined[0] if joined else len(track.ops)
     for index, op in enumerate(track.ops):
-        if op.name in ("cgroup", "tree", "own-output") and index > at:
+        if op.name in ("cgroup", "tree", "overlay", "own-output") and index > at:
             raise LaunchError("comes after the user namespace was joined", f"{track.name}[{index}] {op.name}")
         if op.name in ("fork", "act-as") and index < at:
             raise LaunchError("comes before a user namespace was joined", f"{track.name}[{index}] {op.name}")

@@ -129,8 +129,15 @@ def compile_init(
     types = namespace_types(config)
     ops = [Op("cgroup", file, source="linux.cgroupsPath") for file in membership(cgroups, facts)[1]]
     # Made before, for this pod alone, by whoever set up its network.
-    ops += joins([kind for kind, path in types.items() if path], facts)
-    ops.append(Op("root-tmpfs", target, _SANDBOX_SIZE, source="appc"))
+    ops += joins([kind for kind, path in types.items() if path or kind == "user"], facts, born=True)
+    if "user" in types:
+        from appc.plan.compile_user import act_as
+
+        ops.append(Op("unshare", init_flags(config) & ~CLONE_NEWPID, source="linux.namespaces"))
+        ops.append(Op("root-tmpfs", target, _SANDBOX_SIZE, source="appc"))
+        ops.append(act_as())
+    else:
+        ops.append(Op("root-tmpfs", target, _SANDBOX_SIZE, source="appc"))
     ops.append(Op("pivot", source="appc"))
     ops += sandbox_ops(config, types, types)
     if metadata_address and "network" in types:
@@ -144,7 +151,7 @@ def compile_init(
 
 
 def init_flags(config: Mapping[str, Any]) -> int:
-    """Return the clone(2) flags PID 1 of the pod with sandbox `config` is made with."""
+    """Return the clone(2) flags of the namespaces PID 1 of the pod with sandbox `config` is made with, or makes."""
     made = [kind for kind, path in namespace_types(config).items() if not path and kind in POD_NAMESPACES]
     return CLONE_NEWNS | CLONE_NEWPID | sum(NAMESPACES[kind][0] for kind in made if kind != "pid")
 

@@ -101,7 +101,7 @@ def compile_container(
     if in_user:
         from appc.plan.compile_user import check_user, keeper_ops
 
-        check_user(config, types)
+        check_user(config)
         ops += keeper_ops(config, types)
     if not awaits_start:
         ops += _agent(linux, agent_state)

@@ -141,6 +141,12 @@ def compile_pod(
     if shm:
         ops.append(Op("tmpfs", shm, ("mode=1777",), source="appc"))
     ops += _adoptions(sandbox)
+    if any(namespace["type"] == "user" for namespace in sandbox["linux"]["namespaces"]):
+        from appc.plan.compile_user import check_user, keeper_ops
+
+        ops += keeper_ops(sandbox, namespace_types(sandbox))
+        for app in apps:
+            check_user(app.config, f"app {app.name}.")
     ops.append(Op("init", init_flags(sandbox), INIT, membership(init_cgroups, facts)[0], source="linux.namespaces"))
     if metadata:
         ops.append(Op("listen", *metadata, source="appc"))

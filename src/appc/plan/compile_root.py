@@ -28,6 +28,7 @@ from appc.plan.ops import (
     ATTRIBUTES_RECURSIVE,
     BIND_NO_SYMLINKS,
     BIND_RECURSIVE,
+    TREE_MAPPED,
     TREE_NO_SYMLINKS,
     TREE_PEER,
     TREE_RECURSIVE,
@@ -73,10 +74,11 @@ class RootFS:
     """Where a container's root comes from, as host paths.
 
     An overlay of `lowers` (topmost first), `upper` and `work`, mounted at the directory `target`; or, without
-    lowers, the directory `target` itself.
+    lowers, the directory `target` itself. One that is `mapped` belongs to users 0 and up on disk, whoever those are in
+    the container's user namespace; an overlay does in any.
     """
 
-    __slots__ = ("lowers", "options", "target", "upper", "work")
+    __slots__ = ("lowers", "mapped", "options", "target", "upper", "work")
 
     def __init__(
         self,
@@ -85,7 +87,10 @@ class RootFS:
         upper: str = "",
         work: str = "",
         options: tuple[str, ...] = (),
+        *,
+        mapped: bool = False,
     ) -> None:
+        self.mapped = mapped
         self.target = target
         self.lowers = lowers
         self.upper = upper
@@ -193,20 +198,21 @@ class RootBuilder:
 
     def _base(self) -> None:
         root = self._root
-        if root.lowers:
+        if self._in_user:
+            from appc.plan.compile_user import act_as, overlay_ops
+
+            # The way to it need not be open to the root of a user namespace.
+            flags = TREE_RECURSIVE | (TREE_MAPPED if root.mapped else 0)
+            tree = Op("tree", root.target, flags, (), (), source="root.path")
+            self.trees += overlay_ops(root, self._linux) if root.lowers else [tree]
+            self._add("root-bind", f"#{len(self.trees) - 1}", root.target, source="root.path")
+            # Whatever is made in the root is made by the container's.
+            self.ops.append(act_as())
+        elif root.lowers:
             args = (root.target, root.lowers, root.upper, root.work, root.options)
             self._add("root-overlay", *args, source="root.path")
         else:
-            source = root.target
-            if self._in_user:
-                self.trees.append(Op("tree", root.target, TREE_RECURSIVE, (), (), source="root.path"))
-                source = f"#{len(self.trees) - 1}"
-            self._add("root-bind", source, root.target, source="root.path")
-        if self._in_user:
-            from appc.plan.compile_user import act_as
-
-            # Whatever is made in the root is made by the container's.
-            self.ops.append(act_as())
+            self._add("root-bind", root.target, root.target, source="root.path")
 
     def _mount(self, where: str, mount: Mapping[str, Any], path: str, options: MountOptions) -> None:
         if options.remount:
@@ -264,7 +270,6 @@ class RootBuilder:
         together, apart = options.below_set, options.attributes & ~options.below_set
         if not options.recursive:
             together, apart = together | apart, 0
-        # The way to a source of the host need not be open to the root of a user namespace.
         peer = self._alone and options.propagation & (MS_SHARED | MS_SLAVE) and not self._is_slave_already(options)
         if options.mapped or mount.get("uidMappings") or self._in_user or peer:
             from appc.plan.compile_user import tree_op

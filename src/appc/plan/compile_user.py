@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from appc.plan.compile_mounts import MountOptions
+    from appc.plan.compile_root import RootFS
     from appc.plan.facts import Facts
 
     Ranges = Sequence[Mapping[str, int]]
@@ -56,19 +57,20 @@ def check_mappings(config: Mapping[str, Any], types: Mapping[str, str]) -> None:
             raise Unenforceable("maps no root, who makes the container", f"linux.{field}")
 
 
-def check_user(config: Mapping[str, Any], types: Mapping[str, str]) -> None:
-    """Raise AppcError, naming the field, for a process's user or groups that its new user namespace does not map."""
+def check_user(config: Mapping[str, Any], where: str = "") -> None:
+    """Raise AppcError for a process's user or groups that its user namespace does not map, where that is known.
+
+    It names the field, with `where` before it.
+    """
     linux, user = config.get("linux") or {}, (config.get("process") or {}).get("user") or {}
-    if "user" not in types or types["user"]:
-        return
     ids = [("uid", user.get("uid", 0), "uidMappings"), ("gid", user.get("gid", 0), "gidMappings")]
     ids += [
         (f"additionalGids[{index}]", group, "gidMappings")
         for index, group in enumerate(user.get("additionalGids") or ())
     ]
     for field, number, mappings in ids:
-        if outside(linux[mappings], number) is None:
-            raise AppcError(f"{number} is not mapped by linux.{mappings}", f"process.user.{field}")
+        if linux.get(mappings) and outside(linux[mappings], number) is None:
+            raise AppcError(f"{number} is not mapped by linux.{mappings}", f"{where}process.user.{field}")
 
 
 def keeper_ops(config: Mapping[str, Any], types: Mapping[str, str]) -> list[Op]:
@@ -119,6 +121,19 @@ def act_as() -> Op:
     to the host's root, or to who called.
     """
     return Op("act-as", 0, 0, source="linux.namespaces")
+
+
+def overlay_ops(root: RootFS, linux: Mapping[str, Any]) -> list[Op]:
+    """Return the ops that lay a root's trees over each other, with their owners as in its user namespace.
+
+    The last one's mount is what the container gets.
+    """
+    above = root.upper.rpartition("/")[0]
+    ops = [Op("tree", path, TREE_MAPPED, (), (), source="root.path") for path in (*root.lowers, above)]
+    lowers = tuple(f"#{index}" for index in range(len(root.lowers)))
+    layers = (f"#{len(lowers)}/{path.removeprefix(above).lstrip('/')}" for path in (root.upper, root.work))
+    ids = [outside(linux.get(field) or (), 0) or 0 for field in _FIELDS]
+    return [*ops, Op("overlay", lowers, *layers, root.options, *ids, source="root.path")]
 
 
 def tree_op(mount: Mapping[str, Any], source: str, options: MountOptions, flags: int, where: str) -> Op:

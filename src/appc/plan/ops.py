@@ -24,11 +24,17 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("cgroup", (("file", "s"),), INSIDE),
     ("join", (("namespace", "n"),), INSIDE),
     ("unshare", (("flags", "n"),), INSIDE),
-    # What a user namespace would forbid is done before it is joined: a copy of a mount, its owners mapped (as in the
-    # namespace that is about to be joined, unless `uids` and `gids` say otherwise), for a later `bind` of "#NUMBER";
-    # and handing over the output. A new process namespace belongs to the one of users only if it is made after that
-    # was joined, for a process that is born then and goes on in place of this one.
+    # What a user namespace would forbid is done before it is joined. `tree` copies a mount, its owners mapped as in the
+    # namespace that is about to be joined, unless `uids` and `gids` say otherwise, for a later `bind` of "#NUMBER";
+    # `overlay` makes one of such copies ("#NUMBER/PATH"), whose own files the user `uid` makes, numbered likewise.
+    # A new process namespace belongs to the one of users only if it is made after that was joined, for a process that
+    # is born then and goes on in place of this one.
     ("tree", (("source", "s"), ("flags", "n"), ("uids", "l"), ("gids", "l")), INSIDE),
+    (
+        "overlay",
+        (("lowers", "l"), ("upper", "s"), ("work", "s"), ("options", "l"), ("uid", "n"), ("gid", "n")),
+        INSIDE,
+    ),
     ("own-output", (("uid", "n"),), INSIDE),
     ("fork", (("flags", "n"),), INSIDE),
     ("act-as", (("uid", "n"), ("gid", "n")), INSIDE),
@@ -109,6 +115,7 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("mount-namespace", (), OUTSIDE),
     ("tmpfs", (("path", "s"), ("options", "l")), OUTSIDE),
     ("init", (("flags", "n"), ("track", "s"), ("cgroup", "s")), OUTSIDE),
+    # Of another kind than `namespace`, `path` stands for the user namespace that owns it.
     ("adopt", (("namespace", "n"), ("path", "s")), OUTSIDE),
     ("userns", (("uids", "l"), ("gids", "l")), OUTSIDE),
     ("listen", (("address", "s"), ("port", "n"), ("service", "s"), ("argv", "l")), OUTSIDE),

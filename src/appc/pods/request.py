@@ -114,7 +114,8 @@ class PodRequest:
     image file, by its path. `network` is called when an image has to be fetched, and nothing is without it; `started`
     when one begins to arrive (see `images.fetch.resolve`). `net` is none, host, or the names of networks
     (network/setup.py); `ports` are (name of an app's port, address of the host or "", port of the host); `names` is
-    what is asked of name resolution.
+    what is asked of name resolution. `private_users` is a range of users for the pod alone, as
+    `pods.private_users.parse` takes it, or "" for the host's users.
     """
 
     __slots__ = (
@@ -134,6 +135,7 @@ class PodRequest:
         "network",
         "passphrase",
         "ports",
+        "private_users",
         "pull",
         "remove",
         "started",
@@ -155,6 +157,7 @@ class PodRequest:
         ports: tuple[tuple[str, str, int], ...] = (),
         names: Names | None = None,
         hostname: str = "",
+        private_users: str = "",
         environment: tuple[tuple[str, str], ...] = (),
         inherited: tuple[tuple[str, str], ...] = (),
         isolators: tuple[Isolator, ...] = (),
@@ -181,6 +184,7 @@ class PodRequest:
         self.volumes = volumes
         self.mounts = mounts
         self.net = net
+        self.private_users = private_users
         self.ports = ports
         self.names = names or Names()
         self.hostname = hostname
@@ -225,6 +229,7 @@ class PodRequest:
         """
         return {
             "net": self.net,
+            "private-users": self.private_users,
             "names": self.names.to_json(),
             "hostname": self.hostname,
             "interactive": self.interactive,
@@ -246,6 +251,7 @@ class PodRequest:
             ),
             manifest=manifest,
             net=document["net"],
+            private_users=document.get("private-users", ""),
             names=Names.from_json(document["names"]),
             hostname=document["hostname"],
             interactive=document["interactive"],
