@@ -16,7 +16,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-PROGRAMS = ("appc-init", "appc-keep")
+# The probe is what `appc conformance` runs in pods.
+PROGRAMS = ("appc-init", "appc-keep", "appc-probe")
 STARTER = "appc-start"
 RUNTIME = "appc-oci"
 

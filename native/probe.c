@@ -110,7 +110,7 @@ static int act(const char *action, char **args, int left)
 		{"echo", 1}, {"error", 1}, {"print", 1}, {"sleep", 1}, {"exit", 1}, {"kill", 1}, {"ignore", 1},
 		{"read", 1}, {"stat", 1}, {"link", 1}, {"list", 1}, {"memory", 1}, {"forks", 1}, {"orphan", 1},
 		{"spin", 1}, {"syscall", 1}, {"await", 1}, {"gone", 1}, {"trap", 2}, {"write", 2}, {"lines", 2}, {"connect", 2},
-		{"tell", 2}, {"answer", 2},
+		{"tell", 2}, {"answer", 2}, {"to", 1}, {"metadata", 3},
 	};
 	int arguments = -1;
 
@@ -179,6 +179,10 @@ static int act(const char *action, char **args, int left)
 		tell_socket(args[0], args[1]);
 	else if (IS("answer"))
 		answer_once(args[0], args[1]);
+	else if (IS("metadata"))
+		ask_metadata(args[0], args[1], args[2]);
+	else if (IS("to") && freopen(args[0], "we", stdout) == NULL)
+		_exit(74);
 #undef IS
 	fflush(stdout);
 	return arguments;

@@ -1,4 +1,4 @@
-/* appc-probe: runs inside containers in tests and tells what it finds there. */
+/* appc-probe: runs inside containers, in tests and for `appc conformance`, and tells what it finds there. */
 #ifndef APPC_PROBE_H
 #define APPC_PROBE_H
 
@@ -25,6 +25,7 @@ void talk_to(const char *host, const char *port);
 /* probe_sockets.c */
 void tell_socket(const char *path, const char *text);     /* as a datagram */
 void answer_once(const char *number, const char *text);   /* a connection to the listening descriptor */
+void ask_metadata(const char *method, const char *path, const char *form);
 
 void nap(double seconds);
 

@@ -25,7 +25,7 @@ ROWS = (
     ("pods",),
     ("launch",),
     ("oci", "build", "metadata"),
-    ("executor", "serve"),
+    ("executor", "serve", "conformance"),
     ("cli", "__init__"),
     ("__main__",),
 )

@@ -117,6 +117,7 @@ VERBS = (
     "oci bundle",
     "pod kube",
     "config",
+    "conformance",
     "doctor",
     "completion",
     "help",

@@ -19,7 +19,6 @@ from appc.executor import control
 from appc.pods import gc, layout
 
 PACKAGE = Path(appc.__file__).parent
-# The wheel does not bring the probe; building it leaves the probe beside the programs that it does bring.
 PROBES = (PACKAGE / "_native/appc-probe", Path(__file__).parents[3] / "build/native/appc-probe")
 PROBE = "example.com/probe"
 PATIENCE = 30.0  # seconds that nothing here takes, however busy the machine is
