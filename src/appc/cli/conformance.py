@@ -97,7 +97,7 @@ def _report(runner: Runner, form: str) -> int:
 
 def _tap(number: int, check: Check, reason: str) -> str:
     """A SHOULD that is not met is something to do, in the protocol's words, not a failure."""
-    todo = f" # TODO {reason}" if reason and check.level != MUST else f" # {reason}" if reason else ""
+    todo = f" # todo {reason}" if reason and check.level != MUST else f" # {reason}" if reason else ""
     return f"{'not ok' if reason else 'ok'} {number} - {check.page} {check.level}: {check.demand}{todo}\n"
 
 
