@@ -1,4 +1,4 @@
-"""The fuzzer of the plan reader: finds nothing in a short run, and a planted bug at once."""
+"""The fuzzers of what native programs read: each finds nothing in a short run, and a planted bug at once."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ NATIVE = Path(__file__).parents[2] / "native"
 FUZZ = Path(__file__).parents[1] / "fuzz" / "native"
 
 
-def _fuzzer(directory: Path, *flags: str) -> Path:
+# Fuzzer → what writes its seeds
+SEEDS = {"fuzz-wire": "seeds.py", "fuzz-front": "seeds_front.py"}
+
+
+def _fuzzer(directory: Path, name: str, *flags: str) -> Path:
     need("clang")
-    program = directory / "fuzz-wire"
+    program = directory / name
     command = ["make", "-C", str(NATIVE), f"BUILD={directory}", f"FUZZ_FLAGS={' '.join(flags)}", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode and "fuzzer" in done.stderr:
         pytest.skip("clang has no libFuzzer here")
     assert done.returncode == 0, done.stderr
     (directory / "corpus").mkdir()
-    subprocess.run([sys.executable, FUZZ / "seeds.py", directory / "corpus"], check=True)
+    subprocess.run([sys.executable, FUZZ / SEEDS[name], directory / "corpus"], check=True)
     return program
 
 
@@ -35,12 +39,14 @@ def _run(program: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=program.parent, capture_output=True, text=True, check=False)
 
 
-def test_a_short_run_finds_nothing(tmp_path: Path) -> None:
-    done = _run(_fuzzer(tmp_path))
+@pytest.mark.parametrize("name", SEEDS)
+def test_a_short_run_finds_nothing(name: str, tmp_path: Path) -> None:
+    done = _run(_fuzzer(tmp_path, name))
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_a_planted_bug_is_found(tmp_path: Path) -> None:
-    done = _run(_fuzzer(tmp_path, "-DPLANTED_BUG"))
+@pytest.mark.parametrize("name", SEEDS)
+def test_a_planted_bug_is_found(name: str, tmp_path: Path) -> None:
+    done = _run(_fuzzer(tmp_path, name, "-DPLANTED_BUG"))
     assert done.returncode != 0, done.stderr[-2000:]
     assert "SUMMARY: " in done.stderr, done.stderr[-2000:]
