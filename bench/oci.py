@@ -6,6 +6,9 @@ one container's life, whose program sleeps: create, start, state, exec of /bin/t
 containers at once, and the most memory that one process of each verb takes. crun does not run on hybrid control groups:
 it has its turns where /sys/fs/cgroup is a pure cgroup2, without limits.
 
+The processors' time says more than the clock's where the machine has other work. It is that of a command and of what
+it waited for: all of `run`, and of `create` what is not yet the container's own process.
+
     python bench/oci.py [--rounds N] [--parallel N] [--json FILE]
 """
 
@@ -15,6 +18,7 @@ import argparse
 import ctypes
 import json
 import os
+import resource
 import shutil
 import statistics
 import tempfile
@@ -22,11 +26,30 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import Machine, enter_pure_cgroup2, timed
+from bench import Machine, enter_pure_cgroup2
 
 VERBS = ("create", "start", "state", "exec", "kill", "delete")
 ROWS = ("run", *VERBS, "create+start+delete")
 SUBREAPER = 36  # linux/prctl.h
+
+
+Took = tuple[float, float]  # by the clock, by the processors
+
+
+def spawn(argv: list[str]) -> int:
+    """Start a command with its output thrown away; return its pid."""
+    actions = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
+    return os.posix_spawn(argv[0], argv, os.environ, file_actions=actions)
+
+
+def timed(argv: list[str]) -> Took:
+    """Run a command, which must succeed; return milliseconds."""
+    begin = time.perf_counter()
+    _, status, usage = os.wait4(spawn(argv), 0)
+    elapsed = time.perf_counter() - begin
+    if status:
+        raise SystemExit(f"bench: {' '.join(argv)} failed with status {os.waitstatus_to_exitcode(status)}")
+    return elapsed * 1e3, (usage.ru_utime + usage.ru_stime) * 1e3
 
 
 class Runtime:
@@ -65,14 +88,15 @@ class Runtime:
         """Wait for a container's process, as an engine does: it is our child, since its parents have ended."""
         os.waitpid(int(Path(self.pid_file(name)).read_text()), 0)
 
-    def life(self, name: str) -> dict[str, float]:
+    def life(self, name: str) -> dict[str, Took]:
         """Milliseconds of each verb in a container's life, and of `run`."""
         times = {"run": timed(self.command("run", name))}
         for verb in VERBS:
             times[verb] = timed(self.command(verb, name))
             if verb == "kill":
                 self.reap(name)
-        times["create+start+delete"] = times["create"] + times["start"] + times["delete"]
+        three = [times[verb] for verb in ("create", "start", "delete")]
+        times["create+start+delete"] = sum(clock for clock, _ in three), sum(processors for _, processors in three)
         return times
 
     def memory(self, name: str) -> dict[str, float]:
@@ -86,21 +110,23 @@ class Runtime:
                 self.reap(name)
         return found
 
-    def together(self, verb: str, count: int) -> float:
+    def together(self, verb: str, count: int) -> Took:
         """Seconds that `count` calls at once take until the last has ended."""
-        actions = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
-        begin = time.perf_counter()
-        pids = []
-        for index in range(count):
-            argv = self.command(verb, f"{self.name}-{index}")
-            pids.append(os.posix_spawn(argv[0], argv, os.environ, file_actions=actions))
+        before, begin = _used(), time.perf_counter()
+        pids = [spawn(self.command(verb, f"{self.name}-{index}")) for index in range(count)]
         failed = sum(os.waitpid(pid, 0)[1] != 0 for pid in pids)
         if failed:
             raise SystemExit(f"{self.name} {verb}: {failed} of {count} failed")
-        return time.perf_counter() - begin
+        return time.perf_counter() - begin, _used() - before
 
 
-def interleaved(runtimes: list[Runtime], rounds: int) -> dict[str, dict[str, list[float]]]:
+def _used() -> float:
+    """Seconds of the processors that our children took."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def interleaved(runtimes: list[Runtime], rounds: int) -> dict[str, dict[str, list[Took]]]:
     """Runtime → row → milliseconds of each round; one that cannot run here is named and left out."""
     able = []
     for one in runtimes:
@@ -109,11 +135,11 @@ def interleaved(runtimes: list[Runtime], rounds: int) -> dict[str, dict[str, lis
             able.append(one)
         except (SystemExit, OSError) as problem:
             print(f"left out: {one.name}: {problem}")
-    times: dict[str, dict[str, list[float]]] = {one.name: {row: [] for row in ROWS} for one in able}
+    times: dict[str, dict[str, list[Took]]] = {one.name: {row: [] for row in ROWS} for one in able}
     for number in range(rounds):
         for one in able:
-            for row, elapsed in one.life(f"round-{number}").items():
-                times[one.name][row].append(elapsed)
+            for row, took in one.life(f"round-{number}").items():
+                times[one.name][row].append(took)
     return times
 
 
@@ -161,20 +187,23 @@ def report(title: str, figures: dict[str, Any], base: str) -> None:
     if not figures:
         return
     names = list(figures["times"])
-    print(f"{title + ', ms':24}" + "".join(f"{name:>22}" for name in names) + f"   ratio to {base}")
+    print(f"{title}: ms, least and median; ms of processors, median; their ratios to {base}")
+    print(" " * 24 + "".join(f"{name:>24}" for name in names))
     for row in ROWS:
         line = f"  {row:22}"
         for name in names:
-            values = figures["times"][name][row]
-            line += f"{min(values):13.1f} {statistics.median(values):8.1f}"
-        ours, theirs = figures["times"]["appc-oci"][row], figures["times"][base][row]
-        ratio = statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
-        print(f"{line}   {ratio:.2f}")
-    for unit, key in (("s of many at once", "parallel"), ("peak KiB", "memory")):
-        for row in next(iter(figures[key].values()), {}):
-            line = "".join(f"{figures[key][name][row]:22.2f}" for name in names)
-            print(f"  {row:22}{line}   {unit}")
-    print()
+            clock, processors = zip(*figures["times"][name][row], strict=True)
+            line += f"{min(clock):8.1f}{statistics.median(clock):8.1f}{statistics.median(processors):8.1f}"
+        pairs = list(zip(figures["times"]["appc-oci"][row], figures["times"][base][row], strict=True))
+        ratios = [statistics.median(one[kind] / max(other[kind], 0.1) for one, other in pairs) for kind in (0, 1)]
+        print(f"{line}   {ratios[0]:.2f} {ratios[1]:.2f}")
+    print("many at once: s, s of processors")
+    for row in next(iter(figures["parallel"].values())):
+        print(f"  {row:22}" + "".join("{:16.2f}{:8.2f}".format(*figures["parallel"][name][row]) for name in names))
+    print("memory of the largest process, MiB")
+    for row in next(iter(figures["memory"].values()), {}):
+        print(f"  {row:22}" + "".join(f"{figures['memory'][name][row] / 1024:24.1f}" for name in names))
+    print(flush=True)
 
 
 def _subreaper() -> None:
