@@ -77,6 +77,21 @@ struct k_sock_fprog {
 	const void *filter;
 };
 
+#define K_BPF_PROG_LOAD 5
+#define K_BPF_PROG_ATTACH 8
+#define K_BPF_PROG_TYPE_CGROUP_DEVICE 15
+#define K_BPF_CGROUP_DEVICE 6
+#define K_BPF_F_ALLOW_MULTI 2U
+
+struct k_bpf_load {
+	uint32_t type, count;
+	uint64_t instructions, licence, log[3];
+};
+
+struct k_bpf_attach {
+	uint32_t group, program, type, flags;
+};
+
 #define K_CAPABILITY_VERSION_3 0x20080522U
 
 struct k_cap_header {

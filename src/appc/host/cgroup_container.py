@@ -43,6 +43,8 @@ def predict(path: str, facts: HostFacts) -> list[str]:
 def create(path: str, resources: Mapping[str, Any], facts: HostFacts) -> Cgroups:
     """Make the groups at `path` ("/a/b") and set their limits; `outcome` of the result says what became of each.
 
+    Programs for devices are left to whoever starts the container: `device_filters` of the result.
+
     HostError when a group cannot be made; then none is left of those made here.
     """
     maker = _Maker(_Layout(_checked(path), resources, facts), facts)
@@ -134,6 +136,10 @@ class _Maker(Maker):
                 enabled = []
             self._enable(directory, [name for name in names if name not in enabled])
             directory = f"{directory}/{name}"
+
+    def _filter_devices(self, path: str, program: bytes) -> str:
+        self.layout.result.device_filters.append((path, program))
+        return ""
 
 
 class _Updater(_Maker):

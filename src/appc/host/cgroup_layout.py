@@ -24,10 +24,11 @@ class Cgroups:
     `pod_paths` are its directories, `init_paths` and `app_paths[name]` the directories whose cgroup.procs
     PID 1 and the app join (all of them), `teardown` every directory, in the order to remove them.
     `outcome` has a row (scope, field, "enforced" | "modified" | "ignored", reason) for every field of the
-    resources; the pod's scope is "".
+    resources; the pod's scope is "". `device_filters` are the (directory, program for devices) that are still to be
+    attached; only the groups of single containers leave any.
     """
 
-    __slots__ = ("app_paths", "init_paths", "outcome", "pod_paths", "teardown")
+    __slots__ = ("app_paths", "device_filters", "init_paths", "outcome", "pod_paths", "teardown")
 
     def __init__(self, app_names: Iterable[str]) -> None:
         self.pod_paths: list[str] = []
@@ -35,6 +36,7 @@ class Cgroups:
         self.app_paths: dict[str, list[str]] = {name: [] for name in app_names}
         self.teardown: list[str] = []
         self.outcome: list[tuple[str, str, str, str]] = []
+        self.device_filters: list[tuple[str, bytes]] = []
 
 
 class Group:

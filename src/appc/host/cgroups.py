@@ -177,10 +177,7 @@ class Maker:
     def _guard_devices(self, group: Group) -> None:
         reason = ""
         if self.layout.device_programs:
-            try:
-                devices.attach(group.path, devices.program(group.rules))
-            except HostError as error:
-                reason = error.what
+            reason = self._filter_devices(group.path, devices.program(group.rules))
         else:
             writes, reason = devices.v1_writes(group.rules)
             for file, text in writes:
@@ -192,6 +189,14 @@ class Maker:
         # Rules that all apps share are applied in the pod's group, but were asked for by the apps.
         for scope in [group.scope] if group.scope in scopes else scopes:
             self._row(scope, "devices", "ignored" if reason else "enforced", reason)
+
+    def _filter_devices(self, path: str, program: bytes) -> str:
+        """Have a program judge the use of devices; return why it cannot, "" when it does."""
+        try:
+            devices.attach(path, program)
+        except HostError as error:
+            return error.what
+        return ""
 
     def _row(self, scope: str, field: str, status: str, reason: str) -> None:
         """Note an outcome; a field made of several writes counts as the worst of them."""

@@ -95,6 +95,7 @@ class _Making:
         self.config = self._config()
         self._handles = handles(args, detached, bool((self.config.get("process") or {}).get("terminal")))
         self.container = containers.Container(context.root, args.words[0])
+        self._device_filters: list[tuple[str, bytes]] = []
 
     def make(self) -> int:
         """Make the container; return its keeper, whose end was waited for if the container is detached."""
@@ -172,7 +173,9 @@ class _Making:
         container.write_json("state.json", container.record)
         container.write_json("config.json", self.config)
         container.write(front.FILE, front.describe(container, self.config))
-        refuse_unmet(cgroup_container.create(path, resources, facts).outcome)
+        groups = cgroup_container.create(path, resources, facts)
+        refuse_unmet(groups.outcome)
+        self._device_filters = groups.device_filters
         if linux.get("uidMappings") and facts.cgroup == "v2":
             from appc.plan.compile_user import cgroup_owner
 
@@ -188,6 +191,7 @@ class _Making:
             facts=facts,
             bundle=self.bundle,
             cgroups=container.cgroups,
+            device_filters=self._device_filters,
             seccomp=seccomp(self.config, facts),
             hints=self._hints(),
             keyring="" if args.flag("no-new-keyring") else f"_ses.{container.name}",

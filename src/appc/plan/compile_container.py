@@ -66,6 +66,7 @@ def compile_container(
     facts: Facts,
     bundle: str,
     cgroups: Sequence[str] = (),
+    device_filters: Sequence[tuple[str, bytes]] = (),
     seccomp: bytes | None = None,
     hints: Mapping[str, tuple[str, ...]] | None = None,
     keyring: str = "",
@@ -103,6 +104,7 @@ def compile_container(
 
         check_user(config)
         ops += keeper_ops(config, types)
+    ops += [Op("device-filter", group, code, source="linux.resources.devices") for group, code in device_filters]
     if not awaits_start:
         ops += _agent(linux, agent_state)
     born, files = membership(cgroups, facts)

@@ -76,6 +76,7 @@ _DOING = {
     "init": "start the pod's first process",
     "userns": "make a user namespace",
     "adopt": "open the namespace {1}",
+    "device-filter": "restrict the use of devices in the control group {0}",
     "listen": "listen on {0}, port {1}, for the metadata service",
     "attach": "listen for those who attach",
     "socket": "make the socket {1} {2} {3} for the app {0}",

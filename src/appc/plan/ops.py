@@ -118,6 +118,8 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     # Of another kind than `namespace`, `path` stands for the user namespace that owns it.
     ("adopt", (("namespace", "n"), ("path", "s")), OUTSIDE),
     ("userns", (("uids", "l"), ("gids", "l")), OUTSIDE),
+    # A program for devices, in addition to those that a control group (cgroup2) has.
+    ("device-filter", (("group", "s"), ("filter", "b")), OUTSIDE),
     ("listen", (("address", "s"), ("port", "n"), ("service", "s"), ("argv", "l")), OUTSIDE),
     # Where those connect who want to read and write an app's streams while it runs.
     ("attach", (("path", "s"),), OUTSIDE),

@@ -194,6 +194,7 @@ _FORMATS: dict[tuple[str, str], Callable[[Any], str]] = {
     ("caps", "ambient"): lambda value: _capabilities("ambient")(value) if value else "",
     ("seccomp", "flags"): lambda value: _flags(value, SECCOMP_FLAGS),
     ("seccomp", "filter"): _filter,
+    ("device-filter", "filter"): _filter,
     ("console", "height"): lambda value: f"height={value}" if value else "",
     ("console", "width"): lambda value: f"width={value}" if value else "",
     ("program", "files"): _items("try"),

@@ -241,3 +241,14 @@ def broken(change: str) -> Plan:
 def test_a_plan_that_breaks_the_law_is_refused(change: str) -> None:
     with pytest.raises(LaunchError):
         check(broken(change))
+
+
+def test_devices_are_judged_before_there_is_a_process() -> None:
+    plan = container(config(linux=NAMESPACES), device_filters=[("/g", b"\x95" + bytes(7))])
+    assert names(plan, "keeper")[:3] == ["adopt", "device-filter", "process"]
+    assert named(plan.track("keeper").ops, "device-filter") == [("/g", b"\x95" + bytes(7))]
+    late = Plan([*plan.tracks])
+    keeper = late.track("keeper").ops
+    keeper.append(keeper.pop(1))
+    with pytest.raises(LaunchError):
+        check(late)
