@@ -27,6 +27,7 @@ _FIELDS = {
     "blockIO": ("resource/block-bandwidth", "resource/block-iops"),
 }
 _DEVICES = "devices"  # the field
+_SWAP = "memory.swap"
 DEVICES = "appc/devices"  # stands for the devices an app may use, which come from no isolator
 
 
@@ -73,6 +74,8 @@ def combine(rows: Iterable[Row], fields: Iterable[tuple[str, str, str, str]]) ->
                 combined = [row for row in combined if (row.scope, row.name) != (scope, DEVICES)]
                 combined.append(Row(scope, DEVICES, state, reason))
             continue
+        if field == _SWAP and state == IGNORED:
+            state, reason = MODIFIED, f"what is swapped out is not limited: {reason}"
         for row in combined:
             concerned = row.scope == scope and row.name in _FIELDS.get(field.partition(".")[0], ())
             if concerned and _WORSE.index(state) > _WORSE.index(row.state):

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
         @property
         def selinux(self) -> bool: ...
         @property
+        def swap(self) -> bool: ...
+        @property
         def cgroup(self) -> str: ...
         @property
         def controllers(self) -> dict[str, str]: ...
@@ -134,6 +136,9 @@ class Enforcement:
         if limit:
             # Several isolators bound each other: the smallest limit holds.
             self.memory["limit"] = min(limit, self.memory.get("limit", limit))
+            # Memory and swap together: what is beyond the limit is refused, and not swapped out instead.
+            if self._facts.swap:
+                self.memory["swap"] = self.memory["limit"]
         note = ""
         if request and limit and request > limit:
             request, note = limit, "the request exceeds the limit and was lowered to it"

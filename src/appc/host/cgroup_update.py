@@ -123,5 +123,12 @@ class _Updater(Maker):
         raise HostError("its processes fork faster than they can be moved", group.path)
 
     def _apply(self, group: Group) -> None:
-        if group.scope in (self._scope, POD):
-            super()._apply(group)
+        if group.scope not in (self._scope, POD):
+            return
+        # v1 keeps the limit of memory below that of memory and swap at any time: the upper one grows first.
+        together = next((one for one in group.settings if one.field == "memory.swap" and group.controllers), None)
+        if together is not None:
+            file, value = together.choices[0]
+            if os.path.exists(f"{group.path}/{file}") and int(value) > int(read(f"{group.path}/{file}")):
+                group.settings = [together, *(one for one in group.settings if one is not together)]
+        super()._apply(group)

@@ -55,7 +55,7 @@ class HostFacts:
     maps each usable controller to the mount point of its hierarchy, `unified` is the mount point of
     cgroup2 or "", and `bases` maps a mount point to the highest directory in it this user may write
     (absent when there is none). `caps` and `bounding` are masks of this process; `rlimits` maps OCI names
-    to (soft, hard). `initial_userns` tells whether user IDs here are the host's.
+    to (soft, hard). `initial_userns` tells whether user IDs here are the host's, `swap` whether memory is swapped out.
     """
 
     __slots__ = (
@@ -79,6 +79,7 @@ class HostFacts:
         "rlimits",
         "seccomp",
         "selinux",
+        "swap",
         "unified",
         "userns",
     )
@@ -98,6 +99,7 @@ class HostFacts:
         seccomp: bool = True,
         apparmor: bool = False,
         selinux: bool = False,
+        swap: bool = False,
         overlay: bool = True,
         namespaces: frozenset[str] = frozenset(("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")),
         userns: bool = True,
@@ -121,6 +123,7 @@ class HostFacts:
         self.seccomp = seccomp
         self.apparmor = apparmor
         self.selinux = selinux
+        self.swap = swap
         self.overlay = overlay
         self.namespaces = namespaces
         self.userns = userns
@@ -179,6 +182,8 @@ def facts(proc: str = "/proc") -> HostFacts:
         seccomp="Seccomp" in status,
         apparmor=_read("/sys/module/apparmor/parameters/enabled").startswith("Y"),
         selinux=_read("/sys/fs/selinux/enforce") != "",
+        # A line of titles, and one for each area.
+        swap=_read(f"{proc}/swaps").count("\n") > 1,
         overlay=_has_overlay(_read(f"{proc}/filesystems"), uname.release, euid),
         namespaces=frozenset(name for name in namespaces if "_" not in name),
         userns="user" in namespaces and limit != "0" and (euid == 0 or debian != "0"),

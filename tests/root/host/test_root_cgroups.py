@@ -16,6 +16,7 @@ import pytest
 
 from appc.errors import HostError
 from appc.host import cgroups
+from appc.host.cgroup_update import update
 from appc.host.probe import HostFacts, facts
 from capabilities import need
 
@@ -231,3 +232,18 @@ def test_without_a_writable_hierarchy_everything_is_told_as_ignored() -> None:
     result = cgroups.create(UUID, ["app"], {"app": {"pids": {"limit": 3}, "devices": GUARDED}}, bare)
     assert result.app_paths == {"app": []}
     assert {row[1]: row[2] for row in result.outcome} == {"pids.limit": "ignored", "devices": "ignored"}
+
+
+def test_memory_with_swap_grows_and_shrinks(host: HostFacts) -> None:
+    """Memory and swap together are limited, and v1 takes the two limits in one order only."""
+    need("memory-controller")
+    result = cgroups.create(UUID, ["app"], {"app": {"memory": {"limit": 64 << 20, "swap": 64 << 20}}}, host)
+    if status_of(result, "app", "memory.swap")[0] == "ignored":
+        pytest.skip("this kernel does not account swap")
+    for mib in (128, 32, 256):
+        resources = {"memory": {"limit": mib << 20, "swap": mib << 20}}
+        outcome = update(UUID, ["app"], "app", resources, list, host)
+        assert {row[2] for row in outcome} == {"enforced"}, outcome
+        assert value(result.app_paths["app"], "memory.max", "memory.limit_in_bytes") == str(mib << 20)
+        together = value(result.app_paths["app"], "memory.swap.max", "memory.memsw.limit_in_bytes")
+        assert together in ("0", str(mib << 20))

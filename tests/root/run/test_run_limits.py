@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,21 @@ def test_a_limit_no_program_fits_in(appc: Appc) -> None:
         "appc: app probe: was killed before its program ran",
         "hint: its memory limit of 4096 bytes may be too low to start anything",
     ]
+
+
+def test_what_is_beyond_the_limit_is_not_swapped_out(appc: Appc, sandbox: Path) -> None:
+    need("memory-controller")
+    if not os.environ.get("APPC_EMULATED"):
+        pytest.skip("the swap of this host is not a test's to change")
+    area = sandbox / "swap"
+    area.write_bytes(bytes(128 << 20))
+    area.chmod(0o600)
+    subprocess.run(["mkswap", area], check=True, capture_output=True)
+    subprocess.run(["swapon", area], check=True)
+    try:
+        done = appc.run(PROBE, "--memory", "24Mi", "--", "memory", "80", "echo", "survived")
+    finally:
+        subprocess.run(["swapoff", area], check=True)
+    assert (done.status, done.out) == (137, "")
+    (row,) = appc.status(appc.the_pod().uuid)["isolators"]
+    assert row["outcome"] == "enforced"

@@ -31,6 +31,11 @@ def test_what_the_kernel_did_not_take_worsens_the_isolator_behind_it() -> None:
     assert rows[0].state == "enforced"
 
 
+def test_memory_is_limited_even_where_swap_is_not() -> None:
+    (row,) = combine([Row("", "resource/memory", "enforced", "")], [("", "memory.swap", "ignored", "no such file")])
+    assert (row.state, row.reason) == ("modified", "what is swapped out is not limited: no such file")
+
+
 @pytest.mark.parametrize("state", ["ignored", "modified"])
 def test_devices_come_from_no_isolator(state: str) -> None:
     assert combine([], [("web", "devices", "enforced", "")]) == []

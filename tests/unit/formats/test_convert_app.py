@@ -204,6 +204,12 @@ class TestResources:
         assert config["linux"]["resources"]["memory"] == {"limit": 1 << 20}
         assert outcome["resource/memory"][0] == "modified"
 
+    def test_what_is_beyond_the_limit_is_not_swapped_out(self) -> None:
+        limit = isolator("resource/memory", {"limit": "64Mi"})
+        assert resources(limit, host=facts(swap=True))["memory"] == {"limit": 64 << 20, "swap": 64 << 20}
+        request = isolator("resource/memory", {"request": "64Mi"})
+        assert "swap" not in resources(request, host=facts(swap=True))["memory"]
+
     def test_the_smallest_of_several_limits_holds(self) -> None:
         several = [isolator("resource/memory", {"limit": limit}) for limit in ("2Mi", "1Mi", "3Mi")]
         assert resources(*several)["memory"] == {"limit": 1 << 20}

@@ -50,6 +50,12 @@ def hierarchy(proc: Path, name: str, fields: str = "") -> Path:
     return place
 
 
+@pytest.mark.parametrize(("areas", "swap"), [("", False), ("/dev/zram0\t\tpartition\t1\t0\t-2\n", True)])
+def test_swap(proc: Path, areas: str, swap: bool) -> None:
+    (proc / "swaps").write_text(f"Filename\t\tType\tSize\tUsed\tPriority\n{areas}")
+    assert probe.facts(str(proc)).swap is swap
+
+
 def test_facts_come_from_the_files(proc: Path) -> None:
     found = probe.facts(str(proc))
     assert found.caps == 0xA80425FB
