@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from appc.serve.export import export
+from appc.trust.packets import read_certificates
 from capabilities import need
 from image_kit import aci
 from interop import actool
@@ -150,9 +151,7 @@ def test_the_conformance_suite_of_the_distribution_specification(hosting: Hostin
 
 
 @contextmanager
-def _nginx(root: Path, place: Path) -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
+def _nginx(root: Path, place: Path, port: int) -> Iterator[None]:
     config = place / "nginx.conf"
     config.write_text(
         f"""
@@ -173,7 +172,7 @@ def _nginx(root: Path, place: Path) -> Iterator[int]:
     server = subprocess.Popen([shutil.which("nginx") or "nginx", "-c", str(config), "-p", str(place)])
     try:
         until(lambda: _listens(port))
-        yield port
+        yield
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(10)
@@ -191,8 +190,10 @@ def exported(images: Path) -> Iterator[int]:
     # nginx's workers are another user, who cannot enter the directories of tests.
     place = Path(tempfile.mkdtemp(prefix="appc-nginx-"))
     try:
-        export(str(images), f"{place}/htdocs", url="http://localhost:1")
-        with _nginx(place / "htdocs", place) as port:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port: int = probe.getsockname()[1]
+        export(str(images), f"{place}/htdocs", url=f"http://localhost:{port}")
+        with _nginx(place / "htdocs", place, port):
             yield port
     finally:
         shutil.rmtree(place)
@@ -201,7 +202,7 @@ def exported(images: Path) -> Iterator[int]:
 @pytest.mark.parametrize("page", ["", "team", "team/app"])
 def test_an_export_behind_nginx_has_what_its_templates_promise(exported: int, images: Path, page: str) -> None:
     text = _fetched(f"http://127.0.0.1:{exported}/{page}?ac-discovery=1").decode()
-    (template,) = re.findall(r'<meta name="ac-discovery" content="(?:\S+) http://localhost:1(/\S+)">', text)
+    (template,) = re.findall(r'<meta name="ac-discovery" content="(?:\S+) http://localhost:[0-9]+(/\S+)">', text)
     values = {"name": NAME, "version": "1.0.0", "os": "linux", "arch": "amd64"}
     url = f"http://127.0.0.1:{exported}" + template.format(**values, ext="aci")
     assert _fetched(url) == (images / "x.aci").read_bytes()
@@ -210,9 +211,22 @@ def test_an_export_behind_nginx_has_what_its_templates_promise(exported: int, im
 
 def test_actool_discovers_an_export_behind_nginx(exported: int) -> None:
     image, signature, keys = _discovered(exported, NAME)
-    assert image == f"http://localhost:1/-/aci/{NAME}-1.0.0-linux-amd64.aci"
+    assert image == f"http://localhost:{exported}/-/aci/{NAME}-1.0.0-linux-amd64.aci"
     assert signature == f"{image}.asc"
-    assert keys == "http://localhost:1/-/pubkeys.gpg"
+    assert keys == f"http://localhost:{exported}/-/pubkeys.gpg"
+
+
+def test_appc_fetches_an_export_behind_nginx(exported: int, images: Path, tmp_path: Path) -> None:
+    """By name: discovery, keys, signature, and what is the same is not fetched again."""
+    config = tmp_path / "config"
+    (config / "config.d").mkdir(parents=True)
+    (config / "config.d/ports.json").write_text(json.dumps({"discovery": {"ports": {"localhost": exported}}}))
+    appc = [sys.executable, "-m", "appc", "--root", f"{tmp_path}/data", "--config", str(config)]
+    (key,) = read_certificates((images / "pubkeys.gpg").read_bytes())
+    _run(*appc, "trust", "add", "--prefix", NAME, "--fingerprint", key.fingerprint, "--insecure", "pubkey")
+    fetched = _run(*appc, "fetch", "--insecure", "http", f"{NAME}:1.0.0,os=linux,arch=amd64")
+    assert fetched == _run(*appc, "image", "id", str(images / "x.aci"))
+    assert _run(*appc, "fetch", "--insecure", "http", f"{NAME}:1.0.0,os=linux,arch=amd64") == fetched
 
 
 def _browser(place: Path, *words: str) -> str:

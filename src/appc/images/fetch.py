@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     # Told of each file that begins to arrive: its name and size; what it returns is told of the bytes.
     Started = Callable[[str, int | None], Callable[[int], None]]
 
-_URLS = ("https:", "http:")
+_URL = "url"
+_SCHEME = "abcdefghijklmnopqrstuvwxyz0123456789+-."
 
 _REMOTE = {
     "cimd:": "give the name or the path of the image instead",
@@ -71,13 +72,13 @@ def resolve(
     wish = Wish(config, pull, insecure, signature, keep, progress, passphrase, [] if warnings is None else warnings)
     wish.network, wish.started = network, started
     kind = classify(reference)
-    if signature and kind not in ("path", "name", *_URLS):
+    if signature and kind not in ("path", "name", _URL):
         raise UsageError("only an image file can have a signature file", "--signature")
     if kind == "id":
         image = store.get(reference)
     elif kind == "name":
         image = _by_name(store, reference, wish)
-    elif kind in _URLS:
+    elif kind == _URL:
         image = _by_url(store, reference, wish)
     elif kind == "path":
         path = reference.removeprefix("file://")
@@ -97,18 +98,26 @@ def resolve(
 
 
 def classify(reference: str) -> str:
-    """Say what form a reference has: "id", "name", "path", or the scheme ("oci:", "docker:") it begins with.
+    """Say what form a reference has: "id", "name", "path", "url", or the word ("oci:", "docker:") it begins with.
 
-    As with rkt an existing regular file goes before a name; `./`, `/` and `.aci` always mean a file.
+    A URL may have any scheme, since a plug-in may know it. As with rkt an existing regular file goes before a name;
+    `./`, `/` and `.aci` always mean a file.
     """
     if reference.startswith("sha512-"):
         return "id"
-    for scheme in (*CONVERTED, *_URLS, REGISTRY, *_REMOTE):
+    for scheme in (*CONVERTED, REGISTRY, *_REMOTE):
         if reference.startswith(scheme):
             return scheme
+    if _is_url(reference) and not reference.startswith("file://"):
+        return _URL
     if reference.startswith(("/", "./", "../", "file://")) or reference.endswith(".aci"):
         return "path"
     return "path" if os.path.isfile(reference) else "name"
+
+
+def _is_url(reference: str) -> bool:
+    scheme, slashes, _ = reference.partition("://")
+    return bool(slashes) and scheme[:1].isalpha() and scheme.isascii() and not scheme.strip(_SCHEME)
 
 
 def host_labels() -> Labels:

@@ -134,6 +134,6 @@ class SignatureCheck:
         if offered:
             return f"its key came along; if you know that it is theirs: appc trust add --prefix {prefix} {offered}"
         known = claim.issuer or claim.issuer_id
-        return f"to trust it, with its public key in KEYFILE: appc trust add --prefix {prefix} KEYFILE" + (
-            f" (from gpg: gpg --export --armor {known.upper()} > KEYFILE)" if known else ""
-        )
+        export = f" (from gpg: gpg --export --armor {known.upper()} > KEYFILE)" if known else ""
+        found = "; without KEYFILE the keys are looked for by discovery" if name else ""
+        return f"to trust it, with its public key in KEYFILE: appc trust add --prefix {prefix} KEYFILE{export}{found}"

@@ -88,9 +88,15 @@ def test_what_a_plug_in_brings_is_verified_all_the_same(
     assert fetcher.left() == []
 
 
-def test_a_scheme_that_nobody_brings(pigeon: object) -> None:
+def test_users_may_name_such_a_url_too(fetcher: Fetcher, signer: Signer, pigeon: object, tmp_path: Path) -> None:
+    data, files = aci(tmp_path), pigeon.FILES  # type: ignore[attr-defined]
+    files["app.aci"], files["app.aci.asc"] = data, signer.sign(data)
+    assert fetcher.fetch("pigeon://loft/app.aci").signer == signer.fingerprint
+
+
+def test_a_scheme_that_nobody_brings(fetcher: Fetcher, pigeon: object) -> None:
     with pytest.raises(NetworkError, match="nothing installed here can fetch hdfs URLs"):
-        transport_for("hdfs://x/y")
+        fetcher.fetch("hdfs://x/app.aci")
 
 
 def test_a_plug_in_that_is_broken_is_named(pigeon: object) -> None:
