@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,43 @@ def test_killed_at_any_point_it_goes_on_and_never_gives_another_image(
     found = fetcher.fetch(url)
     assert Path(found.path, "original").read_bytes() == image
     assert any(breaking.ranges)
+    fetcher.store.remove(found)
+    fetcher.store.gc()
+    assert fetcher.left() == []
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_what_is_in_the_store_is_right(
+    fetcher: Fetcher, server: Server, signer: Signer, tmp_path: Path
+) -> None:
+    """From the start of the process to after its end, so also while the image is made visible."""
+    image = aci(tmp_path, files={f"blob{n}": random.Random(n).randbytes(2_000_000) for n in range(10)})
+    config = Path(fetcher.config[0])
+    (config / "config.json").write_text(json.dumps({"net": {"caFile": fetcher.settings.net_ca_file}}))
+    server.pages |= {"/x.aci": Breaking(image, []), "/x.aci.asc": signer.sign(image)}
+    url = f"{server.url}/x.aci"
+    words = command("--root", fetcher.store.root, "--config", str(config), "fetch", url)
+    before = time.monotonic()
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    took = time.monotonic() - before
+    moments = random.Random(20)
+    complete = 0
+    for _ in range(20):
+        for stored in fetcher.store.list():
+            fetcher.store.remove(stored)
+        with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                process.wait(moments.uniform(0.1, 1.1) * took)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        for stored in fetcher.store.list():
+            complete += 1
+            assert stored.signer == signer.fingerprint
+            assert fetcher.store.verify(stored) == []
+            assert Path(stored.path, "original").read_bytes() == image
+    assert complete < 20
+    found = fetcher.fetch(url)
+    assert fetcher.store.verify(found) == []
     fetcher.store.remove(found)
     fetcher.store.gc()
     assert fetcher.left() == []
