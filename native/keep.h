@@ -39,6 +39,15 @@ struct stdio {
 	const char *mode[3], *log;
 };
 
+/* Why an app died. */
+struct death {
+	bool memory;          /* the kernel killed for want of it */
+	bool of_pod;          /* the limit is the pod's */
+	uint64_t kills;       /* so far, in its group */
+	uint64_t peak, limit; /* bytes, 0 = none */
+	uint64_t call, arch;  /* the system call its filter refused; arch 0 = not known */
+};
+
 /* A child that performs a track. */
 struct task {
 	enum role role;
@@ -64,6 +73,7 @@ struct task {
 	bool timed_out;
 	bool ready;          /* an app has started, or said that it is ready where it was to */
 	int status;          /* of waitpid(2) */
+	struct death death;
 	uint64_t timeout;    /* ms, 0 = none */
 	uint64_t deadline;   /* ms of the monotonic clock, 0 = none */
 	uint64_t started, ended; /* ns since the epoch */
@@ -241,11 +251,13 @@ void notify_pod(void);                        /* tells that all are ready, once 
 void notify_manager_is(void);                 /* takes NOTIFY_SOCKET from the environment */
 void notify_manager(const char *message);     /* of the service the keeper is, if it is one */
 
+/* keep_death.c */
+void death_note(struct task *app);                           /* finds out, once it has ended */
+void death_add(struct text *text, const struct task *app);   /* to its record */
+
 /* keep_status.c */
 uint64_t start_time(pid_t pid); /* in ticks since boot, which with the PID names a process for good; 0 when it is gone */
 void status_keeper(void);
-/* How many processes of the app the kernel killed for want of memory; 0 where that cannot be told. */
-uint64_t cgroup_oom_kills(const char *app);
 
 void status_app(const struct task *app);
 void status_process(const struct task *process);

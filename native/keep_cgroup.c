@@ -1,4 +1,4 @@
-/* Control groups: removing one, with what is left in it and below it, and whether the kernel killed for memory. */
+/* Control groups: removing one, with what is left in it and below it. */
 #define _GNU_SOURCE
 #include "keep.h"
 #include "kernel.h"
@@ -11,7 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define OOM_KILLS "oom_kill " /* in memory.events of cgroup v2 and memory.oom_control of v1 */
 #define PATIENCE 2000 /* ms */
 #define MAX_DEPTH 16
 
@@ -106,51 +105,4 @@ int keep_rmdir_cgroup(const struct wire_op *op)
 			wait *= 2;
 	}
 	return error;
-}
-
-/* The number behind the line that begins with OOM_KILLS; 0 when there is no such file or line. */
-static uint64_t read_oom_kills(const char *group, const char *app, const char *file)
-{
-	struct text path = {.used = 0};
-	char buffer[1024];
-	const char *line;
-	ssize_t n;
-	int fd;
-
-	text_add(&path, group);
-	text_add(&path, "/");
-	text_add(&path, app);
-	text_add(&path, file);
-	fd = open(path.bytes, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, buffer, sizeof buffer - 1);
-	if (fd >= 0)
-		close(fd);
-	buffer[n < 0 ? 0 : n] = '\0';
-	for (line = buffer; line != NULL; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (strncmp(line, OOM_KILLS, strlen(OOM_KILLS)) == 0)
-			return strtoull(line + strlen(OOM_KILLS), NULL, 10);
-	}
-	return 0;
-}
-
-uint64_t cgroup_oom_kills(const char *app)
-{
-	/* The groups of the pod are those that are removed at its end. */
-	const struct wire_track *track = wire_find(&keep.launch.plan, "teardown");
-	struct wire_cursor cursor;
-	struct wire_op op;
-	uint64_t kills = 0;
-
-	if (track == NULL)
-		return 0;
-	cursor = wire_begin(&keep.launch.plan, track);
-	while (kills == 0 && wire_next(&cursor, &op)) {
-		if (op.code != OP_rmdir_cgroup)
-			continue;
-		kills = read_oom_kills(op.args[0].p, app, "/memory.events");
-		if (kills == 0)
-			kills = read_oom_kills(op.args[0].p, app, "/memory.oom_control");
-	}
-	return kills;
 }

@@ -97,9 +97,7 @@ void status_app(const struct task *app)
 			text_pair(&text, "signal", (uint64_t)WTERMSIG(app->status));
 		else
 			text_pair(&text, "status", (uint64_t)WEXITSTATUS(app->status));
-		/* A shell says 128 + 9 of a child that was killed. */
-		if (task_exit_status(app) == 128 + SIGKILL && cgroup_oom_kills(app->app) > 0)
-			text_add(&text, "out-of-memory=1\n");
+		death_add(&text, app);
 	}
 	if (app->again.count > 0)
 		text_pair(&text, "restarts", app->again.count);

@@ -138,6 +138,7 @@ void app_ended(struct task *app)
 	/* An app that never ran is a failed launch, which is told elsewhere. */
 	if (!app->ran && !app->later)
 		return;
+	death_note(app);
 	again = again_wanted(app);
 	if (!app->ran && app->post == POST_PENDING)
 		app->post = POST_SKIPPED;

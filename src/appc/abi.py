@@ -139,3 +139,9 @@ def signal_number(text: str) -> int:
     if not 1 <= number <= _LAST_SIGNAL:
         raise ValueError(f"{text!r} is not a signal")
     return number
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal, `SIGTERM`, or `signal N` for one that has none."""
+    names = _SIGNALS.split()
+    return f"SIG{names[number]}" if 0 < number < len(names) else f"signal {number}"

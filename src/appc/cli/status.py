@@ -65,12 +65,10 @@ def _print(document: dict[str, Any]) -> None:
         lines.append(("private-users", document["private-users"]))
     for app in document["apps"]:
         text = app["state"]
-        if app["signal"] is not None:
-            text += f", killed by signal {app['signal']}"
-        elif app["exit-status"] is not None:
+        if app["signal"] is None and app["exit-status"] is not None:
             text += f", status {app['exit-status']}"
-        if app["out-of-memory"]:
-            text += f", out of memory (limit {app['memory-limit']})" if app["memory-limit"] else ", out of memory"
+        if app["death"]:
+            text += f", {app['death']}"
         if app["restarts"]:
             text += f", restarts {app['restarts']}"
         if app["state"] == "running" and not app["ready"]:

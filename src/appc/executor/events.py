@@ -125,6 +125,6 @@ def _app_differences(uuid: str, before: dict[str, Any] | None, after: dict[str, 
     if after["exited"] and after["exited"] != earlier["exited"]:
         if after["out-of-memory"]:
             found.append(Event(after["exited"], uuid, "out-of-memory", name, limit=after["memory-limit"]))
-        details = {"status": after["exit-status"], "signal": after["signal"]}
+        details = {"status": after["exit-status"], "signal": after["signal"], "death": after["death"]}
         found.append(Event(after["exited"], uuid, "app-exited", name, **details))
     return found

@@ -147,12 +147,23 @@ def _app(pod: Pod, entry: dict[str, Any], state: str) -> dict[str, Any]:
         "exited": record.exited,
         "exit-status": record.exit_status,
         "signal": record.signal,
+        "death": _death(record),
         "out-of-memory": record.out_of_memory,
+        "memory-peak": record.memory_peak,
         "memory-limit": _memory_limit(entry) if record.out_of_memory else None,
         "post-stop": record.post_stop or None,
         "restarts": record.restarts,
         "stopped": record.stopped,
     }
+
+
+def _death(record: records.AppRecord) -> str | None:
+    """Why the app died; None while it runs, and when it ended by itself."""
+    if record.exited is None or not (record.signal or record.out_of_memory or record.arch):
+        return None
+    from appc.executor.deaths import explain
+
+    return explain(record)
 
 
 def _memory_limit(entry: dict[str, Any]) -> str | None:

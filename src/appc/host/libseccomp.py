@@ -53,14 +53,18 @@ class Names:
             return self._direct[architecture].get(name, number)
         return number
 
-    def _names(self, architecture: int) -> dict[str, int]:
-        """Return the numbers that are in use: of socket calls and the like these can be learned only this way."""
+    def name(self, architecture: int, number: int) -> str:
+        """Return the name of a system call, "" for an unknown one."""
+        found = self._library.seccomp_syscall_resolve_num_arch(architecture, number)
+        if not found:
+            return ""
         free = ctypes.CDLL(None).free
         free.argtypes = (ctypes.c_void_p,)
-        found = {}
-        for number in range(_NUMBERS):
-            name = self._library.seccomp_syscall_resolve_num_arch(architecture, number)
-            if name:
-                found[ctypes.string_at(name).decode()] = number
-                free(name)
-        return found
+        name = ctypes.string_at(found).decode()
+        free(found)
+        return name
+
+    def _names(self, architecture: int) -> dict[str, int]:
+        """Return the numbers that are in use: of socket calls and the like these can be learned only this way."""
+        names = ((number, self.name(architecture, number)) for number in range(_NUMBERS))
+        return {name: number for number, name in names if name}

@@ -18,14 +18,20 @@ class AppRecord:
 
     `out_of_memory` tells that the kernel killed for memory where the app ended as killed; `restarts` how often it was
     run again, `restarting` that it will be, `stopped` that its end alone was asked for. `ready` is None before the
-    app's start; `said` are its own last words of how it fares (sd_notify's STATUS).
+    app's start; `said` are its own last words of how it fares (sd_notify's STATUS). Where it died for want of memory
+    there are `memory_peak` and the limit, its own or the pod's (bytes); of a system call that its filter refused, there
+    are `syscall` and `arch` (AUDIT_ARCH_*).
     """
 
     __slots__ = (
+        "arch",
         "exited",
+        "memory_limit",
+        "memory_peak",
         "name",
         "out_of_memory",
         "pid",
+        "pod_memory_limit",
         "post_stop",
         "ready",
         "restarting",
@@ -35,6 +41,7 @@ class AppRecord:
         "started",
         "status",
         "stopped",
+        "syscall",
     )
 
     def __init__(self, name: str, fields: dict[str, str]) -> None:
@@ -45,6 +52,11 @@ class AppRecord:
         self.status = number(fields.get("status"))
         self.signal = number(fields.get("signal"))
         self.out_of_memory = fields.get("out-of-memory") == "1"
+        self.memory_peak = number(fields.get("memory-peak"))
+        self.memory_limit = number(fields.get("memory-limit"))
+        self.pod_memory_limit = number(fields.get("pod-memory-limit"))
+        self.syscall = number(fields.get("syscall"))
+        self.arch = number(fields.get("arch"))
         self.stopped = fields.get("stopped") == "1"
         self.restarts = number(fields.get("restarts")) or 0
         self.restarting = fields.get("restarting") == "1"

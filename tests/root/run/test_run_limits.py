@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -37,7 +38,33 @@ def test_an_app_over_its_memory_limit_is_killed(appc: Appc) -> None:
     uuid = appc.the_pod().uuid
     app = appc.status(uuid)["apps"][0]
     assert (app["signal"], app["out-of-memory"], app["memory-limit"]) == (9, True, "24Mi")
-    assert "app-probe=exited, killed by signal 9, out of memory (limit 24Mi)" in appc("status", uuid).out
+    assert app["death"].startswith("killed: memory limit 24 MiB, peak 2")
+    assert f"app-probe=exited, {app['death']}, started" in appc("status", uuid).out
+
+
+def test_a_pod_over_its_memory_limit(appc: Appc, tmp_path: Path) -> None:
+    need("memory-controller")
+    image = appc("image", "list", "--format", "json").out
+    limit = {"name": "resource/memory", "value": {"limit": "24Mi"}}
+    app = {"name": "web", "image": {"id": next(one["id"] for one in json.loads(image) if one["name"] == PROBE)}}
+    app["app"] = one_app(["/probe", "memory", "100"])
+    manifest = pod_manifest(tmp_path / "pod.json", [app], isolators=[limit])
+    assert appc.run("--pod-manifest", manifest).status == 137
+    found = appc.status(appc.the_pod().uuid)["apps"][0]
+    assert (found["out-of-memory"], found["memory-limit"]) == (True, None)
+    assert found["death"].startswith("killed: the pod's memory limit 24 MiB, peak ")
+
+
+def test_a_system_call_that_kills(appc: Appc) -> None:
+    need("seccomp")
+    if os.uname().machine != "x86_64":
+        pytest.skip("the number is x86-64's")
+    done = appc.run(PROBE, "--seccomp", "mode=remove,swapoff", "--", "syscall", "168")
+    assert done.status == 128 + signal.SIGSYS
+    death = appc.status(appc.the_pod().uuid)["apps"][0]["death"]
+    # The kernel names processes by their numbers in the first namespace; elsewhere nobody can tell whose record it is.
+    first = os.readlink("/proc/self/ns/pid") == "pid:[4026531836]"
+    assert death == "killed by SIGSYS" + (": system call swapoff is not allowed" if first else "")
 
 
 def test_an_app_that_is_killed_otherwise_is_not_out_of_memory(appc: Appc) -> None:

@@ -20,6 +20,7 @@ def app(name: str = "web", **fields: Any) -> dict[str, Any]:
         "signal": None,
         "out-of-memory": False,
         "memory-limit": None,
+        "death": None,
         "ready": False,
         **fields,
     }
@@ -55,7 +56,7 @@ def test_a_life_seen_step_by_step() -> None:
     kinds = ["prepared", "started", "app-started", "app-ready", "ready", "app-exited", "exited"]
     assert [event.kind for event in found] == kinds
     assert found[2].details == {"pid": 7}
-    assert found[5].details == {"status": 3, "signal": None}
+    assert found[5].details == {"status": 3, "signal": None, "death": None}
     assert found[6].details == {"status": 3}
 
 

@@ -97,7 +97,6 @@ def test_an_interactive_app() -> None:
 @pytest.mark.parametrize(
     ("kind", "streams", "message"),
     [
-        ("detached", {"stdout": "stream"}, "app x: stream needs a pod in the foreground"),
         ("foreground", {"stdin": "tty", "stdout": "log"}, "app x: log cannot go together with a terminal"),
         ("foreground", {"stdin": "null", "stderr": "tty"}, "app x: null cannot go together with a terminal"),
     ],
