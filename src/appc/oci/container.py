@@ -99,11 +99,13 @@ class Container:
 
     def state(self, status: str = "") -> dict[str, Any]:
         """Return the state as the runtime-spec has it (runtime.md, State), for hooks and callers."""
+        # Of one that is told to run, the number is known, even if it has ended meanwhile.
+        pid = self.process()[0] if status == RUNNING else self.pid()
         status = status or self.status()
         state = {
             "ociVersion": self.record["ociVersion"],
             "id": self.name,
-            "pid": 0 if status == STOPPED else self.pid(),
+            "pid": 0 if status == STOPPED else pid,
             "status": status,
             "bundle": self.record["bundle"],
         }

@@ -20,6 +20,17 @@ def run(kind: str, config: dict[str, Any], state: dict[str, Any]) -> None:
         _run(hook, dumps(state).encode(), f"hooks.{kind}[{index}]")
 
 
+def run_all(kind: str, config: dict[str, Any], state: dict[str, Any]) -> list[HostError]:
+    """Run the hooks of `kind` as `run` does, but each whatever becomes of those before it; return their failures."""
+    failures = []
+    for index, hook in enumerate((config.get("hooks") or {}).get(kind) or ()):
+        try:
+            _run(hook, dumps(state).encode(), f"hooks.{kind}[{index}]")
+        except HostError as error:
+            failures.append(error)
+    return failures
+
+
 def _run(hook: dict[str, Any], state: bytes, where: str) -> None:
     environment = dict(variable.split("=", 1) for variable in hook.get("env") or ())
     # A file in memory, so that a hook that reads nothing holds up nobody.

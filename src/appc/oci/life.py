@@ -197,9 +197,7 @@ def take_away(container: Container) -> None:
 
         from appc.oci import hooks
 
-        try:
-            hooks.run("poststop", config, state)
-        except HostError as error:
+        for error in hooks.run_all("poststop", config, state):
             # runtime.md, Lifecycle: a warning, and the removal goes on.
             sys.stderr.write(f"appc-oci: warning: {error}\n")
 

@@ -53,10 +53,14 @@ def test_one_that_fails_before_the_start_unmakes_the_container(runtime: Runtime,
 
 def test_a_failing_poststart_stops_the_container_and_poststop_only_warns(runtime: Runtime, tmp_path: Path) -> None:
     config = configuration("/bin/sleep", "1000")
-    config["hooks"] = {"poststart": [hook(tmp_path, "a", "exit 1")], "poststop": [hook(tmp_path, "b", "exit 1")]}
+    stops = [hook(tmp_path, "b", "exit 1"), hook(tmp_path, "c", "exit 2"), hook(tmp_path, "d")]
+    config["hooks"] = {"poststart": [hook(tmp_path, "a", "exit 1")], "poststop": stops}
     runtime.configure(config)
     runtime.create("one")
     pid = runtime.state("one")["pid"]
     assert "hooks.poststart[0]" in runtime("start", "one", fails=1).stderr
     runtime.wait(pid)
-    assert "warning: hooks.poststop[0]" in runtime("delete", "one").stderr
+    warnings = runtime("delete", "one").stderr
+    assert "warning: hooks.poststop[0]" in warnings
+    assert "warning: hooks.poststop[1]" in warnings
+    assert (tmp_path / "d.json").exists()

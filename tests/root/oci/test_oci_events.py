@@ -1,0 +1,84 @@
+"""What a container uses, told once, again and again, and when memory runs out; and what is refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from capabilities import need
+from conftest import PATIENCE, Runtime, configuration
+
+
+@pytest.fixture
+def running(runtime: Runtime) -> Runtime:
+    """The runtime, with a container `one` that runs."""
+    config = configuration("/bin/sleep", "1000")
+    config["linux"]["resources"] = {"pids": {"limit": 30}, "memory": {"limit": 64 << 20}}
+    runtime.configure(config)
+    runtime.create("one")
+    runtime("start", "one")
+    return runtime
+
+
+def test_usage_is_that_of_the_container(running: Runtime) -> None:
+    need("memory-controller", "pids-controller")
+    told = json.loads(running("events", "--stats", "one").stdout)
+    assert (told["type"], told["id"]) == ("stats", "one")
+    data = told["data"]
+    assert data["pids"] == {"current": 1, "limit": 30}
+    assert data["memory"]["usage"]["limit"] == 64 << 20
+    assert 0 < data["memory"]["usage"]["usage"] <= data["memory"]["usage"]["max"] < 64 << 20
+    before = data["cpu"]["usage"]["total"]
+    running("exec", "one", "/bin/sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done")
+    assert json.loads(running("events", "--stats", "one").stdout)["data"]["cpu"]["usage"]["total"] > before
+
+
+def test_events_go_on_until_the_container_stops(running: Runtime) -> None:
+    with subprocess.Popen(running.words("events", "--interval", "50ms", "one"), stdout=subprocess.PIPE) as following:
+        assert following.stdout is not None
+        lines = [json.loads(following.stdout.readline()) for _ in range(3)]
+        running("kill", "one", "KILL")
+        following.stdout.read()
+        assert following.wait(PATIENCE) == 0
+    assert {line["type"] for line in lines} == {"stats"}
+    assert "not running" in running("events", "one", fails=1).stderr
+
+
+def test_who_runs_out_of_memory_is_told_of(running: Runtime, tmp_path: Path) -> None:
+    need("memory-controller")
+    output = (tmp_path / "events").open("w+b")
+    with subprocess.Popen(running.words("events", "--interval", "1h", "one"), stdout=output) as following:
+        try:
+            # Its greed is its own end, not the container's.
+            greedy = "exec 2>/dev/null; x=$(busybox dd if=/dev/zero bs=1M count=200 | busybox tr '\\0' x)"
+            subprocess.run(
+                running.words("exec", "one", "/bin/busybox", "sh", "-c", greedy),
+                check=False,
+                timeout=PATIENCE,
+                stdin=subprocess.DEVNULL,
+            )
+            running("kill", "one", "KILL")
+            assert following.wait(PATIENCE) == 0
+        finally:
+            following.send_signal(signal.SIGKILL)
+    output.seek(0)
+    kinds = [json.loads(line)["type"] for line in output.read().splitlines()]
+    assert "oom" in kinds
+
+
+@pytest.mark.parametrize("interval", ["0s", "5", "x", "-1s", "1..s"])
+def test_intervals_make_sense(running: Runtime, interval: str) -> None:
+    message = running("events", f"--interval={interval}", "one", fails=1).stderr
+    assert "interval" in message
+
+
+def test_containers_are_neither_written_nor_brought_back(running: Runtime) -> None:
+    for verb in ("checkpoint", "restore"):
+        assert "not supported" in running(verb, "--image-path", "/i", "--work-path", "/w", "one", fails=1).stderr
+        assert running(verb, "--help").stdout
+    assert "flag needs an argument" in running("restore", "--lsm-mount-context", fails=1).stderr
+    assert running.state("one")["status"] == "running"
