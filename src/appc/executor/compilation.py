@@ -171,7 +171,7 @@ class Compilation:
         for mount in self.mounts[name]:
             if not mount.is_directory:
                 given.add_volume(mount)
-        given.apply(config)
+        given.apply(config, bound=bool(self.users))
         self.device_files[name] = given.files
         if named:
             note = f"left out: {', '.join(given.left_out)}" if given.left_out else ""

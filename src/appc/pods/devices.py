@@ -25,7 +25,8 @@ class Given:
     """What an app gets with its devices, as parts of an OCI configuration.
 
     `nodes` are entries of linux.devices, `rules` of linux.resources.devices; `mounts` with the targets of those that
-    are `files`; `env` and `gids`. `left_out` says what a vendor asks for and an app of a pod does not get.
+    are `files`; `env` and `gids`. `sources` has the host's path of a node, by its path. `left_out` says what a vendor
+    asks for and an app of a pod does not get.
     """
 
     def __init__(self) -> None:
@@ -36,9 +37,17 @@ class Given:
         self.env: list[str] = []
         self.gids: list[int] = []
         self.left_out: list[str] = []
+        self.sources: dict[str, str] = {}
 
-    def apply(self, config: dict[str, Any]) -> None:
-        """Put all of it into an OCI configuration."""
+    def apply(self, config: dict[str, Any], *, bound: bool = False) -> None:
+        """Put all of it into an OCI configuration; `bound` where nodes cannot be made, but mounted from the host."""
+        if bound:
+            for node in self.nodes:
+                path = node["path"]
+                mount = {"destination": path, "type": "bind", "source": self.sources.get(path, path)}
+                self.mounts.append({**mount, "options": ["bind"]})
+                self.files.append(path)
+            self.nodes = []
         process, linux = config["process"], config["linux"]
         replaced = {entry.partition("=")[0] for entry in self.env}
         process["env"] = [entry for entry in process["env"] if entry.partition("=")[0] not in replaced] + self.env
@@ -51,6 +60,7 @@ class Given:
         """Give the device at a path, or all below a directory. Raises AppcError when there is none."""
         if not os.path.isdir(name.path):
             self._node(_look(name.path, where), name.target, name.access)
+            self.sources[name.target] = name.path
             return
         found = False
         for directory, _, files in os.walk(name.path):
@@ -58,7 +68,9 @@ class Given:
                 path = f"{directory}/{file}"
                 if stat.S_IFMT(os.stat(path, follow_symlinks=False).st_mode) in (stat.S_IFCHR, stat.S_IFBLK):
                     found = True
-                    self._node(_look(path, where), name.target.rstrip("/") + path[len(name.path) :], name.access)
+                    target = name.target.rstrip("/") + path[len(name.path) :]
+                    self._node(_look(path, where), target, name.access)
+                    self.sources[target] = path
         if not found:
             raise AppcError("there is no device in this directory", f"{where}: {name.path}")
 
@@ -93,6 +105,7 @@ class Given:
         own.update(fileMode=node.mode, uid=node.uid, gid=node.gid)
         found.update((key, value) for key, value in own.items() if value is not None)
         self._node(found, node.path, node.permissions)
+        self.sources[node.path] = node.host_path or node.path
 
     def _add_cdi_mount(self, mount: CdiMount, where: str) -> None:
         options = list(mount.options)

@@ -16,6 +16,7 @@ from appc.formats.tarlog import TarLog, replay
 from appc.net import challenges, tokens
 from appc.plan.ops import Op, Plan, Track
 from appc.plan.wire import decode, encode
+from appc.schema.cdi import Spec
 from appc.schema.image import ImageManifest
 from appc.schema.oci_image import Index
 from appc.schema.pod import PodManifest
@@ -50,6 +51,7 @@ def targets() -> dict[str, Target]:
         "tarlog": Target(_tarlog, (ArchiveError,), [_log(image(file(b"rootfs/a")))]),
         "image-manifest": _manifest(ImageManifest.parse, MANIFEST, _IMAGE),
         "pod-manifest": _manifest(PodManifest.parse, _POD),
+        "cdi": _manifest(Spec.parse, _CDI),
         "challenges": Target(_challenges, (InvalidValue,), _CHALLENGES, words=(b'="', b'", ', b"\\", b"Basic ", b"==")),
         "registry-index": Target(_registry_index, (ManifestError,), [_INDEX], words=(b'"digest":', b'"manifests":[')),
         "registry-token": Target(_registry_token, (NetworkError,), [b'{"token":"a.b-c","expires_in":300}']),
@@ -222,6 +224,23 @@ _IMAGE = json.dumps(
         ],
         "pathWhitelist": ["/etc/ca/example.com/crt"],
         "annotations": [{"name": "created", "value": "2014-10-27T19:32:27.67021798Z"}],
+    }
+).encode()
+_CDI = json.dumps(
+    {
+        "cdiVersion": "1.0.0",
+        "kind": "vendor.com/class",
+        "containerEdits": {"env": ["A=1"], "hooks": []},
+        "devices": [
+            {
+                "name": "one",
+                "containerEdits": {
+                    "deviceNodes": [{"path": "/dev/a", "hostPath": "/dev/b", "type": "c", "major": 1, "minor": 2}],
+                    "mounts": [{"hostPath": "/a", "containerPath": "/b", "options": ["ro"], "type": "bind"}],
+                    "additionalGids": [1],
+                },
+            }
+        ],
     }
 ).encode()
 _POD = json.dumps(

@@ -164,6 +164,7 @@ def test_a_link_without_an_end_on_the_host_is_told(appc: Appc, host: str, networ
 @pytest.mark.slow
 def test_bytes_arrive_at_the_rate(appc: Appc, host: str) -> None:
     """Within 15 %, in both directions, after what may come at once."""
+    need("own-speed")
     script = "nc -l -p 8080 >/dev/null & nc -l -p 8081 -e cat /dev/zero & wait"
     words = (PROBE, "--isolator", f"{NAME},limit={RATE}", "--exec", "/bin/sh", "--", "-c", script)
     uuid = appc.detached("--net", "default", *words)

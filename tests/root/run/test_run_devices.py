@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,3 +126,14 @@ def test_what_is_not_there_is_named(appc: Appc, name: str, said: str) -> None:
     assert said in done.err
     assert appc.pods() == []
     assert not os.path.exists("/dev/mine")
+
+
+def test_a_pod_with_users_of_its_own(appc: Appc, sandbox: Path) -> None:
+    """In which no node of a device can be made; whoever may use the host's may use it."""
+    for name, mode in (("open", 0o666), ("closed", 0o600)):
+        os.mknod(sandbox / name, mode | stat.S_IFCHR, os.makedev(MAJOR, MINOR))
+        os.chmod(sandbox / name, mode)
+    devices = (f"--device={sandbox}/open:/dev/open", f"--device={sandbox}/closed:/dev/closed")
+    script = "exec 2>&1; for name in open closed; do true >/dev/$name && echo $name; done; /bin/stat -c %t-%T /dev/open"
+    done = appc.run("--private-users", PROBE, *devices, "--exec", "/bin/sh", "--", "-c", script)
+    assert [line for line in done.out.splitlines() if "denied" not in line] == ["open", "1-b"], done
