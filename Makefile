@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .PHONY: help setup build lint format vm-kernel test test-all fuzz demo bench bench-launch bench-images bench-fetch \
-    bench-serve man clean
+    bench-serve bench-many man clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -78,7 +78,7 @@ demo: build ## two real applications, packaged, signed, trusted and run as one p
 	@tools/packages demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/run
 
-bench: bench-launch bench-images bench-fetch bench-serve ## launches, image operations, fetching and hosting against other tools: tables and JSON
+bench: bench-launch bench-images bench-fetch bench-serve bench-many ## launches, image operations, fetching and hosting against other tools: tables and JSON
 
 bench-launch: build ## only launches, and the verbs of appc-oci; bench.json, bench-oci.json
 	@tools/packages bench
@@ -97,6 +97,10 @@ bench-fetch: build ## only fetching over TLS (15 GB; BENCH=--quick for a look); 
 bench-serve: build ## only hosting, beside nginx; bench-serve.json
 	@tools/packages bench-serve
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/serve.py --json bench-serve.json
+
+bench-many: build ## only 500 pods at once; bench-many.json
+	@tools/packages bench-serve
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/many.py --json bench-many.json
 
 man: setup ## manual pages and completions into build/share, and docs/cli.md
 	@$(BIN)/python tools/manual.py --share build/share

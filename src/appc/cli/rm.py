@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from appc.cli.options import Args, Operand, Verb
+from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.output import out
-from appc.errors import AppcError
+from appc.cli.stop import chosen, stop
+from appc.errors import AppcError, PodNotFound
 from appc.executor import control
-from appc.pods import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,18 +16,29 @@ VERB = Verb(
     "rm",
     "remove pods that are not running",
     description="Removes the pod with its logs, its writable layers and its empty volumes.",
-    operands=(Operand("uuid", count="+", complete="pod", help="any unique beginning of each"),),
+    options=(
+        Option("--all", help="every pod; those that run stay, unless --force is given"),
+        Option("--force", help="kill first what runs of them; post-stop handlers do not run"),
+    ),
+    operands=(Operand("uuid", count="*", complete="pod", help="any unique beginning of each"),),
 )
 
 
 def run(args: Args, context: Context) -> int:
     """Remove each pod and print its UUID; 1 when one could not be removed."""
-    failed = False
-    for prefix in args.uuid:
+    pods, failed = chosen(args, context)
+    if args.force:
+        running = [pod for pod in pods if pod.phase == "run"]
+        failed |= not stop(running, context, force=True, timeout=None)
+    for pod in pods:
         try:
-            pod = layout.find(context.root, prefix)
+            pod.refresh()
+            if args.all and not args.force and pod.phase == "run" and pod.locked():
+                continue
             control.remove(pod)
             out(f"{pod.uuid}\n")
+        except PodNotFound:
+            continue  # --rm, or somebody else, was first
         except AppcError as error:
             context.error(error.what, error.where, error.hint)
             failed = True

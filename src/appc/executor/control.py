@@ -69,6 +69,12 @@ def stop(pod: Pod, *, force: bool = False, timeout: float | None = None) -> bool
     `force` kills everything at once (post-stop handlers do not run then). A pod that has ended is
     fine; PodStateError for one that never ran. Returns False when `timeout` seconds went by first.
     """
+    ask_to_stop(pod, force=force)
+    return wait(pod, timeout)
+
+
+def ask_to_stop(pod: Pod, *, force: bool = False) -> None:
+    """Do what `stop` does, but do not wait for the pod's end."""
     if pod.phase in ("embryo", "prepare", "prepared"):
         raise PodStateError(f"is not running ({pod.state()})", f"pod {pod.uuid}")
     if pod.phase == "run" and pod.locked():
@@ -76,7 +82,6 @@ def stop(pod: Pod, *, force: bool = False, timeout: float | None = None) -> bool
         if target is None:
             raise PodStateError("is still being started", f"pod {pod.uuid}", "try again in a moment")
         procs.send_signal(*target, number)
-    return wait(pod, timeout)
 
 
 def kill(pod: Pod, number: int, app: str = "") -> list[str]:

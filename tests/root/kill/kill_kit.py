@@ -71,11 +71,23 @@ def states_are_true(bench: Bench, story: str) -> dict[str, str]:
         assert time.monotonic() < deadline, f"{story}: listed {told}, on disk {present}"
     for uuid, state in told.items():
         if state == "running":
-            status = json.loads(bench.run("status", "--format", "json", uuid).stdout)
-            assert status["state"] != "running" or not status["keeper"] or Path(f"/proc/{status['keeper']}").exists(), (
-                story
-            )
+            _runs_indeed(bench, uuid, story)
     return told
+
+
+def _runs_indeed(bench: Bench, uuid: str, story: str) -> None:
+    """What is said to run has a keeper, as long as it is said."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        said = bench.run("status", "--format", "json", uuid, check=False)
+        if said.returncode != 0:
+            assert uuid not in bench.pods(), f"{story}: {said.stderr}"
+            return
+        status = json.loads(said.stdout)
+        # It may end between the question and the look.
+        if status["state"] != "running" or not status["keeper"] or Path(f"/proc/{status['keeper']}").exists():
+            return
+        assert time.monotonic() < deadline, f"{story}: {uuid} is said to run, and its keeper is gone"
 
 
 def clear(bench: Bench, told: dict[str, str], story: str) -> None:

@@ -124,9 +124,8 @@ class Chaos:
                     found.append(int(entry.name))
             except OSError:
                 continue
-        keepers = [
-            json.loads(self.bench.run("status", "--format", "json", uuid).stdout).get("keeper") for uuid in uuids
-        ]
+        said = [self.bench.run("status", "--format", "json", uuid, check=False).stdout for uuid in uuids]
+        keepers = [json.loads(text).get("keeper") for text in said if text]
         found += [keeper for keeper in keepers if keeper]
         if found:
             _end(self.random.choice(sorted(set(found))))
@@ -176,8 +175,7 @@ class Chaos:
 
     def end(self) -> None:
         """Let what runs in the background end."""
-        for uuid in self.pods():
-            self.bench.run("stop", "--force", uuid, check=False)
+        self.bench.run("stop", "--all", "--force", check=False)
         for process in self.background:
             process.wait(PATIENCE)
 

@@ -235,3 +235,19 @@ def test_detached_pods_outlive_their_command_and_its_terminal(appc: Appc) -> Non
     assert os.getsid(keeper) == keeper
     streams = {os.readlink(f"/proc/{keeper}/fd/{number}") for number in range(3)}
     assert streams == {"/dev/null"}
+
+
+def test_all_pods_are_stopped_and_removed_at_once(appc: Appc) -> None:
+    uuids = [appc.detached(PROBE, "--", "wait") for _ in range(3)]
+    assert appc("stop").status == 2
+    assert appc("stop", "--all", uuids[0]).status == 2
+    kept = appc("rm", "--all")
+    assert (kept.status, kept.out) == (0, "")
+    done = appc("stop", "--all", "--force")
+    assert done.status == 0, done
+    assert {appc.status(uuid)["state"] for uuid in uuids} == {"exited"}
+    uuids.append(appc.detached(PROBE, "--", "wait"))
+    removed = appc("rm", "--all", "--force")
+    assert removed.status == 0, removed
+    assert sorted(removed.out.split()) == sorted(uuids)
+    assert appc.pods() == []
