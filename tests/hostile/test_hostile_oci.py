@@ -341,6 +341,30 @@ def _bundle(root: str, **fields: Any) -> Make:
     return make
 
 
+def _config(data: bytes | str, target: str = "") -> Make:
+    """A bundle with this config.json, or with a link to `target` in its place."""
+
+    def make(path: Path) -> str:
+        write_files(path / "src", {"rootfs/a": b"1"})
+        if target:
+            (path / "src/config.json").symlink_to(target)
+        else:
+            (path / "src/config.json").write_bytes(data if isinstance(data, bytes) else data.encode())
+        return f"bundle:{path}/src"
+
+    return make
+
+
+def _bundle_fifo(path: Path) -> str:
+    write_files(path / "src", {"rootfs/a": b"1"})
+    os.mkfifo(path / "src/config.json")
+    return f"bundle:{path}/src"
+
+
+def _bundle_process(**fields: Any) -> Make:
+    return _bundle("rootfs", process={"args": ["/x"], "cwd": "/", "user": {"uid": 0, "gid": 0}, **fields})
+
+
 def _with(**changes: Any) -> dict[str, bytes]:
     files = docker_save([PLAIN])
     (saved,) = json.loads(files["manifest.json"])
@@ -409,6 +433,24 @@ def in_archives() -> Iterator[Case]:
     yield Case("bundle-root-by-link", "cannot be opened", _bundle("link"))
     yield Case("bundle-without-root", "cannot be opened", _bundle("nowhere"))
     yield Case("bundle-of-another-form", "process", _bundle("rootfs", process=[1]))
+    yield Case("bundle-root-is-a-file", "cannot be opened", _bundle("config.json"))
+    yield Case("bundle-root-in-the-root-above", "is not below the bundle", _bundle("rootfs/../.."))
+    yield Case("bundle-root-is-the-bundle", "is not below the bundle", _bundle("."))
+    yield Case("bundle-root-with-nul", "NUL", _bundle("rootfs\0x"))
+    yield Case("bundle-config-missing", "cannot be read", lambda path: f"bundle:{path}")
+    yield Case("bundle-config-is-a-fifo", "is not a regular file", _bundle_fifo)
+    yield Case("bundle-config-is-a-device", "is not a regular file", _config("", "/dev/zero"))
+    yield Case("bundle-config-huge", "is longer than", _config(b" " * (5 << 20)))
+    yield Case("bundle-config-deep", "nested", _config("[" * 100_000))
+    yield Case("bundle-config-not-utf-8", "config.json", _config(b'{"a": "\xff"}'))
+    yield Case("bundle-config-a-list", "config.json", _config("[]"))
+    yield Case("bundle-argument-with-nul", "process.args[1]", _bundle_process(args=["/x", "a\0b"]))
+    yield Case("bundle-user-too-large", "process.user.uid", _bundle_process(user={"uid": 1 << 40, "gid": 0}))
+    yield Case("bundle-directory-relative", "process.cwd", _bundle_process(cwd="../../etc"))
+    yield Case(
+        "bundle-memory-as-text", "memory.limit", _bundle("rootfs", linux={"resources": {"memory": {"limit": "1"}}})
+    )
+    yield Case("bundle-hook-relative", "hooks.prestart[0].path", _bundle("rootfs", hooks={"prestart": [{"path": "x"}]}))
 
 
 CASES = list(cases())

@@ -10,6 +10,7 @@ import re
 
 from appc.errors import AppcError, InvalidValue, ManifestError
 from appc.formats.layout import read_document
+from appc.formats.limits import DEFAULT
 from appc.images.edit import parse_dependency
 from appc.network.setup import parse as parse_networks
 from appc.schema.json import dumps
@@ -93,7 +94,7 @@ def read(path: str, arguments: Mapping[str, str], edits: Edits) -> Appfile:
     values = {name: str(value) for name, value in given.items()}
     faults += [("args", f"there is no {quoted(name)} to set") for name in arguments if name not in values]
     values.update(arguments)
-    document = _substituted(document, values, "", faults)
+    document = _Arguments(values, faults).put_into(document, "")
     steps = document.pop("steps", [])
     edited = document.pop("set", {})
     top = _table(document, _TOP, "", faults)
@@ -115,20 +116,31 @@ def read(path: str, arguments: Mapping[str, str], edits: Edits) -> Appfile:
     return Appfile(path, top, first, found)
 
 
-def _substituted(value: Any, values: Mapping[str, str], path: str, faults: Faults) -> Any:
-    """`value` with `${args.NAME}` replaced in every string."""
-    if isinstance(value, dict):
-        return {
-            key: _substituted(item, values, f"{path}.{key}" if path else key, faults) for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [_substituted(item, values, f"{path}[{index}]", faults) for index, item in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-    for name in _ARGUMENT.findall(value):
-        if name not in values:
-            faults.append((path, f"args has no {quoted(name)}"))
-    return _ARGUMENT.sub(lambda match: values.get(match[1], ""), value)
+class _Arguments:
+    """Puts the values of arguments in the places of `${args.NAME}`, as long as that does not come to too much."""
+
+    def __init__(self, values: Mapping[str, str], faults: Faults) -> None:
+        self._values = values
+        self._faults = faults
+        self._left = DEFAULT.manifest
+
+    def put_into(self, value: Any, path: str) -> Any:
+        """`value` with every string in it replaced."""
+        if isinstance(value, dict):
+            return {key: self.put_into(item, f"{path}.{key}" if path else key) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.put_into(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        for name in _ARGUMENT.findall(value):
+            if name not in self._values:
+                self._faults.append((path, f"args has no {quoted(name)}"))
+            before, self._left = self._left, self._left - len(self._values.get(name, ""))
+            if self._left < 0:
+                if before >= 0:
+                    self._faults.append((path, f"with its arguments the file is longer than {DEFAULT.manifest} bytes"))
+                return ""
+        return _ARGUMENT.sub(lambda match: self._values.get(match[1], ""), value)
 
 
 def _step(step: Any, path: str, default: Mapping[str, Any], edits: Edits, faults: Faults) -> Step | None:

@@ -10,7 +10,7 @@ import os
 import re
 
 from appc.build import dockerfile, dockerplatform
-from appc.build.dockercopy import Copier, Source, context, digest
+from appc.build.dockercopy import Copier, Source, context, digest, inside
 from appc.build.dockerfile import Instruction
 from appc.build.failed import StepFailed, failure, keep
 from appc.build.layered import Cache, Layered
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     Base = Callable[[str, str], tuple[tuple[str, ...], str, bytes]]
 
 SCRATCH = "scratch"
+DOCKERFILE = "Dockerfile"
+# Characters that all variables, or all labels, of a stage may come to: references to them multiply.
+_MOST_TEXT = 1 << 20
+_LONGEST_TITLE = 200
 # What --build-arg may give to commands without an ARG, and what their result is taken not to depend on.
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 
@@ -58,12 +62,13 @@ class Builder:
         arguments: Mapping[str, str],
         warnings: list[str],
     ) -> None:
-        self._file = file or f"{source}/Dockerfile"
+        self._file = file or f"{source}/{DOCKERFILE}"
         self._source = source
-        parsed = dockerfile.parse(_read(file or source, "" if file else "Dockerfile"), self._file)
+        parsed = dockerfile.parse(_read(file, source), self._file)
         self._instructions = parsed.instructions
         self._escape = parsed.escape
-        self._context = context(os.path.realpath(source), self._file)
+        directory_of = os.path.realpath(source)
+        self._context = context(directory_of, os.path.realpath(file) if file else f"{directory_of}/{DOCKERFILE}")
         self._directory = directory
         self._run = run
         self._base = base
@@ -103,7 +108,8 @@ class Builder:
         self._cache.close()
 
     def _tell(self, one: Instruction, unchanged: bool = False) -> None:
-        self._say(f"line {one.line}: {one.name} {one.text}{' (unchanged)' if unchanged else ''}")
+        text = one.text if len(one.text) <= _LONGEST_TITLE else f"{one.text[:_LONGEST_TITLE]}..."
+        self._say(f"line {one.line}: {one.name} {text}{' (unchanged)' if unchanged else ''}")
 
     def _step(self, one: Instruction, stage: Stage | None) -> Stage | None:
         where = f"{self._file}: line {one.line}: {one.name}"
@@ -112,6 +118,7 @@ class Builder:
                 return self._from(one)
             if stage is None:
                 self._global.update(self._argument(one, self._global))
+                _check_length(self._global)
             else:
                 self._perform(one, stage)
         except (InvalidValue, ManifestError) as error:
@@ -180,10 +187,13 @@ class Builder:
 
         if one.name == "ARG":
             stage.arguments.update(self._argument(one, variables))
+            _check_length(stage.arguments)
         elif one.name == "ENV":
             config.environment.update(dockerfile.pairs(one.text, variables, self._escape))
+            _check_length(config.environment)
         elif one.name == "LABEL":
             config.labels.update(dockerfile.pairs(one.text, variables, self._escape))
+            _check_length(config.labels)
         elif one.name == "MAINTAINER":
             config.authors = one.text
         elif one.name == "WORKDIR":
@@ -277,15 +287,20 @@ class Builder:
         return Source(image.root(), name), image.files.key
 
 
-def _read(directory: str, name: str) -> bytes:
-    """The Dockerfile in a context, which may come from anywhere, or the one that the user names, in `directory`."""
-    path = os.path.join(directory, name).rstrip("/")
+def _check_length(variables: Mapping[str, str]) -> None:
+    if sum(map(len, variables)) + sum(map(len, variables.values())) > _MOST_TEXT:
+        raise InvalidValue(f"with those before come to more than {_MOST_TEXT} characters")
+
+
+def _read(path: str, source: str) -> bytes:
+    """The Dockerfile that the user names, or else the one in the context `source`, which may come from anywhere."""
     try:
-        if name:
-            return read_small(None, path, path)
+        if not path:
+            directory = os.path.realpath(source)
+            return read_small(None, inside(directory, f"{directory}/{DOCKERFILE}"), f"{source}/{DOCKERFILE}")
         with open(path, "rb") as stream:
             return stream.read(dockerfile.MAX_SIZE + 1)
     except ArchiveError as error:
-        raise UsageError(error.what, path) from None
+        raise UsageError(error.what, error.where) from None
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", path) from None

@@ -10,8 +10,10 @@ import stat
 from appc.build.dockerignore import Ignore, expression
 from appc.build.rootfs import extract
 from appc.build.tree import Tree
-from appc.errors import AppcError, InvalidValue
+from appc.errors import AppcError, InvalidValue, UsageError
 from appc.formats import compress
+from appc.formats.layout import read_small
+from appc.formats.limits import DEFAULT
 from appc.images.view import TreeView
 
 TYPE_CHECKING = False
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _IGNORE = ".dockerignore"
 _CHUNK = 1 << 20
+_LONGEST_SHOWN = 200
 
 
 class Source:
@@ -38,9 +41,9 @@ class Source:
             try:
                 path, hosts = self._view.lookup("/" + plain)
             except OSError:
-                raise InvalidValue(f"{pattern} is not in {self._what}") from None
+                raise InvalidValue(f"{_short(pattern)} is not in {self._what}") from None
             if plain and self.leaves_out(plain):
-                raise InvalidValue(f"{pattern} is left out by {_IGNORE}")
+                raise InvalidValue(f"{_short(pattern)} is left out by {_IGNORE}")
             return [(path.lstrip("/"), hosts[0])]
         rule, found = expression(plain), []
         for directory, directories, files in os.walk(self._root):
@@ -52,12 +55,16 @@ class Source:
             if os.path.relpath(directory, self._root).count("/") >= plain.count("/"):
                 directories.clear()
         if not found:
-            raise InvalidValue(f"nothing in {self._what} matches {pattern}")
+            raise InvalidValue(f"nothing in {self._what} matches {_short(pattern)}")
         return found
 
     def leaves_out(self, path: str) -> bool:
         """Whether the context leaves this path out."""
         return self._ignore is not None and self._ignore.leaves_out(path)
+
+
+def _short(pattern: str) -> str:
+    return pattern if len(pattern) <= _LONGEST_SHOWN else f"{pattern[:_LONGEST_SHOWN]}…"
 
 
 class HostPath(Source):
@@ -78,10 +85,23 @@ def context(directory: str, dockerfile: str, exclude: Sequence[str] = ()) -> Sou
     """The build context: a directory without what its `.dockerignore` and `exclude` leave out."""
     rules = "\n".join(exclude)
     for path in (f"{dockerfile}{_IGNORE}", f"{directory}/{_IGNORE}"):
-        if os.path.isfile(path):
-            with open(path, encoding="utf-8", errors="replace") as file:
-                return Source(directory, "the context", Ignore(f"{file.read()}\n{rules}"))
+        if os.path.lexists(path):
+            text = read_small(None, inside(directory, path), path).decode("utf-8", "replace")
+            return Source(directory, "the context", Ignore(f"{text}\n{rules}"))
     return Source(directory, "the context", Ignore(rules) if rules else None)
+
+
+def inside(directory: str, path: str) -> str:
+    """The host path of a file that is read of a context: if it lies there, links on the way do not lead out of it.
+
+    Raises UsageError when there is none.
+    """
+    if not path.startswith(f"{directory}/"):
+        return path
+    try:
+        return TreeView((directory,)).lookup(path.removeprefix(directory))[1][0]
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", path) from None
 
 
 def digest(source: Source, patterns: Sequence[str]) -> str:
@@ -94,6 +114,7 @@ def digest(source: Source, patterns: Sequence[str]) -> str:
 
 
 def _digest(hashed: hashlib._Hash, source: Source, path: str, host: str, name: str) -> None:
+    _check_depth(path)
     status = os.lstat(host)
     kept = not source.leaves_out(path)
     line = f"{name}\0{stat.S_IFMT(status.st_mode)}\0"
@@ -114,6 +135,12 @@ def _digest(hashed: hashlib._Hash, source: Source, path: str, host: str, name: s
         hashed.update(content.digest())
     elif kept:
         raise InvalidValue(f"{path} in the context is neither a file, a directory nor a link")
+
+
+def _check_depth(path: str) -> None:
+    """Refuse what no image could hold, before it is descended into."""
+    if path.count("/") > DEFAULT.depth or len(path) > DEFAULT.name:
+        raise InvalidValue(f"{path[:60]}… lies more than {DEFAULT.depth} directories deep, or its name is too long")
 
 
 class Copier:
@@ -146,6 +173,7 @@ class Copier:
 
     def make_directory(self, place: str) -> str:
         """Make a directory and those above it; return its host path."""
+        _check_depth(place)
         done = ""
         for part in place.strip("/").split("/"):
             done = f"{done}/{part}"
@@ -174,6 +202,7 @@ class Copier:
             os.chmod(place, own if self._mode is None else self._mode)
 
     def _directory(self, source: Source, path: str, host: str, place: str) -> None:
+        _check_depth(place)
         for name in sorted(os.listdir(host)):
             inner = f"{path}/{name}" if path else name
             below = f"{host}/{name}"

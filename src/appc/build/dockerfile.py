@@ -38,6 +38,7 @@ _LISTS = ("ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_SIZE = 1 << 20
 _MAX_BRACES = 100
+_MOST_INSTRUCTIONS = 2000
 
 
 class Instruction:
@@ -72,6 +73,7 @@ def parse(data: bytes, where: str) -> Dockerfile:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ManifestError([(f"byte {error.start}", "is not UTF-8")], where) from None
+    faults += [(f"line {number}", "holds a NUL character") for number, line in enumerate(lines, 1) if "\0" in line]
     escape = _directive(lines, faults)
     found: list[Instruction] = []
     for number, text in _logical_lines(lines, escape):
@@ -79,6 +81,8 @@ def parse(data: bytes, where: str) -> Dockerfile:
             found.append(_instruction(number, text))
         except InvalidValue as error:
             faults.append((f"line {number}", error.what))
+    if len(found) > _MOST_INSTRUCTIONS:
+        faults.append(("", f"has more than {_MOST_INSTRUCTIONS} instructions"))
     if not faults:
         _check_order(found, faults)
     if faults:
@@ -160,6 +164,8 @@ def _items(text: str) -> tuple[str, ...] | None:
         return None
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         return None
+    if any("\0" in item for item in value):
+        raise InvalidValue("holds a NUL character")
     return tuple(value)
 
 
@@ -176,30 +182,36 @@ def _check_order(found: list[Instruction], faults: list[tuple[str, str]]) -> Non
 def words(text: str, variables: Mapping[str, str], escape: str) -> list[str]:
     """Split text at blanks, quotes and variables resolved. Raises InvalidValue."""
     found: list[str] = []
-    word, quote, begun, at = "", "", False, 0
+    word: list[str] = []
+    quote, begun, at, left = "", False, 0, MAX_SIZE
     while at < len(text):
         letter = text[at]
         at += 1
         if letter == escape and quote != "'" and at < len(text):
             if quote and text[at] not in (quote, "$", escape):
-                word += letter
-            word += text[at]
+                word.append(letter)
+            word.append(text[at])
             begun, at = True, at + 1
         elif letter in "\"'" and quote in ("", letter):
             quote, begun = ("" if quote else letter), True
         elif letter == "$" and quote != "'":
             value, at = _variable(text, at, variables, escape)
-            word, begun = word + value, True
+            word.append(value)
+            begun = True
+            left -= len(value)
+            if left < 0:
+                raise InvalidValue(f"comes to more than {MAX_SIZE} characters")
         elif letter in " \t" and not quote:
             if begun:
-                found.append(word)
-            word, begun = "", False
+                found.append("".join(word))
+            word, begun = [], False
         else:
-            word, begun = word + letter, True
+            word.append(letter)
+            begun = True
     if quote:
         raise InvalidValue(f"a quote {quote} is not closed")
     if begun:
-        found.append(word)
+        found.append("".join(word))
     return found
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 class Ignore:
     """The patterns of a `.dockerignore` file; the last one that matches decides, and `!` takes back."""
@@ -31,30 +35,66 @@ class Ignore:
 
 
 def expression(pattern: str) -> re.Pattern[str]:
-    """What a pattern with `*`, `?`, `[a-z]` and `**` matches, as a regular expression for the whole path."""
-    text, at = "", 0
+    """What a pattern with `*`, `?`, `[a-z]` and `**` matches, as a regular expression for the whole path.
+
+    What stands between two stars is looked for once, where it comes first: that finds whatever there is to find, and
+    no pattern takes longer than the product of its length and the path's.
+    """
+    segments, separators = [[[""]]], []
+    for kind, text in _tokens(pattern):
+        components = segments[-1]
+        if kind in ("**/", "**"):
+            separators.append("(?:.*?/)??" if kind == "**/" else ".*?")
+            segments.append([[""]])
+        elif kind == "/":
+            components.append([""])
+        elif kind == "*":
+            components[-1].append("")
+        else:
+            components[-1][-1] += text
+    *inner, last = segments
+    whole = "".join(
+        f"(?>{before}{_segment(segment, False)})" for before, segment in zip(["", *separators], inner, strict=False)
+    )
+    whole += (separators[-1] if separators else "") + _segment(last, True)
+    try:
+        return re.compile(whole, re.DOTALL)
+    except re.error:
+        return re.compile(re.escape(pattern))
+
+
+def _segment(components: list[list[str]], ends: bool) -> str:
+    """The expression for what stands between `**`: components, which are texts between stars."""
+    found = []
+    for index, (first, *texts) in enumerate(components):
+        bound = ends or index < len(components) - 1
+        inside = "".join(f"(?>[^/]*?{text})" for text in texts[:-1])
+        found.append(first + inside + (f"[^/]*{'' if bound else '?'}{texts[-1]}" if texts else ""))
+    return "/".join(found)
+
+
+def _tokens(pattern: str) -> Iterator[tuple[str, str]]:
+    """The parts of a pattern: stars and slashes, and between them expressions for one character each."""
+    at, last = 0, pattern.rfind("]")
     while at < len(pattern):
         letter = pattern[at]
         at += 1
         if pattern.startswith("**", at - 1):
             at += 1
-            if pattern.startswith("/", at):
-                at, text = at + 1, text + "(?:.*/)?"
-            else:
-                text += ".*"
-        elif letter == "*":
-            text += "[^/]*"
+            slash = pattern.startswith("/", at)
+            at += slash
+            yield ("**/" if slash else "**"), ""
+        elif letter in "*/":
+            yield letter, ""
         elif letter == "?":
-            text += "[^/]"
-        elif letter == "[" and "]" in pattern[at + 1 :]:
+            yield "", "[^/]"
+        elif letter == "[" and at < last:
             end = pattern.index("]", at + 1)
             inside = pattern[at:end].replace("\\", "\\\\").replace("[", "\\[")
-            text, at = f"{text}[{inside}]", end + 1
+            at = end + 1
+            yield "", f"[{inside}]"
         elif letter == "\\" and at < len(pattern):
-            text, at = text + re.escape(pattern[at]), at + 1
+            at += 1
+            yield "", re.escape(pattern[at - 1])
         else:
-            text += re.escape(letter)
-    try:
-        return re.compile(text, re.DOTALL)
-    except re.error:
-        return re.compile(re.escape(pattern))
+            yield "", re.escape(letter)

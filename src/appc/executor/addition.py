@@ -163,9 +163,9 @@ class _Addition:
         known = {volume.name for volume in self.old.volumes}
         for volume in self.whole.volumes:
             if volume.name not in known and volume.kind == "empty":
-                from appc.pods import gc
+                from appc.store.deletion import delete_tree
 
-                gc.delete_tree(pod.file(f"volumes/{volume.name}"))
+                delete_tree(pod.file(f"volumes/{volume.name}"))
 
 
 def _next_number(directory: str) -> int:

@@ -18,7 +18,7 @@ from appc.plan import wire
 from appc.plan.compile_change import compile_removal, compile_start, compile_stop
 from appc.plan.explain import explain
 from appc.plan.ops import Plan
-from appc.pods import gc, records
+from appc.pods import records
 from appc.schema.pod import PodManifest
 
 TYPE_CHECKING = False
@@ -131,7 +131,9 @@ def perform(pod: Pod, change: Plan, launched: Plan | None = None) -> list[str]:
 
 def clear(pod: Pod, app: str) -> None:
     """Delete what the pod's directory holds of an app that is gone."""
-    gc.delete_tree(pod.file(f"apps/{app}"))
+    from appc.store.deletion import delete_tree
+
+    delete_tree(pod.file(f"apps/{app}"))
     for name in (f"config/{app}", f"images/{app}", f"logs/{app}.log"):
         try:
             os.unlink(pod.file(name))

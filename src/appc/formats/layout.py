@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MAX_NODES = 100_000
+_MOST_DOTS = 100_000_000
 _YAML = (".yaml", ".yml")
 _TOML = ".toml"
 
@@ -81,6 +82,8 @@ def _document(data: bytes, name: str, where: str) -> dict[str, Any]:
         return _from_toml(data, where)
     try:
         return _object(loads(data), where)
+    except ManifestError as error:
+        raise ManifestError(list(error.faults), where) from None
     except InvalidValue as error:
         raise ManifestError([("", error.what)], where) from None
 
@@ -131,7 +134,11 @@ def _from_toml(data: bytes, path: str) -> dict[str, Any]:
     import tomllib
 
     try:
-        return _object(tomllib.loads(data.decode("utf-8")), path)
+        text = data.decode("utf-8")
+        # The time that a dotted key takes grows with the square of its length.
+        if sum(part.count(".") ** 2 for part in text.replace("\n", "=").split("=")) > _MOST_DOTS:
+            raise ValueError("its keys have too many dots")
+        return _object(tomllib.loads(text), path)
     except (ValueError, RecursionError) as error:
         raise ManifestError([("", f"is not TOML: {error}")], path) from None
 

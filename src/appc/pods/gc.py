@@ -6,7 +6,6 @@ finished by the next one. A pod is moved to `garbage` (one rename) before anythi
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 
@@ -15,8 +14,6 @@ from appc.pods import layout
 from appc.pods.layout import Pod
 
 EXPIRE_PREPARED_SECONDS = 24 * 3600.0
-
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Verdict:
@@ -117,6 +114,8 @@ def discard(pod: Pod) -> None:
         except OSError:
             # On a full disk there may be no room for the directory it would go to.
             pass
+    from appc.store.deletion import delete_tree
+
     delete_tree(pod.path)
 
 
@@ -139,65 +138,6 @@ def release_network(pod: Pod) -> None:
     problems = release(pod.path, pod.uuid)
     if problems:
         raise HostError("; ".join(problems), f"network of pod {pod.uuid[:8]}", "the next appc gc tries again")
-
-
-def delete_tree(path: str) -> None:
-    """Delete a directory and everything below it, however deep an app has nested it; HostError if it will not go.
-
-    Each directory is moved to the top before it is emptied, so that neither the length of a path nor the number
-    of open directories grows with the depth. No symbolic link is followed.
-    """
-    try:
-        top = os.open(path, _DIRECTORY)
-        try:
-            _empty(top)
-            os.rmdir(path)
-        finally:
-            os.close(top)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        # Even root removes no file that is marked immutable or append-only.
-        hint = f"chattr -R -ia {path}" if error.errno == errno.EPERM else ""
-        raise HostError(f"cannot be removed: {os.strerror(error.errno or 0)}", path, hint) from None
-
-
-def _empty(top: int) -> None:
-    waiting = _unlink_files(top)
-    number = 0
-    while waiting:
-        name = waiting.pop()
-        here = os.open(name, _DIRECTORY, dir_fd=top)
-        try:
-            for inner in _unlink_files(here):
-                number += 1
-                moved = f".deleted-{number}"
-                while _exists(moved, top):
-                    number += 1
-                    moved = f".deleted-{number}"
-                os.rename(inner, moved, src_dir_fd=here, dst_dir_fd=top)
-                waiting.append(moved)
-        finally:
-            os.close(here)
-        os.rmdir(name, dir_fd=top)
-
-
-def _unlink_files(directory: int) -> list[str]:
-    """Unlink what is no directory; return the names of the directories."""
-    with os.scandir(directory) as entries:
-        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    for name, is_directory in found:
-        if not is_directory:
-            os.unlink(name, dir_fd=directory)
-    return [name for name, is_directory in found if is_directory]
-
-
-def _exists(name: str, directory: int) -> bool:
-    try:
-        os.lstat(name, dir_fd=directory)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _changed(pod: Pod) -> float:

@@ -5,6 +5,7 @@ The worker holds a flock on its directory, so a directory that nobody locks belo
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 
@@ -77,5 +78,11 @@ def remove_tree(path: str) -> None:
         shutil.rmtree(path, onerror=retry)
     except FileNotFoundError:
         pass
-    except OSError as error:
+    except (RecursionError, OSError) as error:
+        if isinstance(error, RecursionError) or error.errno == errno.EMFILE:
+            # Neither the depth of calls nor the number of descriptors suffices.
+            from appc.store.deletion import delete_tree
+
+            delete_tree(path)
+            return
         raise StoreError(f"cannot be removed: {error.strerror}", str(error.filename or path)) from None

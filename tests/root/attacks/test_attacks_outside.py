@@ -13,7 +13,7 @@ import pytest
 from pod_kit import PROBE, Appc, base_files, one_app, pod_manifest
 
 import image_kit
-from appc.pods import gc
+from appc.store.deletion import delete_tree
 
 HOSTILE = "\x1b]0;pwn\x07\x1b[31m\u202e\x9b31m"
 NOBODY = 65534
@@ -170,7 +170,7 @@ def test_a_pod_that_cannot_be_removed_does_not_keep_the_others(appc: Appc) -> No
         assert "chattr" in done.err
     finally:
         subprocess.run(["chattr", "-R", "-i", stubborn.refresh().path], check=True)
-        gc.delete_tree(stubborn.path)
+        delete_tree(stubborn.path)
 
 
 def test_a_pod_manifest_cannot_name_its_way_out(appc: Appc, sandbox: Path) -> None:

@@ -13,8 +13,8 @@ from pod_on_disk import IMAGE_ID, UUID, OnDisk
 
 from appc.errors import PodNotFound
 from appc.executor import status
-from appc.pods.gc import delete_tree
 from appc.pods.layout import Pod
+from appc.store.deletion import delete_tree
 
 
 @pytest.fixture

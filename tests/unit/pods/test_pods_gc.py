@@ -11,6 +11,7 @@ import pytest
 from appc.errors import HostError, PodNotFound
 from appc.pods import gc, layout
 from appc.pods.layout import PHASES, Pod
+from appc.store.deletion import delete_tree
 
 UUID = "01234567-89ab-4cde-8f01-23456789abcd"
 NOW = 2_000_000_000.0
@@ -143,10 +144,10 @@ def test_trees(tmp_path: Path) -> None:
     os.mkfifo(tree / "a/fifo")
     (tree / os.fsdecode(b"\xff\xfe")).mkdir()
     (tree / "a" / ("n" * 255)).mkdir()
-    gc.delete_tree(str(tree))
+    delete_tree(str(tree))
     assert not tree.exists()
     assert (outside / "kept").read_text() == "kept"
-    gc.delete_tree(str(tree))
+    delete_tree(str(tree))
 
 
 def test_a_tree_deeper_than_any_path(tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_a_tree_deeper_than_any_path(tmp_path: Path) -> None:
         os.close(fd)
         fd = below
     os.close(fd)
-    gc.delete_tree(str(tree))
+    delete_tree(str(tree))
     assert not tree.exists()
 
 
@@ -168,7 +169,7 @@ def test_a_link_in_place_of_the_tree_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "real/file").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(HostError, match="cannot be removed"):
-        gc.delete_tree(str(tmp_path / "link"))
+        delete_tree(str(tmp_path / "link"))
     assert (tmp_path / "real/file").exists()
 
 
@@ -181,4 +182,4 @@ def test_a_tree_that_will_not_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(os, "rmdir", refuse)
     with pytest.raises(HostError, match="cannot be removed: Operation not permitted"):
-        gc.delete_tree(str(tree))
+        delete_tree(str(tree))

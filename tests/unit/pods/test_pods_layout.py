@@ -12,6 +12,7 @@ import pytest
 from appc.errors import ManifestError, PodNotFound, PodStateError
 from appc.pods import gc, layout
 from appc.pods.layout import PHASES, STATES, Pod
+from appc.store.deletion import delete_tree
 
 UUID = "01234567-89ab-4cde-8f01-23456789abcd"
 OTHER = "01234567-0000-4000-8000-000000000000"
@@ -69,7 +70,7 @@ def test_a_pod_is_found_wherever_it_has_gone(tmp_path: Path) -> None:
     seen.phase = "run"
     assert seen.locked()
     os.close(fd)
-    gc.delete_tree(pod.path)
+    delete_tree(pod.path)
     assert not seen.locked()
     with pytest.raises(PodNotFound):
         seen.read("pod")
@@ -122,7 +123,7 @@ def test_the_lock_of_a_pod_that_has_moved_or_gone_is_no_lock(tmp_path: Path) -> 
     late = Pod(str(tmp_path), "prepared", UUID)
     pod.move("run")
     assert not late.acquire()
-    gc.delete_tree(pod.path)
+    delete_tree(pod.path)
     assert not late.acquire()
     assert late.lock_fd == -1
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from appc.errors import AppcError
 from appc.pods import logs
-from appc.pods.gc import delete_tree
 from appc.pods.layout import Pod
+from appc.store.deletion import delete_tree
 
 UUID = "01234567-89ab-4cde-8f01-23456789abcd"
 
