@@ -10,6 +10,7 @@ from appc.host import probe
 from appc.images import fetch
 from appc.images.render import copy_rootfs
 from appc.images.view import TreeView
+from appc.network.setup import BANDWIDTH
 from appc.pods import reify, users, volumes
 from appc.pods.request import PodRequest
 from appc.schema.json import dumps
@@ -75,11 +76,11 @@ def bundle(where: Directories, request: PodRequest, target: str, warnings: list[
             volumes=volumes.resolve(manifest, entry, "", view, warnings),
             read_only_rootfs=entry.read_only_root_fs,
         )
-        warnings.extend(
-            f"app {entry.name}: isolator {name} is {state}: {reason}"
-            for name, state, reason in outcomes
-            if state != "enforced"
-        )
+        for name, state, reason in outcomes:
+            if name == BANDWIDTH:
+                state, reason = "ignored", "a bundle has no place for it"
+            if state != "enforced":
+                warnings.append(f"app {entry.name}: isolator {name} is {state}: {reason}")
         if wanted.devices:
             from appc.pods import devices
             from appc.schema.policies import Policies

@@ -117,6 +117,9 @@ def _isolators(config: Mapping[str, Any], process: Mapping[str, Any]) -> tuple[I
     memory = (resources.get("memory") or {}).get("limit") or 0
     if memory > 0:
         found.append(("resource/memory", {"limit": str(memory)}))
+    pids = (resources.get("pids") or {}).get("limit") or 0
+    if pids > 0:
+        found.append(("resource/pids", {"limit": str(pids)}))
     capabilities = process.get("capabilities")
     if capabilities is not None:
         # An isolator must name at least one; of no capability at all only the absence of a right to gain any is left.

@@ -233,3 +233,15 @@ def test_interrupted_preparations_are_told_and_collected(appc: Appc) -> None:
         "removal was interrupted",
     ]
     assert wait_for(lambda: appc.pods() == [])
+
+
+def test_what_of_an_app_a_bundle_has(appc: Appc, sandbox: Path) -> None:
+    target = sandbox / "bundle"
+    words = ("--device", "/dev/null:/dev/mine:rw", "--pids", "33", "--isolator", "resource/network-bandwidth,limit=1M")
+    done = appc("oci", "bundle", PROBE, str(target), *words)
+    assert done.status == 0, done
+    assert "isolator resource/network-bandwidth is ignored: a bundle has no place for it" in done.err
+    linux = json.loads((target / "config.json").read_text())["linux"]
+    assert linux["resources"]["pids"] == {"limit": 33}
+    assert linux["resources"]["devices"][-1] == {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rw"}
+    assert linux["devices"][-1]["path"] == "/dev/mine"

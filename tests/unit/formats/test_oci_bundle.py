@@ -38,7 +38,11 @@ CONFIG: dict[str, Any] = {
         {"destination": "/var/lib", "type": "bind", "source": "/other"},
     ],
     "linux": {
-        "resources": {"memory": {"limit": 67108864}, "cpu": {"quota": 25000, "period": 100000, "shares": 512}},
+        "resources": {
+            "memory": {"limit": 67108864},
+            "cpu": {"quota": 25000, "period": 100000, "shares": 512},
+            "pids": {"limit": 64},
+        },
     },
     "annotations": {"org.opencontainers.image.created": "2020-01-02T03:04:05Z", "k": "v"},
 }
@@ -79,6 +83,7 @@ def test_what_belongs_to_an_image_is_taken(capsys: pytest.CaptureFixture[str]) -
     assert {one["name"]: one["value"] for one in app["isolators"]} == {
         "resource/cpu": {"limit": "250m"},
         "resource/memory": {"limit": "67108864"},
+        "resource/pids": {"limit": "64"},
         "os/linux/cpu-shares": 512,
         "os/linux/capabilities-retain-set": {"set": ["CAP_KILL", "CAP_CHOWN"]},
         "os/linux/no-new-privileges": True,
@@ -99,7 +104,7 @@ def test_a_bundle_without_process_is_an_image_to_build_on() -> None:
 
 
 def test_unlimited_resources_are_no_isolators() -> None:
-    resources = {"memory": {"limit": -1}, "cpu": {"quota": -1, "period": 100000}}
+    resources = {"memory": {"limit": -1}, "cpu": {"quota": -1, "period": 100000}, "pids": {"limit": -1}}
     app = converted(
         {
             **CONFIG,
