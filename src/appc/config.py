@@ -185,10 +185,11 @@ class Directories:
     `root` holds images and pods: given, else $APPC_ROOT, else `paths.root`, else /var/lib/appc for root and
     $XDG_DATA_HOME/appc for others. `state` holds what dies with a reboot: given, else $APPC_STATE, else
     `paths.state`, else /run/appc or $XDG_RUNTIME_DIR/appc. `config` is the directories of the configuration, later
-    ones winning: given, else /usr/lib/appc, /etc/appc and $XDG_CONFIG_HOME/appc.
+    ones winning: given (`config_given`), else /usr/lib/appc, /etc/appc and $XDG_CONFIG_HOME/appc.
     """
 
     def __init__(self, root: str = "", state: str = "", config: Sequence[str] = ()) -> None:
+        self.config_given = bool(config)
         self.config = tuple(config) or ("/usr/lib/appc", "/etc/appc", _xdg("XDG_CONFIG_HOME", ".config"))
         self._root = os.path.abspath(root) if root else ""
         self._state = os.path.abspath(state) if state else ""

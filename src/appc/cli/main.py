@@ -54,6 +54,7 @@ VERBS = (
     "top",
     "events",
     "attach",
+    "unit",
     "export",
     "df",
     "fetch",
