@@ -10,7 +10,7 @@
 
 #define KEEP_MAX_TASKS 1024
 
-enum role { ROLE_NONE, ROLE_INIT, ROLE_APP, ROLE_HANDLER, ROLE_POST_STOP, ROLE_EXECUTE, ROLE_PROCESS };
+enum role { ROLE_NONE, ROLE_INIT, ROLE_APP, ROLE_HANDLER, ROLE_POST_STOP, ROLE_CHECK, ROLE_EXECUTE, ROLE_PROCESS };
 
 enum phase {
 	DECLARED, /* not started */
@@ -69,6 +69,7 @@ struct task {
 	bool detached;       /* whoever comes after the keeper collects its status */
 	bool left;           /* goes on without the keeper */
 	bool failed;         /* an op of its track did */
+	bool noted;          /* which is on record */
 	bool ran;            /* got past exec */
 	bool timed_out;
 	bool ready;          /* an app has started, or said that it is ready where it was to */
@@ -185,6 +186,14 @@ void pod_end(void);        /* ends whatever is left, PID 1 last */
 void app_ended(struct task *app);
 void app_failed(struct task *app); /* nothing more comes of it, and not for want of trying */
 void post_stop_ended(struct task *handler);
+
+/* keep_health.c */
+bool health_bad(const struct task *app);
+const char *health_word(const struct task *app); /* "" for an app that is not checked */
+void health_ended(const struct task *check);
+void health_expire(uint64_t now);
+uint64_t health_deadline(void);
+void health_forget(const char *app);
 
 /* keep_change.c: what is to change in a pod that runs comes as a plan of its own, by a socket. */
 int change_listen(void); /* 0 or an errno */

@@ -31,7 +31,7 @@ int keep_restart(const struct wire_op *op)
 
 bool again_wanted(struct task *app)
 {
-	bool fails = task_exit_status(app) != 0;
+	bool fails = task_exit_status(app) != 0 || health_bad(app);
 
 	if (app->again.when == 0 || app->stopped || keep.stop != STOP_NO || !init_lives())
 		return false;

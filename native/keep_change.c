@@ -37,6 +37,8 @@ static bool may_change(enum opcode code)
 	case OP_handler:
 	case OP_post_stop:
 	case OP_restart:
+	case OP_health_command:
+	case OP_health_port:
 	case OP_start:
 	case OP_stop_app:
 	case OP_run_again:

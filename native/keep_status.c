@@ -99,6 +99,11 @@ void status_app(const struct task *app)
 			text_pair(&text, "status", (uint64_t)WEXITSTATUS(app->status));
 		death_add(&text, app);
 	}
+	if (health_word(app)[0] != '\0') {
+		text_add(&text, "health=");
+		text_add(&text, health_word(app));
+		text_add(&text, "\n");
+	}
 	if (app->again.count > 0)
 		text_pair(&text, "restarts", app->again.count);
 	if (app->coming != COMES_NOT)

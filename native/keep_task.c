@@ -50,6 +50,7 @@ void task_forget(struct task *app)
 
 	stream_forget(app->app, app->stdio.log);
 	notify_forget(name);
+	health_forget(name);
 	socket_forget(name);
 	if (app->mnt >= 0)
 		close(app->mnt);
@@ -69,9 +70,11 @@ void task_kill(struct task *task, int signal_number)
 static void task_fault(struct task *task, uint32_t index, int error)
 {
 	task->failed = true;
-	if (task->later)
+	/* Of a command that is run again and again, once. */
+	if (task->later && !(task->role == ROLE_CHECK && task->noted))
 		status_warning(task->track->name, index, error);
-	else
+	task->noted = true;
+	if (!task->later)
 		keep_fail(task->track->name, index, error);
 }
 
@@ -249,6 +252,8 @@ static void ended(struct task *task, int status)
 		post_stop_ended(task);
 	else if (task->role == ROLE_HANDLER)
 		pre_start_ended(task);
+	else if (task->role == ROLE_CHECK)
+		health_ended(task);
 }
 
 /* One that outlives the keeper keeps its status for whoever becomes its parent. */

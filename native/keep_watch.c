@@ -76,6 +76,7 @@ static void expire(void)
 	task_expire(now);
 	stop_expire(now);
 	again_expire(now);
+	health_expire(now);
 	listen_expire(now);
 }
 
@@ -91,7 +92,7 @@ void watch_step(uint64_t deadline)
 		fds[i].events = watches[i].events;
 		fds[i].revents = 0;
 	}
-	deadline = earlier(deadline, earlier(task_deadline(), earlier(keep.kill_at, earlier(again_deadline(), listen_deadline()))));
+	deadline = earlier(deadline, earlier(task_deadline(), earlier(keep.kill_at, earlier(again_deadline(), earlier(health_deadline(), listen_deadline())))));
 	ready = poll(fds, (nfds_t)count, timeout_until(deadline));
 	for (size_t i = 0; i < count && ready > 0; i++) {
 		if (fds[i].revents == 0)

@@ -120,6 +120,14 @@ def device(text: str) -> str:
     return text
 
 
+def health(text: str) -> str:
+    """Take a check of schema/policies.py."""
+    from appc.schema.policies import Health
+
+    Health.parse(text)
+    return text
+
+
 def hosts_entry(text: str) -> tuple[str, tuple[str, ...]]:
     """Parse IP=NAME[,NAME…] or host."""
     if text == "host":
@@ -242,6 +250,17 @@ APP_OPTIONS = (
         default="",
         parse=restart,
         help="when the app runs again: no (the default), on-failure[:N] or always[:N], N times in a row at most",
+    ),
+    Option(
+        "--health",
+        metavar="[K=V,...]CHECK",
+        default="",
+        parse=health,
+        help="ask whether the app is well: exec=COMMAND, tcp=PORT or http=PORT/PATH, "
+        "after interval=, timeout=, failures= and start=",
+    ),
+    Option(
+        "--handler-timeout", metavar="TIME", parse=duration, help="kill event handlers that take longer (default: none)"
     ),
     Option("--signature", metavar="FILE", complete="file", help="the image's detached signature"),
     Option("--stdin", choices=("null", "tty", "stream"), help="where standard input comes from"),
@@ -405,6 +424,8 @@ def app_request(app: Args) -> AppRequest:
         user_annotations=tuple(app.user_annotation),
         user_labels=tuple(app.user_label),
         restart=app.restart,
+        health=app.health,
+        handler_timeout=f"{app.handler_timeout:g}" if app.handler_timeout else "",
         devices=tuple(app.device),
         signature=app.signature or "",
         stdin=app.stdin or "",

@@ -69,6 +69,8 @@ def _print(document: dict[str, Any]) -> None:
             text += f", status {app['exit-status']}"
         if app["death"]:
             text += f", {app['death']}"
+        if app["health"]:
+            text += f", health {app['health']}"
         if app["restarts"]:
             text += f", restarts {app['restarts']}"
         if app["state"] == "running" and not app["ready"]:

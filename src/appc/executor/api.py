@@ -122,6 +122,7 @@ def run(
     memory: str = "",
     cpu: str = "",
     restart: str = "",
+    health: str = "",
     mounts: Mapping[str, str] | None = None,
     volumes: Mapping[str, str | None] | None = None,
     net: str = "",
@@ -141,9 +142,10 @@ def run(
     """Start a pod and return it when all its apps run.
 
     Each of `apps` is an image (as `fetch` returns it, or any IMAGE form) or an `App`. The words from
-    `args` to `restart`, `mounts` (target path to volume name) and `read_only` describe the app when there
+    `args` to `health`, `mounts` (target path to volume name) and `read_only` describe the app when there
     is just one image; `volumes` maps names to host paths, or to None for an empty volume. `memory` and
     `cpu` are quantities ("512Mi", "250m"); `restart` is "on-failure" or "always", with ":N" N times in a row at most;
+    `health` is as `--health` has it ("http=8080/health");
     `grace` is the time between SIGTERM and SIGKILL in seconds, the configuration's when not given; `net` is none, host
     or the names of networks (by default none, or `default` when there are ports); `ports` opens ports of apps, by name,
     on the host: 8080, or "192.0.2.1:8080"; `sockets` are handed to the apps for their ports with `socketActivated`, by
@@ -151,7 +153,7 @@ def run(
     imported; `insecure`, `pull` and `offline` are those of `fetch`. Raises AppcError; nothing runs then.
     """
     single = len(apps) == 1 and not isinstance(apps[0], AppRequest)
-    described = any((args, name, exec, env, user, group, working_dir, memory, cpu, restart, mounts, read_only))
+    described = any((args, name, exec, env, user, group, working_dir, memory, cpu, restart, health, mounts, read_only))
     if described and not single:
         raise UsageError("options of an app need just one image", "appc.run", "pass appc.App(image, …) for each app")
     limits = _limits(memory, cpu)
@@ -173,6 +175,7 @@ def run(
                 mounts=tuple(Mount(volume=volume, path=path) for path, volume in (mounts or {}).items()),
                 isolators=tuple(limits),
                 restart=restart,
+                health=health,
                 read_only_root_fs=read_only,
             )
         )

@@ -12,7 +12,7 @@ from appc.formats import convert
 from appc.images.view import TreeView
 from appc.metadata import access
 from appc.network.names import RESOLVER, Names, hosts, resolver
-from appc.plan.compile_pod import PodApp, compile_pod, volume_hints
+from appc.plan.compile_pod import HealthCheck, PodApp, compile_pod, volume_hints
 from appc.plan.compile_root import FILE, RootFS
 from appc.plan.compile_seccomp import seccomp_for_launch
 from appc.pods import users as identities
@@ -269,7 +269,7 @@ class Compilation:
             files=self._files(name),
             pre_start=handlers["pre-start"],
             post_stop=handlers["post-stop"],
-            restart=self._restart(index, entry),
+            **self._policies(index, entry),
             streams=self.modes(index),
             notify=self._notify_file(index) if self._notifies(entry) else "",
             sockets=[(one.kind, one.address, one.port, int(one.in_pod)) for one in self.sockets.get(name, ())],
@@ -282,15 +282,28 @@ class Compilation:
 
         return variables(self.sockets[app])
 
-    def _restart(self, index: int, entry: RuntimeApp) -> tuple[int, int] | None:
+    def _policies(self, index: int, entry: RuntimeApp) -> dict[str, Any]:
+        """Return what the app's annotations ask of its keeper, as arguments of PodApp."""
         if not entry.annotations:
-            return None
+            return {}
         from appc.schema.policies import Policies
 
-        wanted = Policies(entry.annotations).restart
-        if wanted is not None and self.modes(index)[0] == "tty":
-            raise UsageError("cannot run again: its terminal ends with it", f"app {entry.name}", "run it without one")
-        return (wanted.when, wanted.most) if wanted else None
+        wanted = Policies(entry.annotations)
+        found: dict[str, Any] = {"timeouts": (wanted.handler_timeout, wanted.handler_timeout)}
+        if wanted.restart:
+            if self.modes(index)[0] == "tty":
+                hint = "run it without one"
+                raise UsageError("cannot run again: its terminal ends with it", f"app {entry.name}", hint)
+            found["restart"] = (wanted.restart.when, wanted.restart.most)
+        if wanted.health:
+            health, ports = wanted.health, entry.app.ports if entry.app else ()
+            times = (health.interval, health.timeout, health.most, health.start)
+            command = convert.enter_config(self.configs[str(entry.name)], health.command, terminal=False)
+            if health.command:
+                found["health"] = HealthCheck(times, config=command)
+            else:
+                found["health"] = HealthCheck(times, port=health.port_number(ports), path=health.path)
+        return found
 
     def _notify_file(self, index: int) -> str:
         """Where, below the pod's directory, app `index` says that it is ready."""

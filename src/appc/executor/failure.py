@@ -71,6 +71,8 @@ def explain_failure(pod: Pod, plan: Plan, failure: Failure) -> AppcError:
     op = find_op(plan, failure)
     if op is not None and op.name == "exec":
         where = f"app {app}" if kind in ("app", "again") else f"{kind} handler of app {app}"
+        if kind == "health":
+            where = f"health check of app {app}"
         return explain_exec(_root(plan, app, pod), tried(plan, failure.track), failure.errno, where)
     if op is not None and op.name == "handler" and failure.errno == ECHILD:
         app, how = str(op.args[0]), f"ended with status {failure.status}"

@@ -153,6 +153,7 @@ def _app(pod: Pod, entry: dict[str, Any], state: str) -> dict[str, Any]:
         "memory-limit": _memory_limit(entry) if record.out_of_memory else None,
         "post-stop": record.post_stop or None,
         "restarts": record.restarts,
+        "health": record.health or None,
         "stopped": record.stopped,
     }
 

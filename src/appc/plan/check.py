@@ -64,6 +64,7 @@ _STARTERS = {
     "post-stop": (1, False),
     "restart": (1, False),
     "run-again": (1, False),
+    "health-command": (1, False),
     "execute": (0, False),
     "process": (0, False),
 }
@@ -73,7 +74,7 @@ _PHASES = (
     *("agent", "process", "pidfd", "net-device", "hook", "proceed", "ready", "supervise", "wait"),
 )
 # Ops whose first argument is an app.
-_OF_APPS = ("app", "handler", "post-stop", "restart", "start")
+_OF_APPS = ("app", "handler", "post-stop", "restart", "health-command", "health-port", "start")
 # What may change in a pod that runs.
 _CHANGES = (*_OF_APPS, "notify", "stop-app", "run-again", "drop-app", "rmdir-cgroup", "ready")
 _END_OPS = ("rmdir-cgroup", "record", "rename-phase", "finish")

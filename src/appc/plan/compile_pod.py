@@ -44,15 +44,17 @@ class PodApp:
 
     `config` is its OCI configuration and `seccomp` the program for it; `pre_start` and `post_stop` are configurations
     of its handlers or None, `timeouts` how long they may take (milliseconds, 0 = for ever). `restart` is (when, most)
-    as the op has them, if the app is to run again. `streams` are modes for stdin, stdout and stderr, `log` the log file
-    and `notify` the socket at which the app says that it is ready ("" = it does not), both relative to the pod's
-    directory. `sockets` are (kind, address, port, made in the pod) as the op has them. The rest is `compile_app`'s.
+    as the op has them, if the app is to run again, `health` how it is asked whether it is well. `streams` are modes for
+    stdin, stdout and stderr, `log` the log file and `notify` the socket at which the app says that it is ready ("" = it
+    does not), both relative to the pod's directory. `sockets` are (kind, address, port, made in the pod) as the op has
+    them. The rest is `compile_app`'s.
     """
 
     __slots__ = (
         "cgroups",
         "config",
         "files",
+        "health",
         "hints",
         "log",
         "name",
@@ -81,6 +83,7 @@ class PodApp:
         post_stop: Mapping[str, Any] | None = None,
         timeouts: tuple[int, int] = (0, 0),
         restart: tuple[int, int] | None = None,
+        health: HealthCheck | None = None,
         streams: tuple[str, str, str] = ("null", "log", "log"),
         log: str = "",
         notify: str = "",
@@ -97,10 +100,32 @@ class PodApp:
         self.post_stop = post_stop
         self.timeouts = timeouts
         self.restart = restart
+        self.health = health
         self.streams = streams
         self.log = log or f"logs/{name}.log"
         self.notify = notify
         self.sockets = sockets
+
+
+class HealthCheck:
+    """How an app is asked whether it is well: `config` is that of a command beside it, or None for the `port`, of which
+    `path` is asked for ("" = a connection is enough). `times` are (interval, timeout, most, start) as ops have them.
+    """
+
+    __slots__ = ("config", "path", "port", "times")
+
+    def __init__(
+        self,
+        times: tuple[int, int, int, int],
+        *,
+        config: Mapping[str, Any] | None = None,
+        port: int = 0,
+        path: str = "",
+    ) -> None:
+        self.times = times
+        self.config = config
+        self.port = port
+        self.path = path
 
 
 def compile_pod(
@@ -226,6 +251,15 @@ class AppParts:
             times = (when, RESTART_DELAY, LONGEST_RESTART_DELAY, most)
             track = beside(AGAIN, app.config, len(app.sockets))
             self.declared.append(Op("restart", app.name, track, *times, source=f"{source}.annotations"))
+        health = app.health
+        if health and health.config is not None:
+            track = beside("health", health.config)
+            self.declared.append(
+                Op("health-command", app.name, track, born, *health.times, source=f"{source}.annotations")
+            )
+        elif health:
+            place = (health.port, health.path)
+            self.declared.append(Op("health-port", app.name, *place, *health.times, source=f"{source}.annotations"))
 
 
 def app_ops(parts: Sequence[AppParts]) -> list[Op]:

@@ -85,6 +85,8 @@ _DOING = {
     "handler": "run the pre-start handler of {0}",
     "post-stop": "prepare the post-stop handler of {0}",
     "restart": "prepare to run the app {0} again",
+    "health-command": "prepare to check the health of {0}",
+    "health-port": "prepare to check the health of {0}",
     "start": "start the app {0}",
     "ready": "record that the pod is running",
     "supervise": "supervise the pod",

@@ -150,6 +150,34 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
         (("app", "s"), ("track", "s"), ("when", "n"), ("delay", "n"), ("longest", "n"), ("most", "n")),
         OUTSIDE,
     ),
+    # Asked every `interval` milliseconds, an app is not well after more than `most` failures in a row; those of the
+    # first `start` milliseconds do not count. A command beside the app, or a port of the pod and with `path` a GET.
+    (
+        "health-command",
+        (
+            ("app", "s"),
+            ("track", "s"),
+            ("cgroup", "s"),
+            ("interval", "n"),
+            ("timeout", "n"),
+            ("most", "n"),
+            ("start", "n"),
+        ),
+        OUTSIDE,
+    ),
+    (
+        "health-port",
+        (
+            ("app", "s"),
+            ("port", "n"),
+            ("path", "s"),
+            ("interval", "n"),
+            ("timeout", "n"),
+            ("most", "n"),
+            ("start", "n"),
+        ),
+        OUTSIDE,
+    ),
     ("start", (("app", "s"),), OUTSIDE),
     ("ready", (), OUTSIDE),
     # What changes in a pod that runs: an app ends, with its post-stop handlers, after `grace` milliseconds at most; is

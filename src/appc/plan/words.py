@@ -95,6 +95,10 @@ def _positive(label: str) -> Callable[[Any], str]:
     return lambda value: f"{label}={value}" if value else ""
 
 
+def _milliseconds(name: str) -> Callable[[Any], str]:
+    return lambda value: f"{name}={value}ms"
+
+
 def _items(label: str) -> Callable[[Any], str]:
     return lambda value: f"{label}={','.join(map(quoted, value))}" if value else ""
 
@@ -242,6 +246,15 @@ _FORMATS: dict[tuple[str, str], Callable[[Any], str]] = {
     ("handler", "cgroup"): _some("born-in"),
     ("post-stop", "log"): _some("log"),
     ("post-stop", "cgroup"): _some("born-in"),
+    **{
+        (f"health-{kind}", name): _milliseconds(name)
+        for kind in ("command", "port")
+        for name in ("interval", "timeout", "start")
+    },
+    ("health-command", "most"): lambda value: f"most={value}",
+    ("health-port", "most"): lambda value: f"most={value}",
+    ("health-command", "cgroup"): _some("born-in"),
+    ("health-port", "path"): _some("path"),
     ("restart", "when"): lambda value: {1: "on-failure", 2: "always"}.get(value, f"when={value}"),
     ("restart", "delay"): lambda value: f"delay={value}ms",
     ("restart", "longest"): lambda value: f"longest={value}ms",

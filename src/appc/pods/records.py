@@ -17,15 +17,16 @@ class AppRecord:
     """How one app fares: pid, times (ns since the epoch), exit status or signal, its handler's end.
 
     `out_of_memory` tells that the kernel killed for memory where the app ended as killed; `restarts` how often it was
-    run again, `restarting` that it will be, `stopped` that its end alone was asked for. `ready` is None before the
-    app's start; `said` are its own last words of how it fares (sd_notify's STATUS). Where it died for want of memory
-    there are `memory_peak` and the limit, its own or the pod's (bytes); of a system call that its filter refused, there
-    are `syscall` and `arch` (AUDIT_ARCH_*).
+    run again, `restarting` that it will be, `stopped` that its end alone was asked for, `health` what its last check
+    came to: good, bad, unknown, "" for no check. `ready` is None before the app's start; `said` are its own last words
+    of how it fares (sd_notify's STATUS). Where it died for want of memory there are `memory_peak` and the limit, its
+    own or the pod's (bytes); of a system call that its filter refused, there are `syscall` and `arch` (AUDIT_ARCH_*).
     """
 
     __slots__ = (
         "arch",
         "exited",
+        "health",
         "memory_limit",
         "memory_peak",
         "name",
@@ -58,6 +59,7 @@ class AppRecord:
         self.syscall = number(fields.get("syscall"))
         self.arch = number(fields.get("arch"))
         self.stopped = fields.get("stopped") == "1"
+        self.health = fields.get("health", "")
         self.restarts = number(fields.get("restarts")) or 0
         self.restarting = fields.get("restarting") == "1"
         self.ready = {"0": False, "1": True}.get(fields.get("ready", ""))

@@ -94,6 +94,11 @@ def _annotations(wanted: AppRequest, image: StoredImage) -> tuple[Annotation, ..
         from appc.schema import policies
 
         pairs += ((policies.RESTART, wanted.restart),)
+    if wanted.health or wanted.handler_timeout:
+        from appc.schema import policies
+
+        given = ((policies.HEALTH, wanted.health), (policies.HANDLER_TIMEOUT, wanted.handler_timeout))
+        pairs += tuple(pair for pair in given if pair[1])
     if wanted.devices:
         from appc.schema import policies
 

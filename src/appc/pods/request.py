@@ -28,7 +28,8 @@ class AppRequest:
 
     `image` is any IMAGE form; `exec_` replaces the image's exec, `args` are appended to it.
     `isolators` replace the image's isolators of the same name. `stdin`, `stdout`, `stderr` are
-    modes of STREAM_MODES, or "" for the pod's default. `restart` is no, on-failure[:N] or always[:N];
+    modes of STREAM_MODES, or "" for the pod's default. `restart` is no, on-failure[:N] or always[:N],
+    `health` and `handler_timeout` are as `schema.policies` reads them;
     `devices` are as schema/devices.py reads them.
     """
 
@@ -39,6 +40,8 @@ class AppRequest:
         "environment",
         "exec_",
         "group",
+        "handler_timeout",
+        "health",
         "image",
         "isolators",
         "mounts",
@@ -75,6 +78,8 @@ class AppRequest:
         user_annotations: tuple[tuple[str, str], ...] = (),
         user_labels: tuple[tuple[str, str], ...] = (),
         restart: str = "",
+        health: str = "",
+        handler_timeout: str = "",
         devices: tuple[str, ...] = (),
         signature: str = "",
         stdin: str = "",
@@ -97,6 +102,8 @@ class AppRequest:
         self.user_annotations = user_annotations
         self.user_labels = user_labels
         self.restart = restart
+        self.health = health
+        self.handler_timeout = handler_timeout
         self.devices = devices
         self.signature = signature
         self.stdin = stdin
