@@ -375,6 +375,28 @@ def test_other_verbs_say_that_an_image_is_encrypted(place: Path, capsys: pytest.
     ]  # fmt: skip
 
 
+def test_an_encrypted_image_is_converted(place: Path, engine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    made(place)
+    secret = ("--passphrase-file", "pass")
+    assert main(["image", "encrypt", "app.aci", "out.aci", *secret]) == 0
+    before = sorted(os.listdir(place))
+    for words in (("--passphrase-file", "wrong"), ()):
+        assert main(["image", "convert", "out.aci", "oci:layout", *words]) == 1
+    data = bytearray((place / "out.aci").read_bytes())
+    (place / "bad.aci").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert main(["image", "convert", "bad.aci", "new.aci", *secret]) == 1
+    (place / "bad.aci").unlink()
+    assert sorted(os.listdir(place)) == before
+    assert main(["image", "convert", "out.aci", "oci:layout", *secret]) == 0
+    assert main(["image", "convert", "oci:layout", "back.aci"]) == 0
+    assert main(["image", "convert", "out.aci", "plain.aci", *secret]) == 0
+    capsys.readouterr()
+    assert (
+        main(["image", "id", "app.aci"]) == main(["image", "id", "back.aci"]) == main(["image", "id", "plain.aci"]) == 0
+    )
+    assert len(set(capsys.readouterr().out.splitlines())) == 1
+
+
 def test_a_patched_image_is_encrypted_again_with_its_passphrase(
     place: Path, gpg: Gpg, engine: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

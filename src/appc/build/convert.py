@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from appc.images.convert import Opened
     from appc.images.registry import Access
     from appc.store.images import ImageStore
+    from appc.trust.symmetric import Passphrase
 
 BUNDLE = "bundle:"
 SUFFIX = ".aci"
@@ -34,7 +35,7 @@ class How:
     """What the user asked of a conversion. `platform` is (os, arch) in appc's words, the host's unless given.
 
     `progress` is called with the number of bytes just written. `access` is called when something has to be fetched
-    from a registry; without it nothing is.
+    from a registry; without it nothing is. `passphrase` is that of an ACI that is encrypted.
     """
 
     __slots__ = (
@@ -44,6 +45,7 @@ class How:
         "level",
         "name",
         "overwrite",
+        "passphrase",
         "platform",
         "platform_given",
         "progress",
@@ -61,8 +63,10 @@ class How:
         name: str = "",
         progress: Callable[[int], None] | None = None,
         access: Callable[[], Access] | None = None,
+        passphrase: Passphrase | None = None,
     ) -> None:
         self.access = access
+        self.passphrase = passphrase
         self.platform = platform
         self.platform_given = platform_given
         self.layered = layered
@@ -137,7 +141,8 @@ def _acis(
     from appc.images.fetch import classify
 
     if classify(source) == "path":
-        return [file_aci(source.removeprefix("file://"), stack, alone=target.startswith(SCHEMES))], None
+        path = source.removeprefix("file://")
+        return [file_aci(path, stack, target.startswith(SCHEMES), how.passphrase)], None
     return closure_of(store, source, stack, whole=target.startswith(SCHEMES))
 
 

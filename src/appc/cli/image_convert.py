@@ -7,6 +7,7 @@ import os
 from appc.cli.fetch_options import INSECURE, network_of
 from appc.cli.options import Args, Operand, Option, Verb, integer
 from appc.cli.output import Progress, out
+from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.errors import InvalidValue, UsageError
 
 TYPE_CHECKING = False
@@ -35,7 +36,9 @@ VERB = Verb(
         Option("--level", metavar="N", parse=integer(0, 19), help="compression level"),
         Option("--overwrite", help="replace DST, or the tag in it, if it exists"),
         INSECURE,
+        *PASSPHRASE,
     ),
+    exclusive=PASSPHRASE_EXCLUSIVE,
     operands=(
         Operand("source", "SRC", complete="image", help="any IMAGE form, or bundle:DIR"),
         Operand("target", "DST", complete="file", help="the file or directory to make"),
@@ -71,6 +74,7 @@ def run(args: Args, context: Context) -> int:
             name=args.name or "",
             progress=progress.advance,
             access=lambda: Access.through(network(), warnings),
+            passphrase=passphrase(args, context),
         )
         found = convert_image(ImageStore(context.root), args.source, args.target, how, warnings)
     for warning in warnings:
@@ -119,7 +123,12 @@ def _to_bundle(args: Args, context: Context) -> int:
             raise UsageError("has no meaning for a bundle", name)
     warnings = Warnings(context)
     network = network_of(args, context)
-    request = PodRequest((AppRequest(args.source),), insecure=tuple(args.insecure), network=network)
+    request = PodRequest(
+        (AppRequest(args.source),),
+        insecure=tuple(args.insecure),
+        network=network,
+        passphrase=passphrase(args, context),
+    )
     bundle(context, request, os.path.abspath(args.target.removeprefix("bundle:")), warnings.found)
     warnings.say()
     return 0

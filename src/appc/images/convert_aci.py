@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from appc.errors import UsageError
+import os
+import tempfile
+
+from appc.errors import ArchiveError, HostError, UsageError
+from appc.formats import compress
 from appc.formats.aci import read_manifest
 from appc.images.closure import Pass, closure
 from appc.images.fetch import host_labels, open_file
+from appc.images.unlock import Unlocked
 from appc.images.use import find_stored
 from appc.schema.image import ImageManifest
 from appc.store.exporter import archive
@@ -18,6 +23,9 @@ if TYPE_CHECKING:
 
     from appc.formats.compress import Sink, Source
     from appc.store.images import ImageStore, StoredImage
+    from appc.trust.symmetric import Passphrase
+
+_CHUNK = 1 << 20
 
 
 class Aci:
@@ -34,9 +42,14 @@ class Aci:
         self.open = open
 
 
-def file_aci(path: str, stack: ExitStack, alone: bool) -> Aci:
-    """The ACI in a file, open as long as `stack`. With `alone` it must need no other image."""
+def file_aci(path: str, stack: ExitStack, alone: bool, passphrase: Passphrase | None = None) -> Aci:
+    """The ACI in a file, open as long as `stack`. With `alone` it must need no other image.
+
+    An encrypted one is decrypted into a file without a name first, since only at its end it is known to be authentic.
+    """
     file: BinaryIO = stack.enter_context(open_file(path))
+    if compress.detect(os.pread(file.fileno(), 512, 0)) == "pgp":
+        file = stack.enter_context(_decrypted(file, passphrase, path))
     data = b""
     if alone:
         data = read_manifest(file, where=path)
@@ -47,6 +60,21 @@ def file_aci(path: str, stack: ExitStack, alone: bool) -> Aci:
             raise UsageError(f"has {needs}, so it takes the store to convert it", path, hint)
         file.seek(0)
     return Aci(path, data, lambda: file)
+
+
+def _decrypted(file: BinaryIO, passphrase: Passphrase | None, path: str) -> BinaryIO:
+    if passphrase is None:
+        raise ArchiveError("is encrypted", path, "`appc image decrypt` makes a plain image of it")
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's to close
+    try:
+        with Unlocked(file, passphrase, path) as plain:
+            while data := plain.read(_CHUNK):
+                spool.write(data)
+        spool.seek(0)
+    except OSError as error:
+        hint = f"the space is needed in {tempfile.gettempdir()}; $TMPDIR names another place"
+        raise HostError(f"cannot be decrypted: {error.strerror}", path, hint) from error
+    return spool
 
 
 def closure_of(
