@@ -230,9 +230,13 @@ def test_appc_fetches_an_export_behind_nginx(exported: int, images: Path, tmp_pa
 
 
 def _browser(place: Path, *words: str) -> str:
-    program = shutil.which("chromium") or "chromium"
-    profile = f"--user-data-dir={place}/profile"
-    return _run(program, "--headless=new", "--no-sandbox", "--disable-gpu", profile, *words)
+    """What the browser prints; it must have nothing to complain of, such as what the pages' policy forbids them."""
+    command = [shutil.which("chromium") or "chromium", "--headless=new", "--no-sandbox", "--disable-gpu"]
+    command += [f"--user-data-dir={place}/profile", "--enable-logging=stderr", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert ":CONSOLE:" not in done.stderr, done.stderr
+    return done.stdout
 
 
 def test_a_browser_shows_the_pages(hosting: Hosting, tmp_path: Path) -> None:
@@ -241,6 +245,9 @@ def test_a_browser_shows_the_pages(hosting: Hosting, tmp_path: Path) -> None:
     document = _browser(tmp_path, "--dump-dom", url)
     assert "<h1>localhost/team/app</h1>" in document
     assert "appc run localhost/team/app:1.0.0" in document
+    (image,) = set(re.findall(r'href="(/-/image/[^"]+)"', document))
+    for page in ("/", "/localhost/team", image):
+        assert "localhost/team/app" in _browser(tmp_path, "--dump-dom", f"http://127.0.0.1:{hosting.port}{page}")
     day, night = tmp_path / "day.png", tmp_path / "night.png"
     _browser(tmp_path, "--window-size=800,600", f"--screenshot={day}", url)
     _browser(tmp_path, "--window-size=800,600", "--force-dark-mode", f"--screenshot={night}", url)
