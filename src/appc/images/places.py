@@ -8,6 +8,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from appc.errors import AppcError, ImageNotFound, InvalidValue, ManifestError, NetworkError, UsageError
 from appc.formats.discovery import ACI, SIGNATURE, Tag, render
 from appc.formats.imageindex import MAX_INDEX, Entry, matching, parse
+from appc.formats.ocilayout_write import docker_reference, docker_tag
 from appc.images.transport import Context, transport_for
 from appc.schema.registry import SCHEME as REGISTRY
 from appc.schema.registry import RegistryReference
@@ -79,8 +80,10 @@ def of_template(template: str, wanted: ImageReference, defaults: Labels, *, loca
     """Render a template for the image and its signature. Raises InvalidValue; a page must not name `local` files."""
     labels = dict([*defaults, *wanted.labels])
     if template.startswith(REGISTRY):
-        reference = RegistryReference.parse(render(template, wanted.name, labels.items(), ACI))
-        return Place(f"{REGISTRY}//{reference}", "")
+        # Called there as `appc serve` and conversion call it.
+        labels["version"] = docker_tag(labels.get("version") or "")
+        name = docker_reference(wanted.name, "").rpartition(":")[0]
+        return Place(f"{REGISTRY}//{RegistryReference.parse(render(template, name, labels.items(), ACI))}", "")
     urls = [render(template, wanted.name, labels.items(), ext) for ext in (ACI, SIGNATURE)]
     if not local and "file" in (urlsplit(url).scheme for url in urls):
         raise InvalidValue(f"{template} is a file, which no page may name")

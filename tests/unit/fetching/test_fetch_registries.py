@@ -30,14 +30,14 @@ def registry(authority: Authority, names: Names, server: Server, tmp_path: Path)
         yield FakeRegistry(made)
 
 
-def artifact(registry: FakeRegistry, data: bytes, signature: bytes) -> None:
+def artifact(registry: FakeRegistry, data: bytes, signature: bytes, tag: str = "1.0.0") -> None:
     """What `appc image push --artifact` makes of an image file."""
     layers = [
         {"mediaType": ociartifact.ACI_LAYER, "digest": registry.blob(data), "size": len(data)},
         {"mediaType": ociartifact.PGP_SIGNATURE, "digest": registry.blob(signature), "size": len(signature)},
     ]
     config = {"mediaType": ociartifact.ACI_CONFIG, "digest": registry.blob(b"{}"), "size": 2}
-    registry.manifest(NAME, ociartifact.aci(config, layers, {}), "1.0.0")
+    registry.manifest(NAME, ociartifact.aci(config, layers, {}), tag)
 
 
 def converted(registry: FakeRegistry, fetcher: Fetcher, signer: Signer, directory: Path, name: str = NAME) -> str:
@@ -128,9 +128,20 @@ def test_a_mirror_may_be_a_registry(
     assert server.requests == []
 
 
-def test_a_version_that_is_no_tag_is_passed_over(registry: FakeRegistry, fetcher: Fetcher) -> None:
-    with pytest.raises(AppcError, match="is not a tag"):
-        fetcher.fetch(f"{NAME}:1.0.0+1")
+def test_a_version_that_is_no_tag_is_called_as_where_it_was_converted(
+    registry: FakeRegistry, fetcher: Fetcher, signer: Signer, tmp_path: Path
+) -> None:
+    data = aci(tmp_path, version="1.0.0+1")
+    artifact(registry, data, signer.sign(data), "1.0.0-1")
+    assert fetcher.fetch(f"{NAME}:1.0.0+1,os=linux,arch=amd64").labels.get("version") == "1.0.0+1"
+
+
+def test_a_template_that_makes_no_reference_is_passed_over(
+    registry: FakeRegistry, server: Server, fetcher: Fetcher
+) -> None:
+    server.pages["/app?ac-discovery=1"] = meta(f"example.com docker://{HOST}/{{name}}:{{os}}:{{version}}")
+    with pytest.raises(AppcError, match="names no image in a registry"):
+        fetcher.fetch(ASKED)
     assert registry.log == []
 
 
