@@ -69,13 +69,25 @@ static int make_socket(const struct sockaddr_storage *address, socklen_t size, i
 	return error;
 }
 
+/* A network to come back to. An ordinary user's keeper is not let back into the host's, and does not need it. */
+static int open_own_net(void)
+{
+	int error = open_ns(0, "net", &keep.own_net);
+
+	if (error != 0 || setns(keep.own_net, CLONE_NEWNET) == 0)
+		return error;
+	close(keep.own_net);
+	keep.own_net = -1;
+	return unshare(CLONE_NEWNET) < 0 ? errno : open_ns(0, "net", &keep.own_net);
+}
+
 int net_enter_pod(void)
 {
 	int error;
 
 	if (keep.ns[0] < 0)
 		return 0;
-	if (keep.own_net < 0 && (error = open_ns(0, "net", &keep.own_net)) != 0)
+	if (keep.own_net < 0 && (error = open_own_net()) != 0)
 		return error;
 	return setns(keep.ns[0], CLONE_NEWNET) < 0 ? errno : 0;
 }

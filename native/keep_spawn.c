@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -73,7 +74,9 @@ static _Noreturn void become_init(const struct task *task, int report, const int
 /* Being born in its group spares a child the move into it, which is slow. */
 static int clone_in_group(int flags, const char *cgroup, pid_t *pid)
 {
-	struct k_clone_args args = {.flags = (uint64_t)flags, .exit_signal = SIGCHLD};
+	struct k_clone_args args = {
+		.flags = (uint64_t)flags, .exit_signal = (flags & CLONE_PARENT) != 0 ? 0 : SIGCHLD,
+	};
 	int fd = -1, error = 0;
 
 	if (cgroup[0] != '\0') {
@@ -91,12 +94,43 @@ static int clone_in_group(int flags, const char *cgroup, pid_t *pid)
 	return error;
 }
 
+/* Another enters it, and makes a child that is ours. */
+static int clone_aside(int flags, const char *cgroup, pid_t *pid)
+{
+	int channel[2], answer[2] = {EIO, -1};
+	pid_t helper;
+
+	if (pipe2(channel, O_CLOEXEC) < 0)
+		return errno;
+	helper = fork();
+	if (helper == 0) {
+		answer[0] = setns(keep.ns[NS_PID], CLONE_NEWPID) < 0 ? errno : clone_in_group(flags | CLONE_PARENT, cgroup, pid);
+		if (answer[0] == 0 && *pid == 0)
+			return 0;
+		answer[1] = (int)*pid;
+		_exit(write(channel[1], answer, sizeof answer) == (ssize_t)sizeof answer ? 0 : 1);
+	}
+	close(channel[1]);
+	if (helper < 0)
+		answer[0] = errno;
+	else if (read(channel[0], answer, sizeof answer) != (ssize_t)sizeof answer)
+		answer[0] = EIO;
+	close(channel[0]);
+	while (helper > 0 && waitpid(helper, NULL, 0) < 0 && errno == EINTR)
+		;
+	*pid = (pid_t)answer[1];
+	return answer[0];
+}
+
 /* A process id namespace is entered by the children that follow, so it is left again at once. */
 static int clone_into_pod(int flags, const char *cgroup, pid_t *pid)
 {
 	bool inside = keep.ns[NS_PID] >= 0;
 	int error;
 
+	/* An ordinary user's keeper would not be let back into the host's. */
+	if (inside && setns(keep.own_pid, CLONE_NEWPID) < 0)
+		return clone_aside(flags, cgroup, pid);
 	if (inside && setns(keep.ns[NS_PID], CLONE_NEWPID) < 0)
 		return errno;
 	error = clone_in_group(flags, cgroup, pid);

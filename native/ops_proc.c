@@ -121,15 +121,19 @@ int own_output(const struct context *c, uid_t uid)
 int op_ids(struct context *c, const struct wire_op *op)
 {
 	static gid_t groups[NGROUPS_MAX];
-	const char *at = op->args[2].p;
+	const char *at = op->args[2].p, *first;
 	uid_t uid, gid;
+	bool keep;
 	int error;
 
 	if (id_from_number(op->args[0].n, &uid) != 0 || id_from_number(op->args[1].n, &gid) != 0)
 		return EINVAL;
 	if (op->args[2].n > NGROUPS_MAX)
 		return EINVAL;
-	for (uint64_t i = 0; i < op->args[2].n; i++)
+	/* Where nobody may change them, they are those of who called. */
+	first = at;
+	keep = op->args[2].n == 1 && strcmp(wire_item(&first), "keep") == 0;
+	for (uint64_t i = 0; i < op->args[2].n && !keep; i++)
 		if (parse_id(wire_item(&at), &groups[i]) != 0)
 			return EINVAL;
 	error = own_output(c, uid);
@@ -137,8 +141,9 @@ int op_ids(struct context *c, const struct wire_op *op)
 		return error;
 	if (prctl(PR_SET_KEEPCAPS, 1UL, 0UL, 0UL, 0UL) < 0)
 		return errno;
-	if (syscall(SYS_setgroups, (size_t)op->args[2].n, groups) < 0 || syscall(SYS_setresgid, gid, gid, gid) < 0 ||
-	    syscall(SYS_setresuid, uid, uid, uid) < 0)
+	if (!keep && syscall(SYS_setgroups, (size_t)op->args[2].n, groups) < 0)
+		return errno;
+	if (syscall(SYS_setresgid, gid, gid, gid) < 0 || syscall(SYS_setresuid, uid, uid, uid) < 0)
 		return errno;
 	/* The change of ids may have made the process readable again. */
 	return prctl(PR_SET_DUMPABLE, 0UL, 0UL, 0UL, 0UL) < 0 ? errno : 0;

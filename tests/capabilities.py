@@ -12,10 +12,12 @@ import functools
 import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Callable
 
 import pytest
 
+import appc
 from appc.host.disks import whole_disks
 from appc.host.mounts import overlay_obstacle
 from appc.host.probe import HostFacts, facts
@@ -80,6 +82,23 @@ def _initial_userns() -> str:
 @_probe("idmap")
 def _idmap() -> str:
     return "" if _facts().kernel >= (6, 3) else "tmpfs cannot have its owners mapped before Linux 6.3"
+
+
+@_probe("ordinary-user")
+def _ordinary_user() -> str:
+    """A user made for a test runs what is tested."""
+    for name in ("setpriv", "unshare", "newuidmap", "newgidmap"):
+        if not shutil.which(name):
+            return f"{name} is not installed"
+    if not _facts().userns:
+        return "user namespaces are switched off"
+    place = os.path.dirname(os.path.abspath(appc.__file__))
+    for path in (place, os.path.realpath(sys.executable), os.path.abspath(sys.executable)):
+        while path != "/":
+            if not os.stat(path).st_mode & 0o001:
+                return f"{path} is closed to other users"
+            path = os.path.dirname(path)
+    return ""
 
 
 @_probe("mount")

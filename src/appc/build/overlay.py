@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from appc.errors import HostError
-from appc.host import libc
+from appc.host import libc, probe
 
 # Renamed directories and changed modes are written out, so that a layer means the same without the trees below it.
 _WHOLE = "redirect_dir=off,metacopy=off,index=off"
@@ -63,7 +63,9 @@ class Overlay:
         if len(trees) > _MOST_TREES:
             raise HostError(f"rests on more than {_MOST_TREES} layers", "image build", "fewer, larger steps make fewer")
         lowers = ":".join(str(index) for index in range(first, len(trees)))
-        options = ",".join(part for part in (f"lowerdir={lowers}", upper, _WHOLE) if part)
+        # In a user namespace an overlay keeps what it needs for itself in attributes that anybody may write.
+        whole = _WHOLE if probe.facts().initial_userns else "userxattr,index=off"
+        options = ",".join(part for part in (f"lowerdir={lowers}", upper, whole) if part)
         here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.chdir(self._links)

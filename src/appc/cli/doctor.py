@@ -91,7 +91,11 @@ def examine(facts: HostFacts) -> Iterator[Finding]:
 def _privilege(facts: HostFacts) -> Iterator[Finding]:
     everything = (1 << facts.last_cap + 1) - 1
     if facts.euid != 0:
-        yield Finding("privilege", LIMITED, "images can be built and kept, pods cannot run", "run pods as root")
+        what = "an ordinary user: pods have no networks of the host, and limits where the control group is the user's"
+        if facts.userns:
+            yield Finding("privilege", LIMITED, what, "docs/users.md says what root can do besides")
+        else:
+            yield Finding("privilege", MISSING, "an ordinary user, who needs user namespaces", "run pods as root")
     elif not facts.caps >> 21 & 1:
         yield Finding("privilege", MISSING, "root without CAP_SYS_ADMIN", "run appc outside the container it is in")
     elif facts.bounding & everything != everything:

@@ -215,6 +215,11 @@ def _dispatch(asked: Args, context: Context) -> int:
         import site
 
         site.main()
+    if os.geteuid() != 0 and words[:1] not in (["--help"], ["-h"]):
+        from appc.cli import rootless
+
+        if name in rootless.VERBS:
+            rootless.enter(context, name, words)
     if name == "run":
         from appc.executor.replay import replay
 

@@ -148,6 +148,10 @@ class Compilation:
             )
         self._give_devices(entry, config)
         _check_profile(config["process"].get("apparmorProfile", ""), f"app {name}")
+        if not self.facts.initial_userns:
+            from appc.formats.private_users import rootless
+
+            config = rootless(config, groups=self.facts.setgroups)
         return self._private(config, self.users, name) if self.users else config
 
     def _private(self, config: dict[str, Any], users: tuple[int, int], app: str = "") -> dict[str, Any]:
@@ -318,7 +322,9 @@ class Compilation:
         directory = self.pod.file(f"apps/{name}")
         if not os.path.isdir(f"{self.prepared.pod.file('apps')}/{name}/upper"):
             return RootFS(f"{directory}/rootfs", mapped=True)
-        return RootFS(f"{directory}/rootfs", root.lowers, f"{directory}/upper", f"{directory}/work", OVERLAY_OPTIONS)
+        # Who is root only in a user namespace may write no other attributes, which an overlay needs for itself.
+        options = OVERLAY_OPTIONS if self.facts.initial_userns else (*OVERLAY_OPTIONS, "userxattr")
+        return RootFS(f"{directory}/rootfs", root.lowers, f"{directory}/upper", f"{directory}/work", options)
 
     def _filter(self, config: dict[str, Any]) -> bytes | None:
         section = config["linux"].get("seccomp")

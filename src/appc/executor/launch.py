@@ -120,7 +120,7 @@ def _enter_run(prepared: Prepared, where: Directories, kind: str) -> Entered:
     try:
         facts = prepared.facts
         if not facts.caps >> CAPABILITY_BITS["CAP_SYS_ADMIN"] & 1:
-            raise HostError("this needs root", "running pods", "rootless pods are not part of this version")
+            raise HostError("this needs root, or a user namespace", "running pods")
         pod.move("run")
         sockets = _sockets(prepared)
         networked = None

@@ -89,6 +89,8 @@ def prepare(where: Directories, request: PodRequest, warnings: list[str]) -> Pre
     for index in range(len(manifest.apps)):
         stream_modes(request, index, FOREGROUND)
     facts = probe.facts()
+    if not facts.initial_userns:
+        _check_rootless(request)
     for image in images:
         check_platform(image, facts)
     pod = layout.create(where.root)
@@ -187,6 +189,16 @@ def check_platform(image: StoredImage, facts: probe.HostFacts) -> None:
         raise Unenforceable(f"is for {system}, this host is {facts.os}", f"image {image.name}")
     if arch and arch != facts.arch and not (facts.arch == "amd64" and arch == "i386"):
         raise Unenforceable(f"is for {arch}, this host is {facts.arch}", f"image {image.name}")
+
+
+def _check_rootless(request: PodRequest) -> None:
+    """Refuse what an ordinary user cannot have."""
+    if request.networked:
+        hint = "--net none and --net host need nobody else"
+        raise Unenforceable("only root can attach a pod to networks of the host", f"--net {request.net}", hint)
+    if request.private_users:
+        hint = "root of the pod is you, whom the host lets do no more than you may"
+        raise Unenforceable("only root can give a pod users of its own", "--private-users", hint)
 
 
 def _check_networks(where: Directories, request: PodRequest, manifest: PodManifest, warnings: list[str]) -> None:

@@ -28,6 +28,26 @@ def in_user_namespace(
     return changed
 
 
+def rootless(config: dict[str, Any], *, groups: bool) -> dict[str, Any]:
+    """Return `config` for an ordinary user's executor, which is root only in a user namespace.
+
+    `groups` tells whether that has others than one's own.
+    """
+    if "mounts" not in config:
+        return config
+    alone = any(namespace["type"] == "network" for namespace in config["linux"]["namespaces"])
+    mounts = [_mount(mount, alone, ()) for mount in config["mounts"]]
+    if not groups:
+        # Terminals belong to the group tty, which is nobody.
+        mounts = [
+            {**mount, "options": [option for option in mount["options"] if option != "gid=5"]}
+            if mount["type"] == "devpts"
+            else mount
+            for mount in mounts
+        ]
+    return {**config, "mounts": mounts}
+
+
 def _mount(mount: dict[str, Any], alone: bool, volumes: Collection[str]) -> dict[str, Any]:
     options = mount.get("options") or []
     if mount["destination"] in volumes:

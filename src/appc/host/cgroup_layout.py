@@ -95,9 +95,10 @@ class Layout:
         self._rules = _hoist({scope: resources.get(scope, {}).get("devices") or [] for scope in self._settings})
         self.device_scopes = [scope for scope in self._settings if resources.get(scope, {}).get("devices")]
         guarded = "devices" in facts.controllers
-        self.device_programs = facts.unified in facts.bases and not guarded
+        # Who is root only in a user namespace makes no devices, and cannot load programs.
+        self.device_programs = facts.unified in facts.bases and not guarded and facts.initial_userns
         self.device_obstacle = ""
-        if not guarded and not self.device_programs:
+        if not guarded and not self.device_programs and facts.initial_userns:
             self.device_obstacle = "this host has neither a devices controller nor a writable cgroup2 mount"
         self.unmet = [
             (scope, setting) for scope, found in self._settings.items() for setting in found if not setting.choices

@@ -55,7 +55,8 @@ class HostFacts:
     maps each usable controller to the mount point of its hierarchy, `unified` is the mount point of
     cgroup2 or "", and `bases` maps a mount point to the highest directory in it this user may write
     (absent when there is none). `caps` and `bounding` are masks of this process; `rlimits` maps OCI names
-    to (soft, hard). `initial_userns` tells whether user IDs here are the host's, `swap` whether memory is swapped out.
+    to (soft, hard). `initial_userns` tells whether user IDs here are the host's, `setgroups` whether there are others
+    than one's own, so that groups can be changed, `swap` whether memory is swapped out.
     """
 
     __slots__ = (
@@ -79,6 +80,7 @@ class HostFacts:
         "rlimits",
         "seccomp",
         "selinux",
+        "setgroups",
         "swap",
         "unified",
         "userns",
@@ -104,6 +106,7 @@ class HostFacts:
         namespaces: frozenset[str] = frozenset(("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")),
         userns: bool = True,
         initial_userns: bool = True,
+        setgroups: bool = True,
         memfd_noexec: int = 0,
         rlimits: dict[str, tuple[int, int]] | None = None,
         cgroup: str = "none",
@@ -128,6 +131,7 @@ class HostFacts:
         self.namespaces = namespaces
         self.userns = userns
         self.initial_userns = initial_userns
+        self.setgroups = setgroups
         self.memfd_noexec = memfd_noexec
         self.rlimits = rlimits or {}
         self.cgroup = cgroup
@@ -152,6 +156,7 @@ class HostFacts:
             "selinux": _yes(self.selinux),
             "userns": _yes(self.userns),
             "initial-userns": _yes(self.initial_userns),
+            **({} if self.setgroups else {"setgroups": "no"}),
         }
 
 
@@ -187,6 +192,7 @@ def facts(proc: str = "/proc") -> HostFacts:
         overlay=_has_overlay(_read(f"{proc}/filesystems"), uname.release, euid),
         namespaces=frozenset(name for name in namespaces if "_" not in name),
         userns="user" in namespaces and limit != "0" and (euid == 0 or debian != "0"),
+        setgroups=_read(f"{proc}/self/setgroups").strip() != "deny",
         initial_userns=_read(f"{proc}/self/uid_map").split() == ["0", "0", "4294967295"],
         memfd_noexec=int(_read(f"{proc}/sys/vm/memfd_noexec") or "0"),
         rlimits=_rlimits(_read(f"{proc}/self/limits")),

@@ -11,6 +11,7 @@ import os
 
 from appc.errors import HostError
 from appc.formats.tar import BLOCK_DEVICE, CHAR, FIFO, FILE, SYMLINK
+from appc.store.layout import gives_owners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class _Maker:
     def __init__(self, root: int, link: bool) -> None:
         self._root = root
         self._link = link
-        self._owners = os.geteuid() == 0
+        self._owners = gives_owners()
         # Where what has several names was first made, by image and path in it.
         self._made: dict[tuple[str, str], bytes] = {}
         self.skipped: dict[str, int] = {}

@@ -69,7 +69,13 @@ def process_ops(
         # The numbers they get may have been those of descriptors that were needed up to here.
         ops.append(Op("sockets", sockets, source="appc"))
     waiting = [Op("await-start", source="appc")] if awaits_start else []
-    ops += _privileges(config, granted, seccomp, warnings, 0 if detached else SIGKILL, [*waiting, *start_hooks])
+    groups = tuple(str(group) for group in user.get("additionalGids") or ())
+    if not facts.setgroups and not in_user:
+        if groups:
+            raise Unenforceable("nobody may change groups in this user namespace", "process.user.additionalGids")
+        groups = ("keep",)
+    waiting += start_hooks
+    ops += _privileges(config, granted, seccomp, warnings, 0 if detached else SIGKILL, waiting, groups)
     ops.append(executed)
     return ops
 
@@ -125,11 +131,11 @@ def _privileges(
     warnings: list[str],
     death_signal: int,
     waiting: Sequence[Op],
+    groups: tuple[str, ...],
 ) -> list[Op]:
     process = config["process"]
     user = process.get("user") or {}
     bounding, effective, permitted, inheritable, ambient = _capabilities(process, granted, warnings)
-    groups = tuple(str(group) for group in user.get("additionalGids") or ())
     last = Op("caps", effective, permitted, inheritable, ambient, source="process.capabilities")
     ops = [
         Op("bounding", bounding, source="process.capabilities.bounding"),

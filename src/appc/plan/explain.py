@@ -121,6 +121,7 @@ _REASONS = {
     ("tree", EINVAL): "its file system, or one mounted below, cannot have its owners mapped",
     ("tree", EPERM): "its file system has its owners mapped already, or cannot",
     ("overlay", EINVAL): "the kernel lays no mapped trees over each other",
+    ("ids", EINVAL): "this user namespace has no such user or group (see docs/users.md)",
     ("chdir", ENOENT): "it does not exist in the app's root",
     ("chdir", ENOTDIR): "it is not a directory",
     ("chdir", ELOOP): "a link in its path has no end, or leads through an open descriptor",

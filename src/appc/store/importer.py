@@ -24,7 +24,7 @@ from appc.store import locks, names, sources
 from appc.store.durable import flush_directory, flush_tree, write_file
 from appc.store.image import StoredImage
 from appc.store.intake import CHANGED, Sink, Space, Tee
-from appc.store.layout import ID_LENGTH, META_VERSION, make_directory, store_path
+from appc.store.layout import ID_LENGTH, META_VERSION, gives_owners, make_directory, store_path
 from appc.store.records import RecordWriter
 from appc.store.staging import Staging
 from appc.values import ImageID
@@ -165,7 +165,7 @@ class Import:
     ) -> dict[str, Any]:
         kept = f"{path}/original" if self._keeps(check) else ""
         copied = "" if self._how.copy else kept
-        owners = os.geteuid() == 0
+        owners = gives_owners()
         os.mkdir(f"{path}/rootfs", 0o755)
         root = os.open(f"{path}/rootfs", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:

@@ -49,6 +49,14 @@ def name_directory(name: str) -> str:
     return f"{flat[:100]}H{sha384(flat.encode()).hexdigest()}"
 
 
+def gives_owners() -> bool:
+    """Tell whether files can be given to any user: by root, but not where nobody is besides."""
+    if os.geteuid() != 0:
+        return False
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return sum(int(line.split()[2]) for line in file) > 1
+
+
 def make_directory(path: str) -> str:
     """Make a private directory, and its parents where they are missing, and return its path."""
     try:

@@ -98,6 +98,15 @@ def test_a_mount_of_any_container_can_have_its_owners_mapped(options: list[str],
     assert inside[0].name == "tree"
 
 
+def test_groups_stay_where_nobody_may_change_them() -> None:
+    plain = config(linux={"namespaces": [{"type": "mount"}, {"type": "pid"}]})
+    host = facts(setgroups=False, initial_userns=False)
+    assert named(container(plain, facts=host).track(CONTAINER).ops, "ids") == [(0, 0, ("keep",))]
+    plain["process"]["user"] = {"uid": 0, "gid": 0, "additionalGids": [5]}
+    with pytest.raises(AppcError, match="nobody may change groups"):
+        container(plain, facts=host)
+
+
 def test_outside() -> None:
     assert [outside(MAPPING, number) for number in (0, 9, 10, 11)] == [5000, 5009, 7000, None]
 

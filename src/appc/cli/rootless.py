@@ -1,0 +1,53 @@
+"""Verbs of an ordinary user: those that make or change what only root may are performed in a user namespace."""
+
+from __future__ import annotations
+
+import os
+
+from appc.host import rootless
+from appc.pods import layout, records
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from appc.cli.context import Context
+
+# Verbs that look into a pod that runs: its user namespace is the one to be in.
+_OF_PODS = ("enter", "cp", "top", "attach", "export", "update", "app add", "app start", "app stop", "app rm")
+_MAKE = ("fetch", "run", "prepare")
+VERBS = frozenset(
+    (
+        *_OF_PODS,
+        *("run", "prepare", "run-prepared", "plan", "rm", "gc", "fetch"),
+        *("image render", "image rm", "image gc", "image check", "image diff", "image export"),
+    )
+)
+
+
+def enter(context: Context, verb: str, words: Sequence[str]) -> None:
+    """Be root in a user namespace from now on, for a verb of `VERBS`: a running pod's, or one of our own.
+
+    Raises HostError when it cannot be had.
+    """
+    # Where an ordinary user keeps things, not where root does.
+    os.makedirs(context.root, 0o700, exist_ok=True)
+    os.makedirs(context.state, 0o700, exist_ok=True)
+    keeper = _keeper(context.root, words) if verb in _OF_PODS else 0
+    if keeper:
+        rootless.join(keeper)
+    elif not rootless.enter() and verb in _MAKE:
+        context.warn(
+            "images have no users but root: /etc/subuid and /etc/subgid give you none, or newuidmap is missing"
+        )
+
+
+def _keeper(root: str, words: Sequence[str]) -> int:
+    """Return the keeper of the running pod that one of the words names, 0 when none does."""
+    prefixes = [word.partition(":")[0] for word in words if word[:1] != "-"]
+    for pod in layout.every(root):
+        if pod.phase == "run" and any(prefix and pod.uuid.startswith(prefix) for prefix in prefixes):
+            keeper = records.keeper_pid(pod)
+            if keeper:
+                return keeper[0]
+    return 0

@@ -1,0 +1,181 @@
+"""The whole tool as an ordinary user: a user made for these tests, with and without users of its own in /etc/subuid."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pod_kit import PATIENCE, PROBE, Appc, Done, base_files, one_app
+
+import image_kit
+from capabilities import need
+
+pytestmark = pytest.mark.root
+
+UID = 12345
+FIRST, COUNT = 300_000, 65_536
+
+
+class User(Appc):
+    """The command line of the user `tester`, whose home is below `base`. The machine's own /etc stays as it is."""
+
+    def __init__(self, base: Path, ranges: str) -> None:
+        base.chmod(0o755)
+        self.home = base / "home"
+        (base / "passwd").write_text(Path("/etc/passwd").read_text() + f"tester:x:{UID}:{UID}::{self.home}:/bin/sh\n")
+        (base / "ranges").write_text(ranges)
+        for directory in (self.home, base / "runtime"):
+            directory.mkdir(mode=0o700)
+            os.chown(directory, UID, UID)
+        super().__init__(base)
+        self.root = self.home / "data/appc"
+
+    def words(self, *words: str) -> list[str]:
+        mounts = (("passwd", "passwd"), ("ranges", "subuid"), ("ranges", "subgid"))
+        script = "; ".join(f"mount --bind {self.base}/{mine} /etc/{name}" for mine, name in mounts)
+        command = [self.python, "-I", "-S", str(self.package / "__main__.py"), "--config", str(self.config), *words]
+        become = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", *command]
+        return ["unshare", "--mount", "sh", "-c", f'{script}; cd /; exec "$@"', "sh", *become]
+
+    def __call__(self, *words: str, env: Any = None, **options: Any) -> Done:
+        variables = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "XDG_DATA_HOME": str(self.home / "data"),
+            "XDG_RUNTIME_DIR": str(self.base / "runtime"),
+        }
+        done = subprocess.run(
+            self.words(*words), capture_output=True, text=True, timeout=PATIENCE, env=variables, check=False, **options
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def clear(self) -> None:
+        """End and remove every pod, as the user: what root makes is not the user's."""
+        for pod in self.pods():
+            if pod.locked():
+                self("kill", pod.uuid)
+                self("status", "--wait", pod.uuid)
+            self("rm", pod.uuid)
+
+
+def made(ranges: str) -> Iterator[User]:
+    need("root", "native", "overlay-tmp", "busybox", "ordinary-user")
+    base = Path(tempfile.mkdtemp(prefix="rootless", dir="/tmp"))
+    user = User(base, ranges)
+    image_kit.aci(base / "probe.aci", base_files(), PROBE, compress="none", app=one_app())
+    done = user("fetch", "--insecure", "image", str(base / "probe.aci"))
+    assert done.status == 0, done
+    yield user
+    user.clear()
+    shutil.rmtree(base)
+
+
+@pytest.fixture(scope="module")
+def shared_user() -> Iterator[User]:
+    yield from made(f"tester:{FIRST}:{COUNT}\n")
+
+
+@pytest.fixture
+def user(shared_user: User, sandbox: Path) -> Iterator[User]:
+    yield shared_user
+    shared_user.clear()
+    assert shared_user.pods() == []
+
+
+def shell(script: str) -> tuple[str, ...]:
+    return (PROBE, "--name", "web", "--exec", "/bin/sh", "--", "-c", script)
+
+
+def test_a_pod_runs_with_users_of_its_image(user: User) -> None:
+    done = user("run", *shell("cat /proc/self/uid_map; stat -c %u:%g /owned; echo x >/work/new; exit 5"))
+    assert done.status == 5, done
+    assert done.out.split() == ["0", str(UID), "1", "1", str(FIRST), str(COUNT), "1234:4321"]
+    assert done.err == ""
+    assert Path(user.the_pod().file("apps/web/upper/work/new")).stat().st_uid == UID
+    report = user("run", PROBE, "--user", "alice", "--", "report").report
+    assert (report["uid"], report["groups"]) == ("1000 1000 1000", "")
+    (tree,) = (user.root / "store/images").glob("*/rootfs")
+    assert (tree / "owned").stat().st_uid == FIRST + 1234 - 1
+
+
+def test_a_pod_is_looked_after(user: User, tmp_path: Path) -> None:
+    uuid = user("run", "--detach", *shell("echo ready; exec sleep 1000")).out.strip()
+    assert user.status(uuid)["state"] == "running"
+    done = user("enter", uuid, "/bin/sh", "-c", "id -u; echo y >/work/entered")
+    assert done.out == "0\n", done
+    assert user("cp", f"{uuid}:/work/entered", str(user.home)).status == 0
+    assert (user.home / "entered").read_text() == "y\n"
+    assert user("cp", str(user.home / "entered"), f"{uuid}:/work/back").status == 0
+    assert "web" in user("top", uuid).out
+    assert "ready" in user("logs", uuid).out
+    assert user("stop", uuid).status == 0
+    assert user.status(uuid)["apps"][0]["signal"] == 15
+    done = user("export", uuid, str(user.home / "out.aci"))
+    assert done.status == 0, done
+    with tarfile.open(user.home / "out.aci") as archive:
+        assert archive.getmember("rootfs/work/back").uid == 0
+        assert archive.getmember("rootfs/owned").uid == 1234
+    assert user("rm", uuid).status == 0
+
+
+def test_networks(user: User) -> None:
+    assert user("run", *shell("ls /sys/class/net")).out == "lo\n"
+    done = user("run", "--net", "host", *shell("ls /sys/class/net"))
+    assert sorted(done.out.split()) == sorted(os.listdir("/sys/class/net"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--net", "default"), "only root can attach a pod to networks of the host"),
+        (("--private-users",), "only root can give a pod users of its own"),
+    ],
+)
+def test_what_only_root_can_do_is_said(user: User, words: tuple[str, ...], message: str) -> None:
+    done = user("run", *words, *shell("true"))
+    assert done.status == 1
+    assert message in done.err
+    assert user.pods() == []
+
+
+def test_limits_that_cannot_be_had_are_named(user: User) -> None:
+    uuid = user("run", "--detach", PROBE, "--memory", "64Mi", "--", "wait").out.strip()
+    (row,) = user.status(uuid)["isolators"]
+    assert (row["name"], row["outcome"]) == ("resource/memory", "ignored")
+    assert user("run", "--strict", PROBE, "--memory", "64Mi").status != 0
+
+
+def test_the_metadata_service_answers(user: User) -> None:
+    done = user("run", *shell("wget -qO- $AC_METADATA_URL/acMetadata/v1/pod/uuid"))
+    assert done.out.strip() == user.the_pod().uuid, done
+
+
+def test_volumes_and_several_apps(user: User) -> None:
+    data = user.home / "data-volume"
+    data.mkdir()
+    os.chown(data, UID, UID)
+    volume = ("--volume", f"data,kind=host,source={data}", "--mount", "volume=data,target=/data")
+    until = "until [ -e /data/one ]; do sleep 0.01; done; echo two"
+    other = ("---", PROBE, "--name", "other", "--exec", "/bin/sh", "--", "-c", until)
+    done = user("run", *volume, *shell("echo >/data/one"), *other)
+    assert done.status == 0, done
+    assert (data / "one").stat().st_uid == UID
+
+
+def test_a_user_without_others(sandbox: Path) -> None:
+    for alone in made(""):
+        done = alone("run", *shell("cat /proc/self/uid_map; stat -c %u /owned; echo z >/work/z"))
+        assert done.out.split() == ["0", str(UID), "1", "0"], done
+        assert "images have no users but root" in done.err
+        done = alone("run", PROBE, "--user", "alice", "--", "report")
+        assert done.status == 125
+        assert "this user namespace has no such user" in done.err
+        assert json.loads(alone("list", "--format", "json").out)
