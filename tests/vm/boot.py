@@ -59,10 +59,12 @@ def run(
     environment: Mapping[str, str] | None = None,
     directory: str | None = None,
     echo: bool = False,
+    kernel_options: str = "",
 ) -> Result:
     """Boot, run `argv` as root in `directory` (default: the current one), power off.
 
-    `timeout` is for everything, in seconds, `memory` in MiB; with `echo` the output also goes to our stdout.
+    `timeout` is for everything, in seconds, `memory` in MiB; with `echo` the output also goes to our stdout;
+    `kernel_options` are added to the kernel's command line.
     """
     machine = kernel.fetch()
     given = {
@@ -83,7 +85,7 @@ def run(
         _make_disk(place / "disk")
         share = _share(place)
         try:
-            output = _emulate(machine, place, memory, timeout, echo)
+            output = _emulate(machine, place, memory, timeout, echo, kernel_options)
         finally:
             share.terminate()
             share.wait()
@@ -124,14 +126,15 @@ def _share(place: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _emulate(machine: kernel.Kernel, place: Path, memory: int, timeout: float, echo: bool) -> str:
+def _emulate(machine: kernel.Kernel, place: Path, memory: int, timeout: float, echo: bool, kernel_options: str) -> str:
     command = [
         *_WITH_US,
         *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-accel", _ACCELERATION, "-cpu", _PROCESSOR),
         *("-smp", "2", "-m", f"{memory}"),
         *("-object", f"memory-backend-memfd,id=ram,size={memory}M,share=on", "-machine", "pc,memory-backend=ram"),
-        *("-kernel", str(machine.image), "-initrd", str(place / "initramfs"), "-append", _COMMAND_LINE),
+        *("-kernel", str(machine.image), "-initrd", str(place / "initramfs"), "-append"),
+        f"{_COMMAND_LINE} {kernel_options}",
         *("-drive", f"file={place / 'disk'},format=raw,if=none,id=disk,cache=unsafe"),
         *("-device", "virtio-blk-pci,drive=disk"),
         *("-chardev", f"socket,id=share,path={place / 'share'}", "-device", "vhost-user-fs-pci,chardev=share,tag=host"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,15 +31,25 @@ REASONS = (
 )
 
 
-def run_tests(paths: Sequence[str], timeout: float) -> str:
-    """Run pytest in the VM; return what it says, after failing unless everything passed."""
+def run_tests(
+    paths: Sequence[str], timeout: float, kernel_options: str = "", variables: Mapping[str, str] | None = None
+) -> str:
+    """Run pytest in the VM, with `variables` in its environment; return what it says, after failing unless everything
+    passed."""
     # Comparisons with other tools are made on the host: they say nothing of the kernel.
     select = ("-m", "not interop", "-rs", "--durations", "10", "-o", f"faulthandler_timeout={timeout:.0f}")
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", *select, *paths]
-    environment = {**ENVIRONMENT, "PATH": f"{Path(sys.executable).parent}:{boot.PATH}"}
+    environment = {**ENVIRONMENT, **(variables or {}), "PATH": f"{Path(sys.executable).parent}:{boot.PATH}"}
     if "PYTHONPATH" in os.environ:
         environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
-    result = boot.run(argv, timeout=timeout, memory=2048, environment=environment, directory=str(ROOT))
+    result = boot.run(
+        argv,
+        timeout=timeout,
+        memory=2048,
+        environment=environment,
+        directory=str(ROOT),
+        kernel_options=kernel_options,
+    )
     if result.status is None:
         pytest.fail(f"the VM did not end in {timeout:.0f} s:\n{result.output}\n{result.console}", pytrace=False)
     if result.status != 0:
