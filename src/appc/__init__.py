@@ -14,14 +14,31 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from appc.build.api import build_image, convert_image
     from appc.executor.api import App, Directories, RunningPod, events, fetch, list_images, list_pods, pod, run
 
-__all__ = ["App", "Directories", "RunningPod", "events", "fetch", "list_images", "list_pods", "pod", "run"]
+__all__ = [
+    "App",
+    "Directories",
+    "RunningPod",
+    "build_image",
+    "convert_image",
+    "events",
+    "fetch",
+    "list_images",
+    "list_pods",
+    "pod",
+    "run",
+]
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'appc' has no attribute {name!r}")
+    if name in ("build_image", "convert_image"):
+        from appc.build import api as images
+
+        return getattr(images, name)
     from appc.executor import api
 
     return getattr(api, name)

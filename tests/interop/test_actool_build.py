@@ -59,7 +59,30 @@ def test_actool_accepts_what_is_built(actool: str, sandbox: Path) -> None:
         ("write", str(sandbox / "made.aci")), ("end",),
     ):  # fmt: skip
         appc("build", line[0], "--work-path", sandbox, *line[1:])
-    for name in ("thin", "flat", "made"):
+    (sandbox / "context").mkdir()
+    (sandbox / "context/Dockerfile").write_text(
+        f'FROM {sandbox}/box.aci\nARG TARGETARCH\nEXPOSE 80 9000-9002/udp\nVOLUME /data\nLABEL a="b c"\nENV A=1\n'
+        'USER 5:6\nWORKDIR /srv\nSTOPSIGNAL SIGQUIT\nENTRYPOINT ["/bin/sh"]\nCMD ["-c", "true"]\n'
+    )
+    appc("image", "build", "from-dockerfile", "--insecure", "image", sandbox / "context", sandbox / "docker.aci")
+    appc(
+        "image",
+        "build",
+        "from-binary",
+        "--user",
+        "5",
+        "--port",
+        "http,protocol=tcp,port=80",
+        busybox,
+        sandbox / "binary.aci",
+    )
+    appc("image", "extract", sandbox / "box.aci", sandbox / "box")
+    appc("image", "build", "from-rootfs", "--name", "example.com/box", sandbox / "box/rootfs", sandbox / "rootfs.aci")
+    appc("image", "convert", sandbox / "docker.aci", f"docker-archive:{sandbox}/docker.tar")
+    appc(
+        "image", "convert", "--name", "example.com/x", f"docker-archive:{sandbox}/docker.tar", sandbox / "converted.aci"
+    )
+    for name in ("thin", "flat", "made", "docker", "binary", "rootfs", "converted"):
         checked = subprocess.run([actool, "validate", sandbox / f"{name}.aci"], capture_output=True, text=True)
         assert checked.returncode == 0, checked.stderr
     shown = subprocess.run([actool, "cat-manifest", sandbox / "thin.aci"], capture_output=True, check=True)
