@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,18 @@ BANNED = {
     "urllib",
     "uuid",
 }
+
+
+def installed(base: Path) -> Path:
+    """Make an installation of this source tree below `base`; return its `appc-oci`: the front, which runs Python."""
+    package = Path(appc.__file__).parent
+    natives = (package / "_native", Path(__file__).parents[1] / "build/native")
+    packages = base / f"lib/python3.{sys.version_info.minor}/site-packages"
+    packages.mkdir(parents=True)
+    (packages / "appc").symlink_to(package)
+    (base / "bin").mkdir()
+    starter = next(path / "appc-start" for path in natives if (path / "appc-start").exists())
+    return Path(shutil.copy(starter, base / "bin/appc-oci"))
 
 
 def command(*words: str) -> list[str]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import socket
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
-from starter import START
+from starter import installed
 
-CODE = f"{START}; from appc.oci.main import main; sys.exit(main())"
 APPLETS = ("sh", "cat", "echo", "false", "id", "sleep", "stty", "true", "wget")
 PATIENCE = 90  # seconds that no command here takes
 # conmon and podman make paths of sockets from it, which may be a hundred bytes long.
@@ -21,9 +18,8 @@ SHORT = "/tmp"
 
 
 def write_runtime(path: Path) -> Path:
-    """Write a command that starts the runtime of this source tree, as the installed starter does."""
-    path.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S -c {shlex.quote(CODE)} "$@"\n')
-    path.chmod(0o755)
+    """Make `path` a command that is the runtime of this source tree, as it is installed."""
+    path.symlink_to(installed(path.with_name(f"{path.name}-installed")))
     return path
 
 

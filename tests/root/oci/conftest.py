@@ -16,7 +16,7 @@ import pytest
 
 import appc
 from capabilities import need
-from starter import START
+from starter import START, installed
 
 PACKAGE = Path(appc.__file__).parent
 PROBES = (PACKAGE / "_native/appc-probe", Path(__file__).parents[3] / "build/native/appc-probe")
@@ -52,16 +52,6 @@ def configuration(*args: str) -> dict[str, Any]:
         ],
         "linux": {"namespaces": [{"type": kind} for kind in NAMESPACES], "maskedPaths": ["/proc/kcore"]},
     }
-
-
-def installed(base: Path) -> Path:
-    """`appc-oci` as it is installed: the native front, which runs Python where it must."""
-    packages = base / f"lib/python3.{sys.version_info.minor}/site-packages"
-    packages.mkdir(parents=True)
-    (packages / "appc").symlink_to(PACKAGE)
-    starter = next(path for path in (probe.with_name("appc-start") for probe in PROBES) if path.exists())
-    (base / "bin").mkdir()
-    return Path(shutil.copy(starter, base / "bin/appc-oci"))
 
 
 class Runtime:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from capabilities import need
-from conftest import Runtime, configuration, installed
+from conftest import Runtime, configuration
+from starter import installed
 
 
 class Both:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from capabilities import need
-from conftest import Runtime, configuration, installed
+from conftest import Runtime, configuration
+from starter import installed
 
 CYCLES = 1000
 AT_ONCE = 200
