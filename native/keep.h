@@ -224,6 +224,11 @@ struct logfile *log_find(const char *path); /* NULL: not open */
 void log_close(struct logfile *log);
 void log_write(struct logfile *log, int source, const char *data, size_t size);
 
+/* keep_journal.c */
+void journal_write(const char *app, int source, const char *data, size_t size);
+void journal_forget(const char *app); /* sends the last line, that has no end */
+void journal_end(void);               /* of all apps */
+
 /* keep_attach.c */
 void attach_output(const char *app, int source, const char *data, size_t size);
 int attach_input(const char *app, int fd, bool tty); /* takes `fd` over, -1 to have none; 0 or an errno */
@@ -237,6 +242,7 @@ void tty_restore(void);
 /* keep_listen.c */
 struct sockaddr_storage;
 int net_address(const char *text, uint64_t port, struct sockaddr_storage *address, unsigned *size); /* 0 or EINVAL */
+void pod_name(struct text *name); /* the UUID, which is the name of the pod's directory, and a newline */
 int net_enter_pod(void); /* the pod's network, if it has one of its own; 0 or an errno */
 int net_leave_pod(void);
 int listen_add(const char *address, uint64_t port, const char *service, const struct wire_arg *argv);

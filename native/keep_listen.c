@@ -108,8 +108,7 @@ static int make_in_pod(const struct sockaddr_storage *address, socklen_t size, i
 	return error != 0 ? error : left;
 }
 
-/* The pod's UUID is the name of its directory. */
-static void pod_name(struct text *name)
+void pod_name(struct text *name)
 {
 	struct text link = {.used = 0};
 	char path[PATH_MAX];

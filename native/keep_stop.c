@@ -190,4 +190,5 @@ void pod_end(void)
 	while (any_alive() && now_ms() < give_up)
 		watch_step(give_up);
 	stream_drain();
+	journal_end();
 }

@@ -164,8 +164,10 @@ static bool read_stream(struct stream *stream)
 		close_stream(stream);
 		return false;
 	}
-	if (stream->log != NULL)
+	if (stream->log != NULL) {
 		log_write(stream->log, stream->source, into, (size_t)n);
+		journal_write(stream->app, stream->source, into, (size_t)n);
+	}
 	attach_output(stream->app, stream->source, into, (size_t)n);
 	if (copied) {
 		stream->end += (size_t)n;
@@ -194,6 +196,7 @@ void stream_forget(const char *app, const char *log)
 	}
 	if (file != NULL)
 		log_close(file);
+	journal_forget(app);
 }
 
 int stream_add(int fd, const char *app, const char *log, int source, int copy, bool named)

@@ -146,6 +146,7 @@ TABLE = (
     ),
     Setting("logs.size", _whole(4096, 1 << 40), 16 << 20, "bytes after which an app's log is rotated"),
     Setting("logs.files", _whole(1, 100), 3, "how many files of an app's log are kept, the current one included"),
+    Setting("logs.journal", _path, "", "the journal's socket, which gets a copy of what apps write"),
     Setting("stop.grace", _seconds, 10.0, "seconds that apps get between SIGTERM and SIGKILL"),
 )
 
@@ -171,6 +172,7 @@ class Settings:
     devices_cdi_path: tuple[str, ...]
     logs_size: int
     logs_files: int
+    logs_journal: str
     stop_grace: float
 
     def __init__(self) -> None:

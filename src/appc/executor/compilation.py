@@ -221,6 +221,8 @@ class Compilation:
         pod, request, settings = self.pod, self.prepared.request, self.where.settings
         state = self.where.state
         finish = keeper.finish_argv(pod, state)
+        if settings.logs_journal and not os.path.exists(settings.logs_journal):
+            self.prepared.warnings.append(f"logs.journal: nobody listens at {settings.logs_journal}")
         plan = compile_pod(
             self.app_plans(groups),
             sandbox=self.sandbox,
@@ -237,6 +239,7 @@ class Compilation:
             grace=round(request.grace * 1000),
             log_size=settings.logs_size,
             log_files=settings.logs_files,
+            journal=settings.logs_journal,
             teardown=groups.teardown,
             exited_dir=f"{pod.root}/pods/exited/{pod.uuid}",
             finish=finish if request.remove or self.networked else (),

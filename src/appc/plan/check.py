@@ -69,7 +69,7 @@ _STARTERS = {
     "process": (0, False),
 }
 _PHASES = (
-    *("mount-namespace", "tmpfs", "target", "adopt", "userns", "device-filter", "init", "listen", "attach"),
+    *("mount-namespace", "tmpfs", "target", "adopt", "userns", "device-filter", "init", "listen", "journal", "attach"),
     *("socket", "notify", "app", "start"),
     *("agent", "process", "pidfd", "net-device", "hook", "proceed", "ready", "supervise", "wait"),
 )

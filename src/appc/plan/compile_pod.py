@@ -140,6 +140,7 @@ def compile_pod(
     grace: int = 10_000,
     log_size: int = 0,
     log_files: int = 0,
+    journal: str = "",
     teardown: Sequence[str] = (),
     exited_dir: str = "",
     finish: tuple[str, ...] = (),
@@ -149,8 +150,9 @@ def compile_pod(
 
     `sandbox` is the OCI configuration its apps share; `shm` the directory where the pod's /dev/shm is mounted ("" =
     none); `metadata` the (address, port, service socket, argv to start the service) to listen on; `grace` the
-    milliseconds between SIGTERM and SIGKILL; `log_size` (bytes) and `log_files` bound the logs. At the end the groups
-    `teardown` are removed in that order, the pod's directory becomes `exited_dir` ("" = stays) and `finish` is run.
+    milliseconds between SIGTERM and SIGKILL; `log_size` (bytes) and `log_files` bound the logs, of which the socket
+    `journal` gets a copy ("" = none). At the end the groups `teardown` are removed in that order, the pod's directory
+    becomes `exited_dir` ("" = stays) and `finish` is run.
     Raises AppcError, with the field's path, for what cannot be honoured.
     """
     address = metadata[0] if metadata and not metadata[0].startswith("127.") else ""
@@ -175,6 +177,8 @@ def compile_pod(
     ops.append(Op("init", init_flags(sandbox), INIT, membership(init_cgroups, facts)[0], source="linux.namespaces"))
     if metadata:
         ops.append(Op("listen", *metadata, source="appc"))
+    if journal:
+        ops.append(Op("journal", journal, source="appc"))
     ops.append(Op("attach", ATTACH, source="appc"))
     ops += app_ops(parts)
     ops.append(Op("ready", source="appc"))

@@ -78,6 +78,7 @@ _DOING = {
     "adopt": "open the namespace {1}",
     "device-filter": "restrict the use of devices in the control group {0}",
     "listen": "listen on {0}, port {1}, for the metadata service",
+    "journal": "have the journal at {0} get what is logged",
     "attach": "listen for those who attach",
     "socket": "make the socket {1} {2} {3} for the app {0}",
     "notify": "listen for what the app {0} says of itself",

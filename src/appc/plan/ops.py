@@ -121,6 +121,8 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     # A program for devices, in addition to those that a control group (cgroup2) has.
     ("device-filter", (("group", "s"), ("filter", "b")), OUTSIDE),
     ("listen", (("address", "s"), ("port", "n"), ("service", "s"), ("argv", "l")), OUTSIDE),
+    # The journal of systemd, which gets a copy of what is logged.
+    ("journal", (("socket", "s"),), OUTSIDE),
     # Where those connect who want to read and write an app's streams while it runs.
     ("attach", (("path", "s"),), OUTSIDE),
     # A socket that an app finds open: tcp or udp, made here or (`pod`) in the pod's network; or inherited, and then

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import select
+import socket
 import struct
 import termios
 import time
@@ -210,3 +211,17 @@ def test_terminals_that_cannot_be(appc: Appc, words: tuple[str, ...], status: in
     assert done.status == status
     assert line in done.err or "cannot go together with" in done.err.splitlines()[0], done
     assert appc.pods() == []
+
+
+def test_the_journal_gets_a_copy_by_choice(appc: Appc, sandbox: Path) -> None:
+    settings = appc.config / "config.json"
+    settings.write_text(json.dumps({"logs": {"journal": str(sandbox / "journal")}}))
+    try:
+        assert "nobody listens at" in appc.run(PROBE, "--", "exit", "0").err
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+            journal.bind(str(sandbox / "journal"))
+            done = appc.run(PROBE, "--", "echo", "hello")
+            assert (done.out, done.err) == ("hello\n", "")
+            assert b"MESSAGE=hello\nPRIORITY=6\nSYSLOG_IDENTIFIER=probe\nAPPC_POD=" in journal.recv(4096)
+    finally:
+        settings.unlink()
