@@ -116,6 +116,7 @@ VERBS = (
     "build dependency",
     "build isolator",
     "oci bundle",
+    "oci validate",
     "pod kube",
     "config",
     "conformance",

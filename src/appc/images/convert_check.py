@@ -62,7 +62,10 @@ def check_bundle(path: str) -> dict[str, Any]:
     Raises ManifestError with all faults of config.json, ArchiveError when it or the root is missing (bundle.md).
     """
     where = f"{path}: {CONFIG}"
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ArchiveError(f"cannot be read: {error.strerror}", path) from None
     try:
         config = oci_runtime.parse(read_small(fd, CONFIG, where), where)
         root = (config.get("root") or {}).get("path") or ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appc.build.dockerfile import pairs, parse, words
-from appc.build.dockerignore import Ignore
+from appc.build.dockerignore import Ignore, expression
 from appc.errors import InvalidValue, ManifestError
 
 
@@ -102,3 +102,30 @@ def test_pairs_have_two_forms() -> None:
 def test_ignored_files_are_left_out(path: str, out: bool) -> None:
     rules = Ignore("# comment\n*.log\n!keep.log\n/node_modules/\n**/secret\ntmp[0-9]\n[\n[z-a]\n")
     assert rules.leaves_out(path) is out
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "found"),
+    [
+        ("a*b*c", "axbxbxc", True),
+        ("a*b*c", "axc", False),
+        ("a*b*c", "ab/c", False),
+        ("*.tar.?z", "x.tar.tar.gz", True),
+        ("**/b/**/d", "a/b/b/c/d", True),
+        ("**/b/**/d", "b/d", True),
+        ("**/b/**/d", "ab/d", False),
+        ("**/x*y/z", "a/xxy/q/xy/z", True),
+        ("**b*c**d", "ab/bxc/xd", True),
+        ("**b*c**d", "b/cd", False),
+        ("a/**", "a/b/c", True),
+        ("*/c", "a/b/c", False),
+        ("a\\*", "a*", True),
+        ("a\\*", "ab", False),
+        # As many ways to divide this among the stars as no machine can try.
+        ("*a" * 40 + "b", "a" * 250, False),
+        ("**/a" * 40 + "b", "a/" * 250 + "a", False),
+        ("**a" * 40 + "b", "a/" * 250 + "a", False),
+    ],
+)
+def test_patterns_match_whole_paths(pattern: str, path: str, found: bool) -> None:
+    assert (expression(pattern).fullmatch(path) is not None) is found

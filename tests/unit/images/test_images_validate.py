@@ -45,6 +45,9 @@ def _said(capsys: pytest.CaptureFixture[str], *words: str | Path, status: int = 
     assert main(["image", "validate", *map(str, words)]) == status
     out, err = capsys.readouterr()
     assert out == ""
+    if all((Path(word) / "config.json").is_file() for word in words):
+        assert main(["oci", "validate", *map(str, words)]) == status
+        assert capsys.readouterr().err == ("" if status == 0 else err)
     return err.splitlines()
 
 
@@ -97,6 +100,8 @@ def test_all_faults_of_a_bundle_are_told(tmp_path: Path, capsys: pytest.CaptureF
     assert "root.path 'absent' is not a directory" in _said(capsys, tmp_path / "other")[0]
     (tmp_path / "empty").mkdir()
     assert "config.json" in _said(capsys, "--type", "bundle", tmp_path / "empty")[0]
+    assert main(["oci", "validate", str(tmp_path / "absent")]) == 1
+    assert "No such file" in capsys.readouterr().err
 
 
 def test_a_bundle_whose_process_is_not_contained_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
