@@ -165,7 +165,8 @@ POD_OPTIONS = (
         "--net",
         metavar="NETWORK,...",
         default="none",
-        help="none (loopback only, the default), host, default (built in), or networks of net.d: NAME[:K=V;...],...",
+        help="none (loopback only, the default), host, default (built in), pod:UUID (that pod's), or networks of "
+        "net.d: NAME[:K=V;...],...",
     ),
     Option(
         "--port",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from appc.errors import AppcError, UsageError
-from appc.executor import outcome
+from appc.executor import joining, outcome
 from appc.executor.apps import Changing, clear, perform
 from appc.executor.compilation import Compilation, declared_ports
 from appc.executor.prepare import DETACHED, Prepared, check_platform, fill_apps, find_images, stream_modes
@@ -48,17 +48,12 @@ def add(pod: Pod, where: Directories, request: PodRequest, warnings: list[str]) 
 class _Compilation(Compilation):
     """The new apps, compiled for the pod as it was launched."""
 
-    def __init__(
-        self, prepared: Prepared, where: Directories, facts: HostFacts, networked: Networked | None, launched: Plan
-    ) -> None:
-        self._launched = launched
+    def __init__(self, prepared: Prepared, where: Directories, facts: HostFacts, networked: Networked | None) -> None:
         self._first = _next_number(prepared.pod.file("notify"))
         super().__init__(prepared, prepared.pod, where, DETACHED, facts, networked)
 
     def _service(self) -> tuple[int, str]:
-        port = next(op.args[1] for op in self._launched.track("keeper").ops if op.name == "listen")
-        assert isinstance(port, int)
-        return port, self.pod.read("token").decode()
+        return joining.service_port(self.pod), self.pod.read("token").decode()
 
     def _notify_file(self, index: int) -> str:
         return f"notify/{self._first + index}"
@@ -97,6 +92,7 @@ class _Addition:
         launched = PodRequest.from_json(self.pod.read_json("request"), self.old)
         request.volumes = (*self.old.volumes, *request.volumes)
         request.net, request.names, request.hostname = launched.net, launched.names, launched.hostname
+        request.private_users = launched.private_users
         request.strict = request.strict or launched.strict
         request.check()
         return request
@@ -121,8 +117,10 @@ class _Addition:
 
     def _compile(self, made: list[str]) -> Plan:
         networked = setup.attached(self.pod.path, self.pod.uuid)
+        if self.request.joined:
+            networked = joining.network(self.pod.root, self.request, self.came)
         prepared = Prepared(self.pod, self.request, self.came, self.roots, self.facts, self.warnings)
-        compilation = _Compilation(prepared, self.where, self.facts, networked, self.launched)
+        compilation = _Compilation(prepared, self.where, self.facts, networked)
         if compilation.port in declared_ports(self.came.apps):
             raise AppcError(f"the pod asks its metadata service on port {compilation.port}", "the new app's ports")
         compilation.isolators = [row for row in compilation.isolators if row.scope in self.names]

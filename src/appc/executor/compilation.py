@@ -103,6 +103,10 @@ class Compilation:
         """Return the port at which the pod asks the metadata service, and the token that it is known by."""
         own_host = self.prepared.request.net == "host"
         declared = declared_ports(self.prepared.manifest.apps)
+        if self.prepared.request.joined:
+            from appc.executor.joining import ports_in_use
+
+            declared |= ports_in_use(self.pod.root, self.prepared.request)
         port = access.choose_port(declared, access.ephemeral_range(), self.address if own_host else "")
         return port, access.new_token()
 
@@ -242,10 +246,11 @@ class Compilation:
             journal=settings.logs_journal,
             teardown=groups.teardown,
             exited_dir=f"{pod.root}/pods/exited/{pod.uuid}",
-            finish=finish if request.remove or self.networked else (),
+            finish=finish if request.remove or request.networked else (),
+            joined=bool(request.joined),
             warnings=self.prepared.warnings,
         )
-        if self.kind == FOREGROUND and not (request.remove or self.networked):
+        if self.kind == FOREGROUND and not (request.remove or request.networked):
             # Nobody else is left to say why a start failed.
             plan.tracks.append(keeper.failure_track(finish))
         return plan

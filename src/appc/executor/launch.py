@@ -107,6 +107,10 @@ def compile_only(prepared: Prepared, where: Directories) -> tuple[Plan, list[Row
         from appc.network.setup import expected
 
         networked = expected(pod.uuid, where)
+    elif prepared.request.joined:
+        from appc.executor import joining
+
+        networked = joining.network(pod.root, prepared.request, prepared.manifest)
     compilation = Compilation(prepared, pod, where, FOREGROUND, facts, networked, _sockets(prepared))
     groups = cgroups.predict(prepared.pod.uuid, _names(prepared), compilation.resources(), facts)
     compilation.judge(groups)
@@ -140,6 +144,10 @@ def _enter_run(prepared: Prepared, where: Directories, kind: str) -> Entered:
 
                 users = recorded(pod)
             networked = attach(pod.path, pod.uuid, prepared.request.net, manifest, where, users)
+        elif prepared.request.joined:
+            from appc.executor import joining
+
+            networked = joining.network(pod.root, prepared.request, prepared.manifest)
         compilation = Compilation(prepared, pod, where, kind, facts, networked, sockets)
         groups = cgroups.create(pod.uuid, _names(prepared), compilation.resources(), facts)
         compilation.settle(groups)

@@ -208,6 +208,11 @@ def _check_networks(where: Directories, request: PodRequest, manifest: PodManife
 
         check(request.net, manifest, where)
         return
+    if request.joined:
+        from appc.executor import joining
+
+        joining.check(where.root, request, manifest)
+        return
     if not manifest.ports:
         return
     activated = {port.name for app in manifest.apps if app.app for port in app.app.ports if port.socket_activated}

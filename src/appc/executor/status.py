@@ -106,6 +106,8 @@ def _networks(pod: Pod, net: str) -> list[dict[str, Any]]:
     try:
         links = pod.read_json(NETWORK)["links"]
     except FileNotFoundError:
+        if net.startswith("pod:"):
+            return [{"name": net, "interface": None, "addresses": []}]
         return [{"name": word.partition(":")[0], "interface": None, "addresses": []} for word in net.split(",")]
     from appc.schema.cni import addresses
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from appc.network.mapping import PortMapping
     from appc.schema.pod import PodManifest
 
+POD = "pod:"  # before the UUID of the pod whose network another joins
 RECORD = "network"  # as pods.layout.NETWORK
 BANDWIDTH = "resource/network-bandwidth"
 

@@ -144,6 +144,7 @@ def compile_pod(
     teardown: Sequence[str] = (),
     exited_dir: str = "",
     finish: tuple[str, ...] = (),
+    joined: bool = False,
     warnings: list[str] | None = None,
 ) -> Plan:
     """Return the plan of a pod, checked.
@@ -152,10 +153,11 @@ def compile_pod(
     none); `metadata` the (address, port, service socket, argv to start the service) to listen on; `grace` the
     milliseconds between SIGTERM and SIGKILL; `log_size` (bytes) and `log_files` bound the logs, of which the socket
     `journal` gets a copy ("" = none). At the end the groups `teardown` are removed in that order, the pod's directory
-    becomes `exited_dir` ("" = stays) and `finish` is run.
+    becomes `exited_dir` ("" = stays) and `finish` is run. `joined` says that the pod's network is another pod's.
     Raises AppcError, with the field's path, for what cannot be honoured.
     """
-    address = metadata[0] if metadata and not metadata[0].startswith("127.") else ""
+    # In a network that another pod made it is there.
+    address = metadata[0] if metadata and not metadata[0].startswith("127.") and not joined else ""
     # Whatever is mounted over this directory, nobody but PID 1 sees it.
     target = f"{pod_dir}/apps"
     tracks = [

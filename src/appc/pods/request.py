@@ -211,7 +211,12 @@ class PodRequest:
     @property
     def networked(self) -> bool:
         """Whether the pod is attached to networks."""
-        return self.net not in ("none", "host")
+        return self.net not in ("none", "host") and not self.joined
+
+    @property
+    def joined(self) -> str:
+        """The UUID of the pod whose network this one joins, "" for none."""
+        return self.net.removeprefix("pod:") if self.net.startswith("pod:") else ""
 
     def check(self) -> None:
         """Raise UsageError for what no pod can be."""

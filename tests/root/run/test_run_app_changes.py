@@ -30,6 +30,36 @@ def pod(appc: Appc) -> str:
     return appc.detached(PROBE, "--name", "web", "--", "wait", "---", PROBE, "--name", "cron", "--", "wait")
 
 
+class TestPrivateUsers:
+    @pytest.fixture(autouse=True)
+    def mapped(self) -> None:
+        need("idmap")
+
+    def test_apps_come_and_come_again_in_the_pods_users(self, appc: Appc) -> None:
+        flags = ("--restart", "on-failure", "--volume", "data,kind=empty")
+        uuid = appc.detached("--private-users", *flags[2:], PROBE, "--name", "web", *flags[:2], "--", "wait")
+
+        def user(app: str) -> str:
+            pid = next(one["pid"] for one in appc.status(uuid)["apps"] if one["name"] == app)
+            return next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "Uid" in line)
+
+        first = user("web")
+        assert first.split()[1] != "0"
+        assert appc("kill", "--app", "web", uuid).status == 0
+        wait_for(lambda: appc.status(uuid)["apps"][0]["restarts"] == 1 and appc.status(uuid)["apps"][0]["pid"])
+        assert user("web") == first
+        assert appc("app", "stop", uuid, "web").status == 0
+        done = appc("app", "start", uuid, "web")
+        assert done.status == 0, done
+        assert user("web") == first
+        script = "echo mine > /data/x; stat -c %u /data/x; exec sleep 600"
+        done = appc("app", "add", uuid, PROBE, "--name", "late", "--mount", "volume=data,target=/data", *SHELL, script)
+        assert done.status == 0, done
+        assert user("late") == first
+        wait_for(lambda: appc("logs", "--app", "late", uuid).out == "0\n")
+        assert appc("app", "rm", "--force", uuid, "late").status == 0
+
+
 class TestStopAndStart:
     def test_the_pod_goes_on(self, appc: Appc, pod: str) -> None:
         assert appc("app", "stop", pod, "web").status == 0
