@@ -57,7 +57,7 @@ class Response:
     def wait(self) -> float:
         """The seconds after which the server wants to be asked again (Retry-After); 0 when it does not say."""
         text = self.headers.get("retry-after", "").strip()[:100]
-        if text.isascii() and text.isdecimal():
+        if text.isascii() and text.isdecimal() and len(text) < 10:
             return float(text)
         date = parse_date(text)
         return max(0.0, date - time.time()) if date is not None else 0.0
