@@ -84,6 +84,11 @@ def _idmap() -> str:
     return "" if _facts().kernel >= (6, 3) else "tmpfs cannot have its owners mapped before Linux 6.3"
 
 
+@_probe("mapped-overlay")
+def _mapped_overlay() -> str:
+    return "" if _facts().kernel >= (6, 15) else "overlays take no mounts that are nowhere attached before Linux 6.15"
+
+
 @_probe("ordinary-user")
 def _ordinary_user() -> str:
     """A user made for a test runs what is tested."""

@@ -7,8 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-from planlib import CLONE_NEWPID, MS_REC_PRIVATE, Keeper, run_init, run_probe
+from planlib import CLONE_NEWPID, MS_REC_PRIVATE, PROC, Keeper, run_init, run_probe
 
+from appc.host import netns
+from appc.host.userns import make_network
 from appc.plan.ops import TREE_MAPPED, Op, Plan, Track
 from capabilities import need
 
@@ -86,3 +88,49 @@ def test_a_mount_mapped_as_it_says_itself(binaries: Path, tree: Path, tmp_path: 
     ops += [Op("tree", str(source), TREE_MAPPED, ("3 1003 1",), ("4 1004 1",)), Op("root-bind", str(tree), str(tree))]
     ops += [Op("bind", "#0", "/tmp", 0, 0), Op("pivot"), run_probe("stat", "/tmp")]
     assert "1003:1004" in run_init(binaries / "appc-init", ops).output
+
+
+def test_an_overlay_of_mapped_trees_belongs_to_the_namespace(binaries: Path, pod: Path, tree: Path) -> None:
+    need("idmap", "mapped-overlay")
+    above = pod / "above"
+    for name in ("upper", "work"):
+        (above / name).mkdir(parents=True)
+    mapped = plan(tree, "stat", "/probe", "stat", "/made")
+    ops = mapped.track("container").ops
+    ops[1:1] = [
+        Op("tree", str(above), TREE_MAPPED, (), ()),
+        Op("overlay", ("#0",), "#1/upper", "#1/work", ("volatile",), 100000, 100000),
+    ]
+    index = next(index for index, op in enumerate(ops) if op.name == "root-bind")
+    ops[index] = Op("root-bind", "#2", str(tree))
+    ops.insert(index + 2, Op("file", "/made", 0o600, b""))
+    keeper = Keeper(binaries, mapped, pod)
+    assert keeper.report() == ["ready"]
+    status, output = keeper.wait()[:2]
+    assert (status, output.count(" 0:0 ")) == (0, 2), output
+    assert (above / "upper/made").stat().st_uid == 0
+
+
+@pytest.mark.parametrize("path", ["#7/upper", "#0/../..", "#x", "#0upper"])
+def test_layers_lie_in_what_was_opened(binaries: Path, pod: Path, tree: Path, path: str) -> None:
+    need("idmap")
+    broken = plan(tree, "exit", "0")
+    broken.track("container").ops.insert(1, Op("overlay", (path,), "", "", (), 0, 0))
+    keeper = Keeper(binaries, broken, pod)
+    assert keeper.report()[0].startswith("fail container 1 ")
+    assert keeper.wait()[0] == 125
+
+
+def test_the_user_namespace_that_a_network_belongs_to(binaries: Path, pod: Path, tree: Path, tmp_path: Path) -> None:
+    need("idmap")
+    network = str(tmp_path / "network")
+    make_network(network, 100000, 65536)
+    try:
+        adopting = plan(tree, "read", "/proc/self/uid_map", after=(PROC,))
+        adopting.tracks[0].ops[0] = Op("adopt", CLONE_NEWUSER, network)
+        keeper = Keeper(binaries, adopting, pod)
+        assert keeper.report() == ["ready"]
+        status, output = keeper.wait()[:2]
+        assert (status, "100000" in output) == (0, True), output
+    finally:
+        netns.remove(network)

@@ -271,6 +271,9 @@ class RootBuilder:
         if not options.recursive:
             together, apart = together | apart, 0
         peer = self._alone and options.propagation & (MS_SHARED | MS_SLAVE) and not self._is_slave_already(options)
+        if self._in_user and options.propagation & MS_SHARED:
+            # What its root mounts there would be mounted on the host.
+            raise Unenforceable("nothing of a user namespace's is shared with the host", f"{where}.options")
         if options.mapped or mount.get("uidMappings") or self._in_user or peer:
             from appc.plan.compile_user import tree_op
 

@@ -17,43 +17,33 @@ from pod_kit import PATIENCE, PROBE, Appc, Done, base_files, one_app
 
 import image_kit
 from capabilities import need
+from user_kit import COUNT, FIRST, RANGES, UID, as_user, environment, make_user
 
 pytestmark = pytest.mark.root
 
-UID = 12345
-FIRST, COUNT = 300_000, 65_536
-
 
 class User(Appc):
-    """The command line of the user `tester`, whose home is below `base`. The machine's own /etc stays as it is."""
+    """The command line of a user whose home is below `base`."""
 
     def __init__(self, base: Path, ranges: str) -> None:
-        base.chmod(0o755)
-        self.home = base / "home"
-        (base / "passwd").write_text(Path("/etc/passwd").read_text() + f"tester:x:{UID}:{UID}::{self.home}:/bin/sh\n")
-        (base / "ranges").write_text(ranges)
-        for directory in (self.home, base / "runtime"):
-            directory.mkdir(mode=0o700)
-            os.chown(directory, UID, UID)
+        make_user(base, ranges)
         super().__init__(base)
+        self.home = base / "home"
         self.root = self.home / "data/appc"
 
     def words(self, *words: str) -> list[str]:
-        mounts = (("passwd", "passwd"), ("ranges", "subuid"), ("ranges", "subgid"))
-        script = "; ".join(f"mount --bind {self.base}/{mine} /etc/{name}" for mine, name in mounts)
-        command = [self.python, "-I", "-S", str(self.package / "__main__.py"), "--config", str(self.config), *words]
-        become = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", *command]
-        return ["unshare", "--mount", "sh", "-c", f'{script}; cd /; exec "$@"', "sh", *become]
+        main = str(self.package / "__main__.py")
+        return as_user(self.base, self.python, "-I", "-S", main, "--config", str(self.config), *words)
 
     def __call__(self, *words: str, env: Any = None, **options: Any) -> Done:
-        variables = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.home),
-            "XDG_DATA_HOME": str(self.home / "data"),
-            "XDG_RUNTIME_DIR": str(self.base / "runtime"),
-        }
         done = subprocess.run(
-            self.words(*words), capture_output=True, text=True, timeout=PATIENCE, env=variables, check=False, **options
+            self.words(*words),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            env=environment(self.base),
+            check=False,
+            **options,
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
@@ -80,7 +70,7 @@ def made(ranges: str) -> Iterator[User]:
 
 @pytest.fixture(scope="module")
 def shared_user() -> Iterator[User]:
-    yield from made(f"tester:{FIRST}:{COUNT}\n")
+    yield from made(RANGES)
 
 
 @pytest.fixture

@@ -127,6 +127,7 @@ def test_a_group_belongs_to_who_can_write_to_it() -> None:
         ({"linux": {"gidMappings": []}}, "linux.gidMappings"),
         ({"linux": {"uidMappings": MAPPING[1:]}}, "linux.uidMappings"),
         ({"linux": {"namespaces": [{"type": "mount"}]}}, "linux.uidMappings"),
+        ({"mounts": [{**BIND, "options": ["rbind", "rshared"]}]}, "mounts[0].options"),
         ({"process": {"user": {"uid": 11, "gid": 0}}}, "process.user.uid"),
         ({"process": {"user": {"uid": 1, "gid": 1, "additionalGids": [1, 50]}}}, "process.user.additionalGids[1]"),
     ],

@@ -1,0 +1,43 @@
+"""An ordinary user made for a test; files are mounted over those of the machine's /etc, which stay as they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+UID = 12345
+NAME = "tester"
+FIRST, COUNT = 300_000, 65_536
+RANGES = f"{NAME}:{FIRST}:{COUNT}\n"
+
+_MOUNTS = (("passwd", "passwd"), ("group", "group"), ("ranges", "subuid"), ("ranges", "subgid"))
+
+
+def make_user(base: Path, ranges: str = RANGES) -> None:
+    """Make a user whose home is `base`/home; `ranges` are its lines of /etc/subuid and /etc/subgid."""
+    base.chmod(0o755)
+    passwd = f"{NAME}:x:{UID}:{UID}::{base}/home:/bin/sh\n"
+    (base / "passwd").write_text(Path("/etc/passwd").read_text() + passwd)
+    (base / "group").write_text(Path("/etc/group").read_text() + f"{NAME}:x:{UID}:\n")
+    (base / "ranges").write_text(ranges)
+    for directory in ("home", "runtime"):
+        (base / directory).mkdir(mode=0o700)
+        os.chown(base / directory, UID, UID)
+
+
+def as_user(base: Path, *words: str) -> list[str]:
+    """Return the words that run a command as that user."""
+    script = "; ".join(f"mount --bind {base}/{mine} /etc/{name}" for mine, name in _MOUNTS)
+    become = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", *words]
+    return ["unshare", "--mount", "sh", "-c", f'{script}; cd /; exec "$@"', "sh", *become]
+
+
+def environment(base: Path) -> dict[str, str]:
+    """Return the environment of the user's commands."""
+    home = f"{base}/home"
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": home,
+        "XDG_DATA_HOME": f"{home}/data",
+        "XDG_RUNTIME_DIR": f"{base}/runtime",
+    }
