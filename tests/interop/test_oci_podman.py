@@ -30,9 +30,13 @@ class Podman:
         ]
         self("import", f"{write_root(base / 'rootfs')}.tar", "box")
 
+    def words(self, *words: str) -> list[str]:
+        """The argument vector of a command."""
+        return [*self._words, *words]
+
     def __call__(self, *words: str, tty: bool = False, fails: int | None = 0, ranges: Path | None = None) -> str:
         """Run podman; with `ranges` in the place of /etc/subuid and subgid, for itself."""
-        command = [*self._words, *words]
+        command = self.words(*words)
         if ranges is not None:
             script = f'mount --bind {ranges} /etc/subuid; mount --bind {ranges} /etc/subgid; exec "$@"'
             command = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
@@ -125,3 +129,18 @@ def test_options_reach_the_container(podman: Podman) -> None:
     assert "uid=5 gid=6" in said
     assert "\nb\n/etc\nnamed\n" in said
     assert "read-only" in said
+
+
+def test_a_read_only_root_has_places_to_write_to(podman: Podman) -> None:
+    """What podman mounts there by itself begins with what the image has (`tmpcopyup`)."""
+    script = "echo x >/tmp/x && cat /tmp/x; echo x >/etc/x"
+    said = podman("run", "--rm", "--read-only", *COMMON, "box", "/bin/sh", "-c", script, fails=1)
+    assert said.startswith("x\n")
+    assert "Read-only file system" in said
+
+
+def test_descriptors_are_handed_on(podman: Podman, tmp_path: Path) -> None:
+    (tmp_path / "given").write_text("given\n")
+    words = podman.words("run", "--rm", "--preserve-fds", "1", *COMMON, "box", "/bin/cat", "/proc/self/fd/3")
+    script = f'exec "$@" 3< {tmp_path}/given'
+    assert run(["/bin/sh", "-c", script, "sh", *words]) == "given\n"

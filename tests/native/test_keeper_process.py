@@ -124,3 +124,70 @@ def test_a_hook_that_fails_ends_the_process(binaries: Path, pod: Path, tree: Pat
         keeper = Keeper(binaries, process_plan(tree, "exit", "0", hooks=(shell("true"), hook)), pod)
         assert keeper.report() == [f"fail keeper 2 {error}"]
         assert keeper.wait()[0] == 125
+
+
+def start_time(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
+def test_namespaces_are_adopted_only_of_the_process_that_is_meant(binaries: Path, pod: Path, tree: Path) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        path = f"/proc/{other.pid}/ns/net"
+
+        def outcome(pid: int, started: int) -> tuple[str, ...]:
+            plan = process_plan(tree, "exit", "0")
+            plan.tracks[0].ops[:0] = [Op("target", pid, started), Op("adopt", 0x40000000, path)]
+            keeper = Keeper(binaries, plan, pod)
+            report = keeper.report()
+            keeper.wait()
+            return tuple(report)
+
+        assert outcome(other.pid, start_time(other.pid)) == ("ready",)
+        assert outcome(other.pid, start_time(other.pid) + 1) == (f"fail keeper 0 {errno.ESRCH}",)
+        assert outcome(1 << 31, 1) == (f"fail keeper 0 {errno.EINVAL}",)
+        other.kill()
+    assert outcome(other.pid, 1) == (f"fail keeper 0 {errno.ESRCH}",)
+
+
+def test_a_pidfd_is_sent_before_the_process_goes_on(binaries: Path, pod: Path, tree: Path, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        plan = process_plan(tree, "wait", detached=1, hooks=(Op("pidfd", str(tmp_path / "s")),))
+        pid = left_behind(binaries, plan, pod)
+        connection, _ = listener.accept()
+        _, (pidfd,), _, _ = socket.recv_fds(connection, 64, 1)
+        connection.close()
+        assert f"Pid:\t{pid}\n" in Path(f"/proc/self/fdinfo/{pidfd}").read_text()
+        end(pid)
+        os.close(pidfd)
+    plan = process_plan(tree, "wait", hooks=(Op("pidfd", str(tmp_path / "nobody")),))
+    keeper = Keeper(binaries, plan, pod)
+    assert keeper.report() == [f"fail keeper 1 {errno.ENOENT}"]
+    keeper.wait()
+
+
+def test_devices_are_moved_only_by_names_they_can_have(binaries: Path, pod: Path, tree: Path) -> None:
+    for name, new, number in (("appc-none", "eth0", errno.ENODEV), ("lo", "x" * 16, errno.EINVAL)):
+        keeper = Keeper(binaries, process_plan(tree, "wait", hooks=(Op("net-device", name, new),)), pod)
+        assert keeper.report() == [f"fail keeper 1 {number}"]
+        keeper.wait()
+
+
+def test_a_listener_without_an_agent_ends_the_process(binaries: Path, pod: Path, tree: Path, tmp_path: Path) -> None:
+    allow = struct.pack("<HBBI", 6, 0, 0, 0x7FFF0000)
+
+    def outcome(*agents: Op) -> list[str]:
+        plan = process_plan(tree, "wait", before=(Op("no-new-privs"), Op("seccomp", 8, allow)))
+        plan.tracks[0].ops[:0] = agents
+        keeper = Keeper(binaries, plan, pod)
+        report: list[str] = keeper.report()
+        keeper.wait()
+        return report
+
+    ops = [op.name for op in process_plan(tree, "wait", before=(Op("seccomp", 8, allow),)).tracks[1].ops]
+    index = ops.index("seccomp") + 1
+    assert outcome() == [f"fail container {index} {errno.EPROTO}"]
+    agent = Op("agent", str(tmp_path / "nobody"), ("a", "b"))
+    assert outcome(agent) == [f"fail container {index} {errno.ENOENT}"]
+    assert outcome(agent, agent) == [f"fail keeper 1 {errno.EINVAL}"]
