@@ -40,11 +40,11 @@ def handles(args: Args, detached: bool, terminal: bool) -> Handles:
 
 
 def with_listened(process: dict[str, Any]) -> dict[str, Any]:
-    """Return `process` as sd_listen_fds(3) wants it when sockets are handed on: it is the first of its container."""
+    """Return `process` as sd_listen_fds(3) wants it when sockets are handed on; its number is filled in by `exec`."""
     count = listened()
     if not count:
         return process
-    return {**process, "env": [*(process.get("env") or ()), f"LISTEN_FDS={count}", "LISTEN_PID=1"]}
+    return {**process, "env": [*(process.get("env") or ()), f"LISTEN_FDS={count}", "LISTEN_PID="]}
 
 
 def listened() -> int:

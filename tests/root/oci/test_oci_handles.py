@@ -81,6 +81,8 @@ def test_descriptors_become_the_containers_from_three_on(runtime: Runtime, sandb
         runtime("start", "one")
         found = descriptors(handing_over(runtime, given, "exec", "--preserve-fds", "3", "one", "/probe", "report"))
         assert found["fd.5"] == str(sandbox / "c")
+        words = ("exec", "one", "/bin/sh", "-c", "[ $LISTEN_PID = $$ ] && echo mine")
+        assert handing_over(runtime, given, *words, environment="LISTEN_FDS=1 LISTEN_PID=$$") == "mine\n"
     finally:
         for fd in files:
             os.close(fd)
