@@ -47,8 +47,8 @@ def imported(result: subprocess.CompletedProcess[str]) -> set[str]:
 
 
 def test_running_a_cached_image_imports_nothing_dear(appc: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    """The second run counts: the first compiles the system call filter and keeps it."""
-    words = ("run", "--insecure", "image", NAME, "--memory", "64Mi", "--cpu", "500m")
+    """The second run counts: the first makes the system call filter. What has an environment is always compiled."""
+    words = ("run", "--insecure", "image", NAME, "--memory", "64Mi", "--cpu", "500m", "--env", "A=b")
     assert appc(*words).returncode == 0
     result = appc(*words)
     assert result.returncode == 0, result.stderr
@@ -59,3 +59,14 @@ def test_running_a_cached_image_imports_nothing_dear(appc: Callable[..., subproc
     assert "_socket" not in modules
     ours = sorted(name for name in modules if name.split(".")[0] == "appc")
     assert len(ours) <= MOST, ours
+
+
+def test_running_it_once_more_imports_half_of_that(appc: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    words = ("run", "--insecure", "image", NAME, "--memory", "64Mi", "--cpu", "500m")
+    assert appc(*words).returncode == 0
+    result = appc(*words)
+    assert result.returncode == 0, result.stderr
+    modules = imported(result)
+    assert "appc.executor.replay" in modules
+    assert not {name for name in modules if name.startswith(("appc.cli.run", "appc.formats.", "appc.plan."))}
+    assert not modules & BANNED

@@ -36,7 +36,17 @@ def scenario_prepare(bench: Bench) -> tuple[Callable[[], None], list[str]]:
 
 
 def scenario_run(bench: Bench) -> tuple[Callable[[], None], list[str]]:
-    return lambda: None, bench.words("run", "--insecure", "image", IMAGE)
+    def before() -> None:
+        shutil.rmtree(bench.root / "cache/launch", ignore_errors=True)
+
+    return before, bench.words("run", "--insecure", "image", IMAGE)
+
+
+def scenario_run_again(bench: Bench) -> tuple[Callable[[], None], list[str]]:
+    """What was run before is not compiled again."""
+    words = ("run", "--insecure", "image", IMAGE, "--name", "again")
+    bench.run(*words)
+    return lambda: None, bench.words(*words)
 
 
 def scenario_run_detached(bench: Bench) -> tuple[Callable[[], None], list[str]]:
@@ -51,7 +61,14 @@ def scenario_gc(bench: Bench) -> tuple[Callable[[], None], list[str]]:
     return before, bench.words("gc", "--grace-period", "0s")
 
 
-SCENARIOS = (scenario_import, scenario_prepare, scenario_run, scenario_run_detached, scenario_gc)
+SCENARIOS = (
+    scenario_import,
+    scenario_prepare,
+    scenario_run,
+    scenario_run_again,
+    scenario_run_detached,
+    scenario_gc,
+)
 
 
 @pytest.fixture
