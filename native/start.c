@@ -1,6 +1,7 @@
 /* appc-start: the command `appc`. Starts Python without `site`, whose work most verbs never need:
  * the interpreter of the directory appc was installed to, with that one directory added to its
- * path. A layout it does not know is left to `python3 -m appc`. What can be done without Python is
+ * path. A layout it does not know is left to `python3 -m appc` or
+ * `appc.oci`. What can be done without Python is
  * done by the front. */
 #define _GNU_SOURCE
 #include "front.h"
@@ -159,7 +160,7 @@ int main(int argc, char **argv)
 		used += (int)(sizeof fast / sizeof fast[0]);
 	} else {
 		command[used++] = "-m";
-		command[used++] = "appc";
+		command[used++] = runtime ? "appc.oci" : "appc";
 		memcpy(place.python, "python3", sizeof "python3");
 	}
 	for (int i = 1; i < argc; i++)

@@ -95,6 +95,8 @@ def test_an_unknown_layout_is_left_to_python(release: Path, tmp_path: Path) -> N
     fake.write_text('#!/bin/sh\necho "$@"\nexit 3\n')
     fake.chmod(0o755)
     assert run(tmp_path / "bin/appc", "list", "-q") == (3, ["-m appc list -q"])
+    (tmp_path / "bin/appc-oci").symlink_to("appc")
+    assert run(tmp_path / "bin/appc-oci", "list", "-q") == (3, ["-m appc.oci list -q"])
 
 
 def test_no_interpreter_at_all(installed: Path) -> None:
