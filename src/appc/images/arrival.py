@@ -117,7 +117,8 @@ class Arrival:
     # ------------------------------------------------------------------------------------------
 
     def _open(self, start: int) -> Download:
-        return self._transport.open(self._url, Context(self._network, start, self._held.about))
+        context = Context(self._network, start, self._held.about, directory=self._held.directory)
+        return self._transport.open(self._url, context)
 
     def _accept(self) -> None:
         """Begin with the first answer: it goes on where the download ended, or is a new one."""
@@ -125,7 +126,8 @@ class Arrival:
         assert now is not None
         if now.start > 0 and not _same(now.validators, self._held.about):
             now.close()
-            now = self._now = self._transport.open(self._url, Context(self._network))
+            context = Context(self._network, directory=self._held.directory)
+            now = self._now = self._transport.open(self._url, context)
         if now.start == 0:
             self._held.begin(now.validators)
         self._stored = now.start

@@ -44,9 +44,11 @@ class Context:
     `start` bytes of the file are here already, and `validators` is what came with them: where the source still has
     the same file, the stream may begin there. `known` is what came with a file that is here as a whole: where the
     source still has that one, the answer is `Download.unchanged`. `network` has the HTTP client and the credentials.
+    A transport that has to write files itself does so below `directory`, which this download has for itself and which
+    is removed with it; "" when there is none.
     """
 
-    __slots__ = ("known", "network", "start", "validators")
+    __slots__ = ("directory", "known", "network", "start", "validators")
 
     def __init__(
         self,
@@ -54,7 +56,9 @@ class Context:
         start: int = 0,
         validators: Mapping[str, str] | None = None,
         known: Mapping[str, str] | None = None,
+        directory: str = "",
     ) -> None:
+        self.directory = directory
         self.network = network
         self.start = start
         self.validators = dict(validators or {})

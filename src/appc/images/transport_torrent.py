@@ -9,6 +9,7 @@ transfer. Every piece is checked against the torrent; whether the whole is the r
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from urllib.parse import urlsplit
@@ -56,7 +57,8 @@ class TorrentTransport:
         if context.known.get("etag") == tag["etag"]:
             return Download(_Nothing(), unchanged=True, validators=tag)
         start = context.start if context.validators.get("etag") == tag["etag"] and context.start < size else 0
-        transfer = _Transfer(parameters, start, shown(url), _PATIENCE * context.network.settings.net_timeout)
+        patience = _PATIENCE * context.network.settings.net_timeout
+        transfer = _Transfer(parameters, start, shown(url), patience, context.directory)
         return Download(transfer, size, tag, start=start, close=transfer.close)
 
 
@@ -94,10 +96,17 @@ def _library(where: str) -> Any:
     return libtorrent
 
 
+def _empty(directory: str) -> str:
+    """Make a new directory, in the place of one that was left by a process that was killed."""
+    shutil.rmtree(directory, ignore_errors=True)
+    os.mkdir(directory, 0o700)
+    return directory
+
+
 class _Transfer:
     """The file of a torrent from byte `start` on; `patience` is the seconds in which something has to arrive."""
 
-    def __init__(self, parameters: Any, start: int, where: str, patience: float) -> None:
+    def __init__(self, parameters: Any, start: int, where: str, patience: float, directory: str) -> None:
         self._library = _library(where)
         self._where = where
         self._patience = patience
@@ -105,9 +114,8 @@ class _Transfer:
         self._piece = parameters.ti.piece_length()
         self._at = start
         self._rest = b""
-        # Where large files may lie; the file goes from here into the store.
-        self._directory = tempfile.TemporaryDirectory(prefix="appc-torrent-", dir=os.environ.get("TMPDIR", "/var/tmp"))
-        parameters.save_path = self._directory.name
+        self._directory = _empty(f"{directory}/torrent") if directory else tempfile.mkdtemp(prefix="appc-torrent-")
+        parameters.save_path = self._directory
         parameters.flags |= self._library.torrent_flags.sequential_download
         parameters.piece_priorities = [0] * (start // self._piece)
         categories = self._library.alert.category_t
@@ -128,7 +136,7 @@ class _Transfer:
         self._session.pause()
         self._session.remove_torrent(self._handle, self._session.delete_files)
         del self._session
-        self._directory.cleanup()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     def _next_piece(self) -> bytes:
         number = self._at // self._piece

@@ -27,11 +27,12 @@ _LIMIT = 1 << 16
 class Download:
     """One download, held alone by this process until `close`.
 
-    `path` is the file of what has arrived, `about` what was noted of it (texts by names), {} for a new one.
+    `path` is the file of what has arrived, in `directory`; `about` what was noted of it (texts by names), {} for a new
+    one.
     """
 
     def __init__(self, directory: str, held: Hold) -> None:
-        self._directory = directory
+        self.directory = directory
         self._held = held
         self.path = f"{directory}/data"
         self.about = _read(f"{directory}/about")
@@ -53,13 +54,13 @@ class Download:
         with self.open() as stream:
             stream.truncate(0)
         self.about = dict(about)
-        write_file(f"{self._directory}/about", dumps(self.about).encode())
+        write_file(f"{self.directory}/about", dumps(self.about).encode())
 
     def forget(self) -> None:
         """Remove the download: it is complete, or of no use. `path` may have been linked to elsewhere."""
         import shutil  # dear, and this module is on the way of a launch
 
-        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def close(self) -> None:
         """Let others work at it; one without data is removed."""

@@ -113,6 +113,20 @@ def test_what_is_here_already_is_not_asked_for(swarm: Swarm, fetcher: Fetcher, i
     assert swarm.sent < len(image) - 9 * PIECE
 
 
+def test_nothing_is_left_beside_the_image(swarm: Swarm, fetcher: Fetcher) -> None:
+    """Also not of a process that was killed before."""
+    with download(fetcher.store.root, SOURCE) as held, held.open() as file:
+        held.begin({"etag": '"another"'})
+        file.write(b"x")
+        stale = Path(held.directory, "torrent", "old")
+        stale.mkdir(parents=True)
+    found = fetcher.fetch(f"{NAME}:1.0.0")
+    assert not stale.exists()
+    fetcher.store.remove(found)
+    fetcher.store.gc()
+    assert fetcher.left() == []
+
+
 def test_the_signature_has_the_last_word(swarm: Swarm, fetcher: Fetcher, server: Server, signer: Signer) -> None:
     server.pages[f"{PATH}.asc"] = signer.sign(b"another image")
     with pytest.raises(SignatureError, match="does not match"):
