@@ -6,7 +6,7 @@ import os
 
 from appc.errors import AppcError, UsageError
 from appc.executor import joining, outcome
-from appc.executor.apps import Changing, clear, perform
+from appc.executor.apps import Changing, clear, limit_again, perform
 from appc.executor.compilation import Compilation, declared_ports
 from appc.executor.prepare import DETACHED, Prepared, check_platform, fill_apps, find_images, stream_modes
 from appc.executor.update import keep_outcome
@@ -54,6 +54,9 @@ class _Compilation(Compilation):
 
     def _service(self) -> tuple[int, str]:
         return joining.service_port(self.pod), self.pod.read("token").decode()
+
+    def _alone(self) -> bool:
+        return False
 
     def _notify_file(self, index: int) -> str:
         return f"notify/{self._first + index}"
@@ -119,6 +122,8 @@ class _Addition:
         networked = setup.attached(self.pod.path, self.pod.uuid)
         if self.request.joined:
             networked = joining.network(self.pod.root, self.request, self.came)
+        elif networked is not None:
+            networked.unlimited = limit_again(self.pod, self.old, self.whole)
         prepared = Prepared(self.pod, self.request, self.came, self.roots, self.facts, self.warnings)
         compilation = _Compilation(prepared, self.where, self.facts, networked)
         if compilation.port in declared_ports(self.came.apps):
@@ -153,6 +158,7 @@ class _Addition:
 
     def _take_back(self, before: dict[str, bytes], made: list[str]) -> None:
         pod = self.pod.refresh()
+        limit_again(pod, self.whole, self.old)
         for name, data in before.items():
             pod.write(name, data)
         cgroupfs.remove(reversed(made))

@@ -100,7 +100,9 @@ def remove(pod: Pod, app: str, *, force: bool = False) -> None:
         groups = [path for path in groups if os.path.isdir(path)]
         perform(pod, compile_removal(app, cgroups=groups, facts=facts))
         rest = [index for index, entry in enumerate(manifest.apps) if entry.name != app]
-        pod.write("pod", manifest.replace(apps=tuple(manifest.apps[index] for index in rest)).to_json())
+        others = manifest.replace(apps=tuple(manifest.apps[index] for index in rest))
+        limit_again(pod, manifest, others)
+        pod.write("pod", others.to_json())
         request = pod.read_json("request")
         request["streams"] = [request["streams"][index] for index in rest if index < len(request["streams"])]
         pod.write_json("request", request)
@@ -109,6 +111,14 @@ def remove(pod: Pod, app: str, *, force: bool = False) -> None:
         launched.tracks = [track for track in launched.tracks if track.name.partition(" ")[2] != app]
         pod.write("plan", wire.encode(launched))
         clear(pod, app)
+
+
+def limit_again(pod: Pod, old: PodManifest, new: PodManifest) -> list[str]:
+    """Limit the pod's networks as its `new` manifest has it if the `old` had it otherwise; return what cannot be."""
+    from appc.network import setup
+
+    rate = setup.bandwidth(new)
+    return setup.limit(pod.path, pod.uuid, rate) if rate != setup.bandwidth(old) else []
 
 
 def perform(pod: Pod, change: Plan, launched: Plan | None = None) -> list[str]:

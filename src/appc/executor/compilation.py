@@ -141,7 +141,7 @@ class Compilation:
             rootfs=self.pod.file(f"apps/{name}/rootfs"),
             shm=self.pod.file("shm"),
             terminal=terminal,
-            alone=len(self.prepared.manifest.apps) == 1,
+            alone=self._alone(),
             block_devices=_disks((*app.isolators, *self.prepared.manifest.isolators)),
         )
         self.isolators += [outcome.Row(name, *row) for row in rows]
@@ -185,6 +185,10 @@ class Compilation:
             note = f"left out: {', '.join(given.left_out)}" if given.left_out else ""
             state = outcome.MODIFIED if note else outcome.ENFORCED
             self.isolators.append(outcome.Row(name, outcome.DEVICES, state, note))
+
+    def _alone(self) -> bool:
+        """Whether the pod has one app only, whose limits the pod's are."""
+        return len(self.prepared.manifest.apps) == 1
 
     def modes(self, index: int) -> tuple[str, str, str]:
         """Return the keeper's modes for the streams of app `index`."""

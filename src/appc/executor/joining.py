@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from appc.pods.request import PodRequest
     from appc.schema.pod import PodManifest
 
-BANDWIDTH = "resource/network-bandwidth"
-
 
 def check(root: str, request: PodRequest, manifest: PodManifest) -> None:
     """Write into `request` whose network it is; a pod that has joined another's lends that one.
@@ -46,7 +44,7 @@ def network(root: str, request: PodRequest, manifest: PodManifest) -> Networked:
     init = records.init_pid(owner)
     assert init is not None, "a pod that is ready has a first process"
     made = setup.attached(owner.path, owner.uuid)
-    lacking = any(isolator.name == BANDWIDTH for isolator in manifest.isolators)
+    lacking = setup.bandwidth(manifest)
     return Networked(
         f"/proc/{init[0]}/ns/net",
         made.results if made else (),

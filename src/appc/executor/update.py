@@ -11,6 +11,7 @@ from appc.formats import convert
 from appc.host import cgroupfs, probe, procs
 from appc.host.cgroup_update import update as update_groups
 from appc.host.disks import whole_disks
+from appc.network.setup import POD as POD_NETWORK
 from appc.network.setup import bandwidth
 from appc.network.setup import limit as limit_networks
 from appc.pods import records
@@ -77,6 +78,7 @@ def _update(pod: Pod, app: str, isolators: Sequence[Isolator], strict: bool) -> 
         changed = merged_isolators(tuple(manifest.isolators), tuple(isolators))
         manifest = manifest.replace(isolators=changed)
     facts = probe.facts()
+    net = pod.read_json("request")["net"]
     changeable = (*_IN_GROUPS, _BANDWIDTH, _OOM_SCORE)
     live = [isolator for isolator in changed if isolator.name in changeable]
     where = f"app {app}" if app else "pod"
@@ -87,7 +89,7 @@ def _update(pod: Pod, app: str, isolators: Sequence[Isolator], strict: bool) -> 
         facts=facts,
         block_devices=whole_disks(),
         pod_isolators=[one for one in manifest.isolators if one.name in changeable],
-        namespaces=() if pod.read_json("request")["net"] == "host" else ("network",),
+        namespaces=() if net == "host" or net.startswith(POD_NETWORK) else ("network",),
         alone=len(manifest.apps) == 1,
     )
     told = update_groups(pod.uuid, pod.app_names(), app, resources, lambda: _members(pod, app), facts)

@@ -6,6 +6,7 @@ first, which it leaves by a qdisc.
 
 from __future__ import annotations
 
+import errno
 from struct import pack
 from sys import byteorder
 
@@ -14,6 +15,7 @@ from appc.host.links import NoLink, delete, index_of, make, set_up
 from appc.host.netlink import NLM_F_CREATE, NLM_F_EXCL, Netlink, attribute, nest, number, text
 
 _RTM_NEWQDISC = 36
+_RTM_DELQDISC = 37
 _RTM_NEWTFILTER = 44
 _NLM_F_REPLACE = 0x100
 
@@ -83,6 +85,18 @@ def limit_in(netlink: Netlink, index: int, through: str, rate: int) -> None:
     except BaseException:
         delete(netlink, through)
         raise
+
+
+def lift(netlink: Netlink, index: int, through: str) -> None:
+    """Take back what `limit_out` and `limit_in` set; a link without limits is fine. Raises OSError."""
+    for handle, parent in ((_ROOT_HANDLE, _TC_H_ROOT), (_INGRESS_HANDLE, _TC_H_INGRESS)):
+        try:
+            netlink.change(_RTM_DELQDISC, 0, _tc_header(index, handle, parent), f"the rate of link {index}")
+        except OSError as error:
+            # EINVAL: there is another one, which is not ours.
+            if error.errno not in (errno.ENOENT, errno.EINVAL):
+                raise
+    delete(netlink, through)
 
 
 def obstacle() -> str:

@@ -45,7 +45,8 @@ def through(uuid: str, number: int) -> str:
 def limit_links(uuid: str, namespace: str, made: Sequence[dict[str, Any]], rate: int) -> list[str]:
     """Let the links `made` (of the pod's record) carry `rate` bytes per second each way; return what cannot be.
 
-    A limit that was set before is changed. The name under "through" of each is one to `forget`.
+    A limit that was set before is changed, or with a `rate` of 0 lifted. The name under "through" of each is one to
+    `forget`.
     """
     problems = []
     for link in made:
@@ -61,6 +62,9 @@ def limit_links(uuid: str, namespace: str, made: Sequence[dict[str, Any]], rate:
                     problems.append(f"network {link['name']}: {link['interface']} has no other end on the host")
                     continue
                 index = links.index_of(netlink, name)
+                if not rate:
+                    traffic.lift(netlink, index, link["through"])
+                    continue
                 traffic.limit_out(netlink, index, rate)
                 traffic.limit_in(netlink, index, link["through"], rate)
         except OSError as error:

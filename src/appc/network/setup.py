@@ -192,7 +192,7 @@ def attach(
 
 
 def limit(directory: str, uuid: str, rate: int) -> list[str]:
-    """Let each network of a pod that runs carry `rate` bytes per second each way; return what cannot be."""
+    """Let each network of a pod that runs carry `rate` bytes per second each way, 0 for any; return what cannot be."""
     record = Record.read(directory, uuid)
     return _limit(record, rate) if record else []
 

@@ -87,6 +87,32 @@ def test_a_running_pods_limit_changes(appc: Appc, host: str) -> None:
         assert limits(host_link(uuid)) == {"out": rate, "in": rate}
 
 
+def test_an_app_that_comes_and_goes_brings_and_takes_its_limit(appc: Appc, host: str) -> None:
+    need("tc")
+    uuid = appc.detached("--net", "default", PROBE, "--name", "web", "--", "wait")
+    words = ("app", "add", uuid, PROBE, "--name", "slow", "--isolator", f"{NAME},limit=1M", "--", "wait")
+    done = appc(*words)
+    assert done.status == 0, done
+    assert limits(host_link(uuid)) == {"out": 1_000_000, "in": 1_000_000}
+    assert outcomes(appc, uuid)["slow"][0] == "modified"
+    done = appc("app", "rm", "--force", uuid, "slow")
+    assert done.status == 0, done
+    assert limits(host_link(uuid)) == {}
+    assert "appi" not in sh("ip -o link")
+    refused = appc("app", "add", uuid, PROBE, "--name", "bad", "--isolator", f"{NAME},limit=1M", "--exec", "/absent")
+    assert refused.status != 0
+    assert limits(host_link(uuid)) == {}
+
+
+def test_another_pods_network_is_not_ones_own_to_limit(appc: Appc, host: str) -> None:
+    owner = appc.detached("--net", "default", PROBE, "--", "wait")
+    uuid = appc.detached("--net", f"pod:{owner}", PROBE, "--isolator", f"{NAME},limit=1M", "--", "wait")
+    assert outcomes(appc, uuid) == {"probe": ("ignored", "the network is another pod's")}
+    done = appc("update", uuid, "--isolator", f"{NAME},limit=1M")
+    assert done.out == f"{NAME}=ignored (the network is not the pod's own)\n"
+    assert limits(host_link(owner)) == {}
+
+
 @pytest.mark.parametrize(("net", "outcome"), [("host", "ignored"), ("none", "enforced")])
 def test_without_a_link_there_is_nothing_to_limit(appc: Appc, host: str, net: str, outcome: str) -> None:
     words = ("--net", net, PROBE, "--isolator", f"{NAME},limit=1M", "--", "wait")
