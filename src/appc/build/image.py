@@ -66,13 +66,20 @@ def build_file(
 
 
 def build_generated(
-    output: Output, make: Callable[[str], tuple[str, bytes]], store: str, *, owner_root: bool, times: Times
+    output: Output,
+    make: Callable[[str], tuple[str, bytes]],
+    store: str,
+    *,
+    owner_root: bool,
+    times: Times,
+    progress: Callable[[int], None] | None = None,
 ) -> Built:
     """Build an image of what `make` puts together in the directory it is given, which is of the data directory `store`.
 
     `make` returns the root file system's path and the manifest, which is checked here. `times` are those of the
-    image unless `output` has others. The file is opened first, so that what cannot be written costs no work; after
-    an error there is no trace of it, and an old one is as it was.
+    image unless `output` has others; `progress` is called with the number of bytes just packed. The file is opened
+    first, so that what cannot be written costs no work; after an error there is no trace of it, and an old one is as
+    it was.
     """
     with ImageFile(output) as file, Staging(store) as staging:
         # What the builder's user lets others do with new files is no property of the image.
@@ -92,6 +99,7 @@ def build_generated(
                 level=output.level,
                 owner_root=owner_root,
                 times=output.times or times,
+                progress=progress,
             )
         finally:
             os.close(root)

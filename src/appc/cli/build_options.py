@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from appc.cli.options import OPTIONAL, Operand, Option
-from appc.cli.output import out
+from appc.cli.output import Progress, out
 from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.errors import SignatureError, UsageError
 from appc.schema.json import dumps, loads
@@ -184,7 +184,17 @@ def finish(
     """Make the image that OUTPUT describes of the root and the manifest that `make` returns; see `build`."""
     from appc.build.image import build_generated
 
-    built = build_generated(output(args, context), make, context.root, owner_root=owner_root, times=times)
+    roots: list[str] = []
+
+    def made(directory: str) -> tuple[str, bytes]:
+        rootfs, manifest = make(directory)
+        roots.append(rootfs)
+        return rootfs, manifest
+
+    with Progress(f"packing {args.out}", lambda: packed_size(roots[-1])) as progress:
+        built = build_generated(
+            output(args, context), made, context.root, owner_root=owner_root, times=times, progress=progress.advance
+        )
     return done(args, context, (*warnings, *built.warnings), built.image_id)
 
 
@@ -197,3 +207,15 @@ def done(args: Args, context: Context, warnings: Iterable[str], image_id: str) -
         context.warn("may be of the image that was replaced; `appc image sign` makes a new one", signature)
     out(f"{image_id}\n")
     return 0
+
+
+def packed_size(directory: str) -> int:
+    """About how many bytes the archive of a directory has: contents and a header for each file."""
+    total = 0
+    for path, _, names in os.walk(directory):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(path, name)).st_size + 512
+            except OSError:
+                pass
+    return total

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from appc.cli.build_appfile import APPFILE, check, run_file
 from appc.cli.build_options import LEVEL as LEVEL
-from appc.cli.build_options import OUT, OUTPUT, OUTPUT_EXCLUSIVE, done, output, own_times
+from appc.cli.build_options import OUT, OUTPUT, OUTPUT_EXCLUSIVE, done, output, own_times, packed_size
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.output import Progress
 
@@ -56,7 +54,7 @@ def run(args: Args, context: Context) -> int:
     if args.file:
         return run_file(args, context)
     target = output(args, context, own_times(args))
-    with Progress(f"building {args.out}", lambda: _size(args.source)) as progress:
+    with Progress(f"building {args.out}", lambda: packed_size(args.source)) as progress:
         built = build_file(
             args.source,
             target,
@@ -65,15 +63,3 @@ def run(args: Args, context: Context) -> int:
             progress=progress.advance,
         )
     return done(args, context, built.warnings, built.image_id)
-
-
-def _size(directory: str) -> int:
-    """About how many bytes the archive of a directory has: contents and a header for each file."""
-    total = 0
-    for path, _, names in os.walk(directory):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(path, name)).st_size + 512
-            except OSError:
-                pass
-    return total

@@ -9,6 +9,7 @@ import json
 import lzma
 import os
 import socket
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from appc.cli.main import main
+from appc.cli.output import Progress
 
 
 def _build(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[str, str]:
@@ -149,3 +151,18 @@ def test_what_cannot_be_a_source_is_refused(tmp_path: Path, capsys: pytest.Captu
         assert main(["image", "build", "from-rootfs", str(source), str(out)]) == status
         assert reason in capsys.readouterr().err
         assert not out.exists()
+
+
+def test_packing_is_shown_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/file").write_bytes(bytes(5_000_000))
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(Progress, "PATIENCE", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["image", "build", "from-rootfs", f"{tmp_path}/tree", f"{tmp_path}/out.aci"]) == 0
+    assert "packing" in screen.getvalue()
+    assert "/5.0 MB" in screen.getvalue()
