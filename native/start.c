@@ -1,8 +1,7 @@
-/* appc-start: the command `appc`. Starts Python without `site`, whose work most verbs never need:
+/* appc-start: the commands `appc` and `appc-oci`. Starts Python without `site`, whose work most verbs never need:
  * the interpreter of the directory appc was installed to, with that one directory added to its
- * path. A layout it does not know is left to `python3 -m appc` or
- * `appc.oci`. What can be done without Python is
- * done by the front. */
+ * path. A layout it does not know is left to `python3 -m appc`. As `appc-oci` it does what needs no
+ * Python itself: the front. */
 #define _GNU_SOURCE
 #include "front.h"
 
