@@ -117,9 +117,12 @@ def test_a_program_that_vanished_before_its_start(both: Both) -> None:
     both.create()
     for one in (both.front, both.python):
         (one.bundle / "rootfs/bin/late").unlink()
+    pids = [both.front.state(name)["pid"] for name in ("by-front", "by-python")]
     status, output, message = both("start", "NAME")
     assert (status, output) == (1, "")
     assert "/bin/late: no such file or directory" in message
+    for pid in pids:
+        both.front.wait(pid)
     assert both("start", "NAME")[0] == 1
 
 
