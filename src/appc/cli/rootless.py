@@ -21,6 +21,7 @@ VERBS = frozenset(
         *_OF_PODS,
         *("run", "prepare", "run-prepared", "plan", "rm", "gc", "fetch"),
         *("image render", "image rm", "image gc", "image check", "image diff", "image export"),
+        *("df", "image df", "image tree"),
     )
 )
 

@@ -108,6 +108,23 @@ def test_an_app_says_that_it_is_ready(appc: Appc) -> None:
     assert appc("status", "--wait-ready=20s", uuid).status == 0
 
 
+def test_an_app_that_comes_later_is_in_the_namespace(appc: Appc) -> None:
+    uuid = appc.detached(PRIVATE, *shell("exec /probe wait"))
+    base, count = users(appc, uuid)
+    late = (PROBE, "--name", "late", "--exec", "/bin/sh", "--", "-c")
+    done = appc("app", "add", uuid, *late, "cat /proc/self/uid_map; stat -c %u:%g /owned; exec /probe wait")
+    assert done.status == 0, done
+    wait_for(lambda: "1234:4321" in appc("logs", uuid).out)
+    assert f"{base} {count}" in " ".join(appc("logs", uuid).out.split())
+    assert appc("app", "stop", uuid, "late").status == 0
+    assert appc("app", "start", uuid, "late").status == 0
+    assert appc("enter", uuid, "--app", "late", "/bin/cat", "/proc/self/uid_map").out.split() == [
+        "0",
+        str(base),
+        str(count),
+    ]
+
+
 def test_networks_belong_to_the_pod(appc: Appc) -> None:
     script = "cat /proc/self/uid_map; nc -l -p 80 -e /bin/true & sleep 0.2; ls /sys/class/net"
     done = appc.run(PRIVATE, "--net", "default", *shell(script))

@@ -16,6 +16,7 @@ import pytest
 from pod_kit import PATIENCE, PROBE, Appc, Done, base_files, one_app
 
 import image_kit
+from appc.host.probe import facts
 from capabilities import need
 from user_kit import COUNT, FIRST, RANGES, UID, as_user, environment, make_user
 
@@ -158,6 +159,42 @@ def test_volumes_and_several_apps(user: User) -> None:
     done = user("run", *volume, *shell("echo >/data/one"), *other)
     assert done.status == 0, done
     assert (data / "one").stat().st_uid == UID
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A control group of version 2 that belongs to the user, with one in it for the user's commands."""
+    need("cgroup2-writable")
+    host = facts()
+    made = Path(host.bases[host.unified]) / f"appc-rootless-{os.getpid()}"
+    for directory in (made, made / "commands"):
+        directory.mkdir()
+        for name in ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
+            os.chown(directory / name, UID, UID)
+    yield made
+    for directory in sorted(made.glob("**/"), reverse=True):
+        directory.rmdir()
+
+
+def test_a_group_that_is_the_user_s_holds_its_pods(user: User, group: Path) -> None:
+    words = user.words("run", "--detach", PROBE, "--", "wait")
+    into = ["sh", "-c", f'echo $$ >{group}/commands/cgroup.procs; exec "$@"', "sh"]
+    done = subprocess.run(
+        [*into, *words], capture_output=True, text=True, env=environment(user.base), check=True, timeout=PATIENCE
+    )
+    uuid = done.stdout.strip()
+    (pid,) = [app["pid"] for app in user.status(uuid)["apps"]]
+    assert (group / f"appc/{uuid}/probe/cgroup.procs").read_text().split() == [str(pid)]
+    assert user("kill", uuid).status == 0
+    assert user("status", "--wait", uuid).status == 0
+    assert not (group / "appc" / uuid).exists()
+
+
+def test_what_is_on_disk_is_measured(user: User) -> None:
+    user("run", PROBE, "--user", "alice", "--exec", "/bin/sh", "--", "-c", "mkdir -m 700 /tmp; true")
+    for verb in (("df",), ("image", "df"), ("image", "check")):
+        done = user(*verb)
+        assert done.status == 0, done
 
 
 def test_a_user_without_others(sandbox: Path) -> None:
