@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 import image_kit
 from appc.build.convert import How, convert_image
-from appc.errors import AppcError, ImageMismatch, ImageNotFound, SignatureError
+from appc.errors import AppcError, DependencyError, ImageMismatch, ImageNotFound, SignatureError
 from appc.formats import ociartifact
 from fetch_kit import NAME, Fetcher, Signer, aci, meta
 from net_kit import Authority, Names, Server
@@ -126,6 +128,32 @@ def test_a_mirror_may_be_a_registry(
     }
     assert fetcher.fetch(ASKED).signer == signer.fingerprint
     assert server.requests == []
+
+
+def test_an_index_may_lead_to_a_registry(
+    registry: FakeRegistry, server: Server, fetcher: Fetcher, signer: Signer, tmp_path: Path
+) -> None:
+    data = aci(tmp_path)
+    artifact(registry, data, signer.sign(data))
+    labels = {"version": "1.0.0", "os": "linux", "arch": "amd64"}
+    entry = {"name": NAME, "labels": labels, "aci": f"docker://{HOST}/{NAME}:1.0.0"}
+    server.pages["/index.json"] = json.dumps({"images": [entry]})
+    fetcher.settings.discovery_mirrors = {"example.com": ["https://example.com/index.json"]}
+    assert fetcher.fetch(ASKED).signer == signer.fingerprint
+    assert server.paths() == ["/index.json"]
+
+
+def test_a_dependency_may_not_be_larger_than_its_dependant_says(
+    registry: FakeRegistry, server: Server, fetcher: Fetcher, signer: Signer, tmp_path: Path
+) -> None:
+    needed = aci(tmp_path, files={"blob": random.Random(3).randbytes(300_000)})
+    artifact(registry, needed, signer.sign(needed))
+    dependency = {"imageName": NAME, "labels": [{"name": "version", "value": "1.0.0"}], "size": 1000}
+    data = aci(tmp_path, "example.com/top", dependencies=[dependency])
+    server.pages |= {"/top.aci": data, "/top.aci.asc": signer.sign(data)}
+    with pytest.raises(DependencyError, match="more than the"):
+        fetcher.fetch("https://example.com/top.aci")
+    assert not any("/blobs/" in path and digest(needed) in path for _, path in registry.log)
 
 
 def test_a_version_that_is_no_tag_is_called_as_where_it_was_converted(
