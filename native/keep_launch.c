@@ -117,7 +117,10 @@ int keep_adopt(const struct wire_op *op)
 		keep.ns[i] = high_fd(open(op->args[1].p, O_RDONLY | O_CLOEXEC));
 		if (keep.ns[i] < 0)
 			return errno;
-		return i == NS_USER ? take_owner(&keep.ns[i]) : 0;
+		if (i == NS_USER)
+			return take_owner(&keep.ns[i]);
+		/* Said here, where it is known who asked for it. */
+		return ioctl(keep.ns[i], K_NS_GET_NSTYPE) == ns_flags[i] ? 0 : EINVAL;
 	}
 	return EINVAL;
 }

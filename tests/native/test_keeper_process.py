@@ -191,3 +191,12 @@ def test_a_listener_without_an_agent_ends_the_process(binaries: Path, pod: Path,
     agent = Op("agent", str(tmp_path / "nobody"), ("a", "b"))
     assert outcome(agent) == [f"fail container {index} {errno.ENOENT}"]
     assert outcome(agent, agent) == [f"fail keeper 1 {errno.EINVAL}"]
+
+
+def test_a_namespace_of_another_type_is_told_where_it_was_asked_for(binaries: Path, pod: Path, tree: Path) -> None:
+    for path in ("/proc/self/ns/mnt", "/dev/null"):
+        plan = process_plan(tree, "exit", "0")
+        plan.tracks[0].ops.insert(0, Op("adopt", CLONE_NEWPID, path))
+        keeper = Keeper(binaries, plan, pod)
+        assert keeper.report() == [f"fail keeper 0 {errno.EINVAL}"], path
+        keeper.wait()

@@ -156,6 +156,7 @@ _REASONS = {
     ("run-again", ECONNRESET): "it was gone before it could run",
     ("run-again", EBUSY): "it runs, or is on its way to",
     ("drop-app", EBUSY): "it runs, or is on its way to",
+    ("adopt", EINVAL): "it is no namespace of that type",
     ("adopt", ENOENT): "the process it belongs to has ended",
     ("rlimit", EPERM): "the host's own hard limit is lower",
     ("root-overlay", EINVAL): "the kernel does not take these directories as an overlay",

@@ -193,3 +193,115 @@ def test_a_container_without_process_waits_until_it_is_deleted(runtime: Runtime)
     assert runtime.state("one")["status"] == "created"
     runtime("delete", "--force", "one")
     assert "process" in runtime("run", "--bundle", str(runtime.bundle), "two", fails=1).stderr
+
+
+def test_the_process_is_who_it_is_said_to_be(runtime: Runtime) -> None:
+    config = configuration("/probe", "report")
+    config["process"].update(
+        user={"uid": 5, "gid": 6, "umask": 0o27, "additionalGids": [7, 8]},
+        cwd="/bin",
+        env=["PATH=/bin", "A=b=c"],
+        rlimits=[{"type": "RLIMIT_NOFILE", "soft": 50, "hard": 60}, {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}],
+        oomScoreAdj=321,
+        noNewPrivileges=False,
+    )
+    kept = ["CAP_KILL", "CAP_CHOWN"]
+    config["process"]["capabilities"] = {
+        "bounding": [*kept, "CAP_NET_RAW"],
+        "permitted": kept,
+        "effective": ["CAP_KILL"],
+        "inheritable": kept,
+        "ambient": ["CAP_KILL"],
+    }
+    config["hostname"], config["domainname"] = "inside", "example.com"
+    lines = run(runtime, config).splitlines()
+    values = dict(line.split("=", 1) for line in lines if "=" in line)
+    assert [values[name] for name in ("uid", "gid", "groups")] == ["5 5 5", "6 6 6", "7 8"]
+    assert [values[name] for name in ("umask", "cwd", "argv.1")] == ["0027", "/bin", "report"]
+    assert {"env.PATH=/bin", "env.A=b=c"} <= set(lines)
+    assert [values[name] for name in ("rlimit.7", "rlimit.4", "oom-score-adj")] == ["50 60", "0 0", "321"]
+    assert [values[name] for name in ("hostname", "domainname")] == ["inside", "example.com"]
+    kill, chown, raw = 1 << 5, 1 << 0, 1 << 13
+    # A program of another user keeps what is ambient.
+    masks = {"Bnd": kill | chown | raw, "Prm": kill, "Eff": kill, "Inh": kill | chown, "Amb": kill}
+    assert {name: int(values[f"status.Cap{name}"], 16) for name in masks} == masks
+    assert values["status.NoNewPrivs"] == "0"
+
+
+def test_paths_are_hidden_and_closed(runtime: Runtime) -> None:
+    (runtime.bundle / "rootfs/secret").mkdir()
+    (runtime.bundle / "rootfs/secret/file").write_text("secret\n")
+    (runtime.bundle / "rootfs/closed").mkdir()
+    script = "ls /secret; cat /proc/kcore; echo x > /closed/x; echo x > /x; cat /proc/sys/kernel/shmmni"
+    config = shell(script)
+    config["root"]["readonly"] = True
+    config["linux"].update(
+        maskedPaths=["/secret", "/proc/kcore", "/missing"],
+        readonlyPaths=["/closed", "/absent"],
+        sysctl={"kernel.shmmni": "123"},
+    )
+    runtime.configure(config)
+    done = runtime("run", "--bundle", str(runtime.bundle), "one")
+    assert done.stdout == "123\n"
+    assert done.stderr.count("Read-only file system") == 2
+    for field, value in (("maskedPaths", ["/a/../b"]), ("readonlyPaths", ["/a/../b"]), ("sysctl", {"kernel.x": "1"})):
+        runtime.configure({**config, "linux": {**config["linux"], field: value}})
+        assert f"linux.{field}" in runtime.create("two", fails=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (["ro", "nosuid", "nodev", "noexec", "noatime"], "ro,nosuid,nodev,noexec,noatime"),
+        (["nosymfollow", "nodiratime"], "rw,nodiratime,relatime,nosymfollow"),
+        (["strictatime"], "rw"),
+    ],
+)
+def test_mounts_have_their_options(runtime: Runtime, options: list[str], shown: str) -> None:
+    config = configuration("/probe", "mounts")
+    config["mounts"].append({"destination": "/t", "type": "tmpfs", "source": "t", "options": [*options, "size=64k"]})
+    (line,) = (line for line in run(runtime, config).splitlines() if " /t " in line)
+    words = line.split(" ")
+    assert set(words[5].split(",")) == set(shown.split(","))
+    assert "size=64k" in words[-1]
+
+
+def test_devices_are_those_given(runtime: Runtime) -> None:
+    for name in ("stat", "dd"):
+        (runtime.bundle / "rootfs/bin" / name).symlink_to("busybox")
+    config = shell("stat -c '%n %F %t:%T %a %u:%g' /dev/mine /dev/pipe /dev/null; readlink /dev/fd; readlink /dev/ptmx")
+    config["linux"]["devices"] = [
+        {"path": "/dev/mine", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 3, "gid": 4},
+        {"path": "/dev/pipe", "type": "p"},
+    ]
+    assert run(runtime, config).splitlines() == [
+        "/dev/mine character special file 1:5 640 3:4",
+        "/dev/pipe fifo 0:0 666 0:0",
+        "/dev/null character special file 1:3 666 0:0",
+        "/proc/self/fd",
+        "pts/ptmx",
+    ]
+
+
+@pytest.mark.parametrize(("joined", "file"), [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid")])
+def test_namespaces_are_joined_or_the_hosts(runtime: Runtime, joined: str, file: str) -> None:
+    runtime.configure(configuration("/bin/sleep", "1000"))
+    runtime.create("one")
+    pid = runtime.state("one")["pid"]
+    config = configuration("/bin/sleep", "1000")
+    others = [one for one in config["linux"]["namespaces"] if one["type"] != joined]
+    config["linux"]["namespaces"] = [*others, {"type": joined, "path": f"/proc/{pid}/ns/{file}"}]
+    runtime.configure(config)
+    runtime.create("two")
+    second = runtime.state("two")["pid"]
+    assert os.readlink(f"/proc/{second}/ns/{file}") == os.readlink(f"/proc/{pid}/ns/{file}")
+    config["linux"]["namespaces"] = others
+    runtime.configure(config)
+    runtime.create("three")
+    third = runtime.state("three")["pid"]
+    assert os.readlink(f"/proc/{third}/ns/{file}") == os.readlink(f"/proc/self/ns/{file}")
+    config["linux"]["namespaces"] = [*others, {"type": joined, "path": "/proc/self/ns/mnt"}]
+    runtime.configure(config)
+    message = runtime.create("four", fails=1)
+    assert "no namespace of that type" in message
+    assert "linux.namespaces" in message
