@@ -132,6 +132,7 @@ extern struct keeper keep;
 void keep_fail(const char *track, uint32_t index, int error);
 void keep_warn(const char *track, uint32_t index, int error);
 void perform(const struct wire_track *track); /* until an op fails or the pod is to stop */
+void tear_down(const struct source *source, const struct wire_track *track); /* every op, whatever fails */
 
 /* keep_watch.c: the loop. */
 typedef void (*watcher)(void *owner, short events);
@@ -198,6 +199,7 @@ void health_forget(const char *app);
 /* keep_change.c: what is to change in a pod that runs comes as a plan of its own, by a socket. */
 int change_listen(void); /* 0 or an errno */
 void change_perform(void);
+void change_tear_down(void); /* what changes have brought and the pod's own plan knows nothing of */
 
 /* keep_again.c: apps that are run again when they have ended. */
 bool again_wanted(struct task *app); /* and then the app is to come */

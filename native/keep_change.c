@@ -130,6 +130,7 @@ static void release(struct source *source)
 /* Reads and checks the plan that was received, which is then the source's; 0 or an errno. */
 static int load(struct source *source, const struct wire_track **track)
 {
+	const struct wire_track *end;
 	struct wire_cursor cursor;
 	struct wire_op op;
 	int error;
@@ -148,6 +149,13 @@ static int load(struct source *source, const struct wire_track **track)
 	while (wire_next(&cursor, &op))
 		if (!may_change(op.code))
 			return EBADMSG;
+	end = wire_find(&source->plan, "teardown");
+	if (end != NULL) {
+		cursor = wire_begin(&source->plan, end);
+		while (wire_next(&cursor, &op))
+			if (op.code != OP_rmdir_cgroup)
+				return EBADMSG;
+	}
 	return 0;
 }
 
@@ -259,6 +267,16 @@ void change_perform(void)
 			take_back(source);
 	}
 	finish();
+}
+
+void change_tear_down(void)
+{
+	for (size_t i = 0; i < MAX_CHANGES; i++) {
+		const struct wire_track *track = changes[i].data == NULL ? NULL : wire_find(&changes[i].plan, "teardown");
+
+		if (track != NULL)
+			tear_down(&changes[i], track);
+	}
 }
 
 /* An app that is there, and that nothing is on its way with. */

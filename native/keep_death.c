@@ -108,23 +108,31 @@ static bool look_in(struct task *app, const char *group)
 	return true;
 }
 
-static void look_at_memory(struct task *app)
+/* The groups of the pod are those that are removed at its end; false when nobody was killed in those of this plan. */
+static bool look_in_plan(struct task *app, const struct wire_plan *plan)
 {
-	/* The groups of the pod are those that are removed at its end. */
-	const struct wire_track *track = wire_find(&keep.launch.plan, "teardown");
+	const struct wire_track *track = wire_find(plan, "teardown");
 	struct wire_cursor cursor;
 	struct wire_op op;
 
 	if (track == NULL)
-		return;
-	cursor = wire_begin(&keep.launch.plan, track);
+		return false;
+	cursor = wire_begin(plan, track);
 	while (wire_next(&cursor, &op)) {
 		const char *name = op.code == OP_rmdir_cgroup ? strrchr(op.args[0].p, '/') : NULL;
 
 		/* Those of apps and of PID 1 are below the pod's. */
 		if (name != NULL && name[1] != '_' && task_app(name + 1) == NULL && look_in(app, op.args[0].p))
-			return;
+			return true;
 	}
+	return false;
+}
+
+static void look_at_memory(struct task *app)
+{
+	/* The limits of one that came later may have needed groups that the pod had not. */
+	if (!look_in_plan(app, &keep.launch.plan) && app->home != &keep.launch)
+		look_in_plan(app, &app->home->plan);
 }
 
 /* The number behind `key` in an audit record; false when it has none. */

@@ -93,10 +93,9 @@ void perform(const struct wire_track *track)
 	}
 }
 
-/* Performs every op, whatever becomes of the others. */
-static void tear_down(const struct wire_track *track)
+void tear_down(const struct source *source, const struct wire_track *track)
 {
-	struct wire_cursor cursor = wire_begin(&keep.launch.plan, track);
+	struct wire_cursor cursor = wire_begin(&source->plan, track);
 	struct wire_op op;
 
 	for (uint32_t index = 0; wire_next(&cursor, &op); index++) {
@@ -261,10 +260,11 @@ int main(int argc, char **argv)
 		if (keep.report >= 0)
 			close(keep.report);
 		keep.report = -1;
+		change_tear_down();
 		if (end_track != NULL)
-			tear_down(end_track);
+			tear_down(&keep.launch, end_track);
 		if (keep.failure.set && failure_track != NULL)
-			tear_down(failure_track);
+			tear_down(&keep.launch, failure_track);
 	}
 	/* Of a plan that was refused no track can tell; of a pod that is none, no record. */
 	if (keep.failure.set && keep.foreground && !keep.told && failure_track == NULL && (keep.pod < 0 || error != 0))

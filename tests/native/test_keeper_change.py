@@ -199,6 +199,22 @@ def test_ops_that_change_no_app_are_refused_before_the_first(keeper: Keeper, op:
     assert end(keeper) == 143
 
 
+def test_groups_that_a_change_brings_go_with_the_pod(keeper: Keeper, tree: Path, group: Path) -> None:
+    (group / "late").mkdir()
+    plan = added(tree, "two", "wait")
+    plan.tracks.append(Track("teardown", [Op("rmdir-cgroup", str(group / "late"), "cgroup.procs")]))
+    assert keeper.change(plan) == ["ready"]
+    assert (group / "late").exists()
+    assert end(keeper) == 143
+    assert not (group / "late").exists()
+
+
+def test_a_change_has_no_other_end(keeper: Keeper) -> None:
+    plan = change(READY, tracks=[Track("teardown", [Op("finish", ("/bin/true",))])])
+    assert keeper.change(plan) == [f"fail change {NO_OP} {errno.EBADMSG}"]
+    assert end(keeper) == 143
+
+
 def test_a_plan_that_is_none_or_not_sealed_is_refused(keeper: Keeper) -> None:
     before = descriptors(keeper)
     data = encode(stop("web"))

@@ -108,9 +108,9 @@ class _Addition:
         try:
             fill_apps(self.store, self.facts, pod, self.came, self.images, self.roots, self.warnings)
             change = self._compile(made)
-            names = {track.name for track in change.tracks}
+            names = {track.name for track in change.tracks} - {"teardown"}
             tracks = [track for track in self.launched.tracks if track.name not in names]
-            tracks += [track for track in change.tracks if track.name != "change"]
+            tracks += [track for track in change.tracks if track.name not in ("change", "teardown")]
             # Written first: the apps may ask the metadata service at once, and a failure is explained by the plan.
             self._write(Plan(tracks, self.launched.facts))
             self.warnings += perform(pod, change)
@@ -144,6 +144,7 @@ class _Addition:
             sandbox=compilation.sandbox,
             facts=self.facts,
             pod_dir=self.pod.path,
+            teardown=[*reversed(directories)],
             warnings=self.warnings,
         )
 

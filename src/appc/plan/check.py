@@ -90,7 +90,9 @@ def check(plan: Plan) -> None:
     life = KEEPER if KEEPER in names else CHANGE
     started = _check_keeper(plan.track(KEEPER)) if life == KEEPER else _check_change(plan.track(CHANGE))
     for track in plan.tracks:
-        if track.name in (TEARDOWN, FAILURE) and life == KEEPER:
+        if track.name == TEARDOWN and life == CHANGE:
+            _check_groups(track)
+        elif track.name in (TEARDOWN, FAILURE) and life == KEEPER:
             _check_end(track)
         elif track.name != life:
             if track.name not in started:
@@ -301,6 +303,13 @@ def _check_process(track: Track, first: dict[str, int], apps: list[str]) -> None
         raise LaunchError("starts a process beside others, or never lets it proceed", track.name)
     if bool(track.ops[first["process"]].args[2]) == ("wait" in first):
         raise LaunchError("waits for a detached process, or not for another", track.name)
+
+
+def _check_groups(track: Track) -> None:
+    """A change adds to the end of its pod no more than control groups."""
+    for index, op in enumerate(track.ops):
+        if op.name != "rmdir-cgroup":
+            raise LaunchError("is the pod's own business", f"{track.name}[{index}] {op.name}")
 
 
 def _check_end(track: Track) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appc.plan.check import CHANGE, check
+from appc.plan.check import CHANGE, TEARDOWN, check
 from appc.plan.compile import compile_handler
 from appc.plan.compile_pod import AGAIN, AppParts, app_ops, keyring_of
 from appc.plan.ops import Op, Plan, Track
@@ -22,14 +22,20 @@ def compile_addition(
     sandbox: Mapping[str, Any],
     facts: Facts,
     pod_dir: str,
+    teardown: Sequence[str] = (),
     warnings: list[str] | None = None,
 ) -> Plan:
     """Return the plan, checked, that brings `apps` into the pod at `pod_dir`; arguments are `compile_pod`'s.
 
+    The groups `teardown` are removed at the pod's end, before its own.
+
     Raises AppcError, with the field's path, for what cannot be honoured.
     """
     parts = [AppParts(index, app, sandbox, pod_dir, facts, warnings) for index, app in enumerate(apps)]
-    return _plan(app_ops(parts), [track for part in parts for track in part.tracks], facts)
+    tracks = [track for part in parts for track in part.tracks]
+    if teardown:
+        tracks.append(Track(TEARDOWN, _removals(teardown)))
+    return _plan(app_ops(parts), tracks, facts)
 
 
 def compile_start(
@@ -64,9 +70,11 @@ def compile_stop(name: str, *, grace: int, facts: Facts) -> Plan:
 
 def compile_removal(name: str, *, cgroups: Sequence[str], facts: Facts) -> Plan:
     """Return the plan, checked, that makes the pod forget the app `name`, which has ended, and its `cgroups`."""
-    ops = [Op("drop-app", name, source="appc")]
-    ops += [Op("rmdir-cgroup", directory, "cgroup.procs", source="linux.cgroupsPath") for directory in cgroups]
-    return _plan(ops, [], facts)
+    return _plan([Op("drop-app", name, source="appc"), *_removals(cgroups)], [], facts)
+
+
+def _removals(cgroups: Sequence[str]) -> list[Op]:
+    return [Op("rmdir-cgroup", directory, "cgroup.procs", source="linux.cgroupsPath") for directory in cgroups]
 
 
 def _plan(ops: list[Op], tracks: list[Track], facts: Facts) -> Plan:

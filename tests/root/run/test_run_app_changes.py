@@ -219,6 +219,15 @@ class TestAdd:
         assert ("late", "resource/memory", "enforced") in rows
         assert appc("enter", pod, "--app", "late", "/probe", "memory", "64").status != 0
 
+    def test_its_death_is_explained_and_its_groups_go_with_the_pod(self, appc: Appc, pod: str) -> None:
+        need("memory-controller")
+        flags = ("--name", "late", "--memory", "32Mi")
+        assert appc("app", "add", pod, PROBE, *flags, "--", "memory", "64", "wait").status in (0, 1, 125)
+        document = wait_for(lambda: (now := appc.status(pod))["state"] == "exited" and now)
+        late = next(app for app in document["apps"] if app["name"] == "late")
+        assert (late["signal"], late["out-of-memory"]) == (9, True)
+        assert cgroupfs.pod_directories(pod, probe.facts()) == []
+
     def test_the_metadata_service_knows_it(self, appc: Appc, pod: str) -> None:
         assert appc("app", "add", pod, PROBE, "--name", "late", "--", "wait").status == 0
         request = r"GET /%s/acMetadata/v1/apps/late/image/id HTTP/1.0\r\nMetadata-Flavor: AppContainer\r\n\r\n"
