@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import stat
 
-from appc.errors import Unenforceable, UsageError
+from appc.errors import Unenforceable
 from appc.executor import keeper, outcome
 from appc.executor.prepare import FOREGROUND, Prepared, stream_modes
 from appc.formats import convert
 from appc.images.view import TreeView
 from appc.metadata import access
 from appc.network.names import RESOLVER, Names, hosts, resolver
-from appc.plan.compile_pod import HealthCheck, PodApp, compile_pod, volume_hints
+from appc.plan.compile_pod import PodApp, compile_pod, volume_hints
 from appc.plan.compile_root import FILE, RootFS
 from appc.plan.compile_seccomp import seccomp_for_launch
 from appc.pods import users as identities
@@ -302,24 +302,9 @@ class Compilation:
         """Return what the app's annotations ask of its keeper, as arguments of PodApp."""
         if not entry.annotations:
             return {}
-        from appc.schema.policies import Policies
+        from appc.executor.policies import keeper_policies
 
-        wanted = Policies(entry.annotations)
-        found: dict[str, Any] = {"timeouts": (wanted.handler_timeout, wanted.handler_timeout)}
-        if wanted.restart:
-            if self.modes(index)[0] == "tty":
-                hint = "run it without one"
-                raise UsageError("cannot run again: its terminal ends with it", f"app {entry.name}", hint)
-            found["restart"] = (wanted.restart.when, wanted.restart.most)
-        if wanted.health:
-            health, ports = wanted.health, entry.app.ports if entry.app else ()
-            times = (health.interval, health.timeout, health.most, health.start)
-            command = convert.enter_config(self.configs[str(entry.name)], health.command, terminal=False)
-            if health.command:
-                found["health"] = HealthCheck(times, config=command)
-            else:
-                found["health"] = HealthCheck(times, port=health.port_number(ports), path=health.path)
-        return found
+        return keeper_policies(entry, self.configs[str(entry.name)], terminal=self.modes(index)[0] == "tty")
 
     def _notify_file(self, index: int) -> str:
         """Where, below the pod's directory, app `index` says that it is ready."""
