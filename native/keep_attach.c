@@ -85,7 +85,6 @@ void attach_over(const char *app)
 {
 	struct input *input = input_of(app);
 
-	stream_catch_up_with(app);
 	for (size_t i = 0; i < MAX_CLIENTS; i++)
 		if (clients[i].app != NULL && strcmp(clients[i].app, app) == 0)
 			let_go(&clients[i]);

@@ -139,6 +139,8 @@ void app_ended(struct task *app)
 	if (!app->ran && !app->later)
 		return;
 	death_note(app);
+	/* Its last words come before those of its handlers. */
+	stream_catch_up_with(app->app);
 	again = again_wanted(app);
 	if (!app->ran && app->post == POST_PENDING)
 		app->post = POST_SKIPPED;
