@@ -150,11 +150,6 @@ def _unified() -> str:
     return "" if _facts().unified in _facts().bases else "no writable cgroup2 mount"
 
 
-@_probe("cgroup2-writable")
-def _cgroup2_writable() -> str:
-    return "" if _facts().unified in _facts().bases else "no cgroup2 hierarchy is mounted writable"
-
-
 @_probe("cgroup2-mountable")
 def _cgroup2_mountable() -> str:
     """A private mount namespace with a cgroup2 mount of its own."""

@@ -164,7 +164,7 @@ def test_volumes_and_several_apps(user: User) -> None:
 @pytest.fixture
 def group() -> Iterator[Path]:
     """A control group of version 2 that belongs to the user, with one in it for the user's commands."""
-    need("cgroup2-writable")
+    need("unified")
     host = facts()
     made = Path(host.bases[host.unified]) / f"appc-rootless-{os.getpid()}"
     for directory in (made, made / "commands"):
