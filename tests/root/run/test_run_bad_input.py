@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pod_kit import PACKAGE, PROBE, Appc, Done, file, one_app, pod_manifest, probe_program
+from pod_kit import PROBE, Appc, Done, file, one_app, pod_manifest, probe_program
 
 import image_kit
 
@@ -302,28 +300,6 @@ def test_broken_configuration(appc: Appc) -> None:
         refused(appc, appc.run(PROBE), 1, f"{settings}: stop.grace: is not a number of seconds")
     finally:
         settings.unlink()
-
-
-def test_without_root(appc: Appc, sandbox: Path) -> None:
-    place = sandbox / "nobody"
-    place.mkdir()
-    for directory in (sandbox, *sandbox.parents[:2]):
-        directory.chmod(0o755)
-    place.chmod(0o777)
-    # The checkout may lie where nobody else may look, as in root's home.
-    package = place / "lib/appc"
-    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "build"))
-    mine = Appc(place, os.path.realpath(sys.executable), package)
-    image_kit.aci(place / "x.aci", {"probe": file((Path("/bin/true")).read_bytes(), 0o755)}, PROBE, app=one_app())
-    options = {"user": NOBODY, "group": NOBODY, "extra_groups": [], "env": {"HOME": str(place)}}
-    fetched = mine("fetch", "--insecure", "image", str(place / "x.aci"), **options)
-    assert fetched.status == 0, fetched
-    for words in (("run", PROBE), ("run", "--detach", PROBE)):
-        done = mine(*words, **options)
-        said = done.err.splitlines()
-        assert done.status == 125, done
-        assert said == ["appc: running pods: this needs root", "hint: rootless pods are not part of this version"]
-        assert mine.pods() == []
 
 
 @pytest.fixture

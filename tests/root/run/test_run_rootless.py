@@ -97,6 +97,13 @@ def test_a_pod_runs_with_users_of_its_image(user: User) -> None:
     assert (tree / "owned").stat().st_uid == FIRST + 1234 - 1
 
 
+def test_what_was_compiled_before_runs_as_well(user: User) -> None:
+    words = ("run", *shell("stat -c %u:%g /owned; cat /proc/self/uid_map"))
+    first, second = user(*words), user(*words)
+    assert (first.status, first.out) == (second.status, second.out)
+    assert list((user.root / "cache/launch").iterdir())
+
+
 def test_a_pod_is_looked_after(user: User, tmp_path: Path) -> None:
     uuid = user("run", "--detach", *shell("echo ready; exec sleep 1000")).out.strip()
     assert user.status(uuid)["state"] == "running"
