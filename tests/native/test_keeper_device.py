@@ -64,8 +64,10 @@ def test_what_is_no_program_is_refused(
 ) -> None:
     keeper = Keeper(binaries, plan(tree, unified, code), pod)
     assert keeper.report() == [f"fail keeper 0 {errno}"]
+    keeper.wait()
 
 
 def test_a_group_that_is_gone_is_named(binaries: Path, pod: Path, tree: Path) -> None:
     keeper = Keeper(binaries, plan(tree, Path("/sys/fs/cgroup/missing"), program([NULL])), pod)
     assert keeper.report() == ["fail keeper 0 2"]
+    keeper.wait()

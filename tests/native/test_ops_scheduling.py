@@ -66,7 +66,13 @@ def test_personality(app: Init) -> None:
 def test_clocks(binaries: Path, tree: Path) -> None:
     def perform(*lines: str) -> InitResult:
         before = [Op("unshare", CLONE_NEWNS), Op("clocks", lines), Op("propagation", MS_REC_PRIVATE)]
-        track = [*before, Op("root-bind", str(tree), str(tree)), PROC, Op("pivot"), run_probe("read", "/proc/self/timens_offsets")]
+        track = [
+            *before,
+            Op("root-bind", str(tree), str(tree)),
+            PROC,
+            Op("pivot"),
+            run_probe("read", "/proc/self/timens_offsets"),
+        ]
         return run_init(binaries / "appc-init", track)
 
     if not os.path.exists("/proc/self/timens_offsets"):

@@ -28,11 +28,14 @@ def deep(tmp_path: Path) -> Iterator[Path]:
     delete_tree(str(made))
 
 
-@pytest.mark.parametrize("descriptors", [100, 4096])
-def test_what_is_staged_goes_however_deep_it_is(deep: Path, tmp_path: Path, descriptors: int) -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with Staging(f"{tmp_path}/root") as staging:
-        deep.rename(f"{staging.path}/deep")
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(descriptors, before[1]), before[1]))
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+@pytest.mark.parametrize("spare", [60, 4000])
+def test_what_is_staged_goes_however_deep_it_is(deep: Path, tmp_path: Path, spare: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/dev/fd"))
+    try:
+        with Staging(f"{tmp_path}/root") as staging:
+            deep.rename(f"{staging.path}/deep")
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(highest + spare, hard), hard))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert os.listdir(tmp_path / "root/store/staging") == []
