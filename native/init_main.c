@@ -144,6 +144,7 @@ int main(int argc, char **argv)
 	}
 	if (argc != 2)
 		return 127;
+	k_small_pages();
 	prctl(PR_SET_NAME, "appc-init");
 	prctl(PR_SET_DUMPABLE, 0);
 	umask(0);

@@ -243,6 +243,7 @@ int main(int argc, char **argv)
 		say("usage: appc-keep PLAN INIT POD LOCK REPORT [SOCKET...]\n");
 		return 125;
 	}
+	k_small_pages();
 	error = set_up(argv, (size_t)argc - 1);
 	if (error == 0)
 		error = load(&launch_track, &end_track, &failure_track);

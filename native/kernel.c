@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -67,4 +68,15 @@ void k_reset_signals(void)
 	for (int number = 1; number <= 64; number++)
 		syscall(SYS_rt_sigaction, number, action, NULL, sizeof mask);
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask);
+}
+
+void k_small_pages(void)
+{
+	extern char __bss_start[], _end[];
+	uintptr_t mask = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;
+	uintptr_t start = ((uintptr_t)__bss_start + mask) & ~mask, end = (uintptr_t)_end & ~mask;
+
+	/* A kernel without huge pages refuses, and gives none. */
+	if (end > start)
+		madvise((void *)start, end - start, MADV_NOHUGEPAGE);
 }

@@ -167,4 +167,8 @@ int k_exchange(int dir, const char *one, const char *other); /* each gets the ot
 /* Default dispositions and an empty mask, for all signals: C libraries hide some of them. */
 void k_reset_signals(void);
 
+/* Has the kernel give the large static arrays (plans, tracks) small pages: of most of them a page or two is used, and a
+ * huge one would weigh more than all else. */
+void k_small_pages(void);
+
 #endif

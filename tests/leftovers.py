@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-_SETTLE = 2.0  # seconds that dying processes and their groups are given
+_SETTLE = 10.0  # seconds that dying processes and their groups are given
 
 
 class Snapshot:

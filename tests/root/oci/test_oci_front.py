@@ -134,4 +134,5 @@ def test_hooks_of_start_and_delete_are_run(both: Both) -> None:
     status, _, message = both("delete", "NAME")
     assert status == 0
     assert '"status":"stopped"' in message
-    assert all(not Path(f"/proc/{pid}").exists() for pid in pids)
+    for pid in pids:
+        both.front.wait(pid)

@@ -13,6 +13,8 @@ from conftest import CAPABILITIES, Runtime, configuration
 
 HOST = 100_000
 COUNT = 65_536
+# Of the network namespace that the tests run in.
+HOST_NETWORK = f"/proc/{os.getpid()}/ns/net"
 MAPPING = [{"containerID": 0, "hostID": HOST, "size": COUNT}]
 
 
@@ -121,8 +123,8 @@ def test_a_user_namespace_is_joined_by_its_path(runtime: Runtime) -> None:
 def test_a_network_of_the_host_is_joined_too(runtime: Runtime) -> None:
     own(runtime)
     config = mapped("/bin/sh", "-c", "readlink /proc/self/ns/net")
-    next(one for one in config["linux"]["namespaces"] if one["type"] == "network")["path"] = "/proc/1/ns/net"
-    assert shown(runtime, config) == os.readlink("/proc/1/ns/net") + "\n"
+    next(one for one in config["linux"]["namespaces"] if one["type"] == "network")["path"] = HOST_NETWORK
+    assert shown(runtime, config) == os.readlink(HOST_NETWORK) + "\n"
 
 
 def test_hooks_join_it(runtime: Runtime, tmp_path: Path) -> None:

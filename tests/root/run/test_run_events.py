@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,14 @@ class Listener:
         self.thread = threading.Thread(target=self._read)
         self.thread.start()
         # It listens when it has something to be told by.
-        wait_for(lambda: any("inotify" in os.readlink(entry) for entry in self._descriptors()))
+        wait_for(lambda: any("inotify" in target for target in self._descriptors()))
 
-    def _descriptors(self) -> list[Path]:
-        return [entry for entry in Path(f"/proc/{self.process.pid}/fd").iterdir() if entry.is_symlink()]
+    def _descriptors(self) -> Iterator[str]:
+        for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            try:
+                yield os.readlink(entry)
+            except FileNotFoundError:
+                continue  # closed since
 
     def _read(self) -> None:
         assert self.process.stdout is not None

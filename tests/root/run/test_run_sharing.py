@@ -22,7 +22,7 @@ def test_processes(appc: Appc) -> None:
 
 
 def test_network(appc: Appc) -> None:
-    done = pair(appc, "echo hello | nc -l -p 999", until("nc 127.0.0.1 999"))
+    done = pair(appc, "nc -l -p 999 -e echo hello", until("nc 127.0.0.1 999"))
     assert done.out == "b: hello\n"
 
 

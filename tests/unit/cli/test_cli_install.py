@@ -41,7 +41,7 @@ def test_nothing_runs_at_the_start_of_every_python(files: list[Path]) -> None:
 
 def test_the_programs_are_static_and_executable(files: list[Path], starter: Path) -> None:
     programs = [path for path in files if path.parent.name == "_native"]
-    assert {path.name for path in programs} == {"appc-init", "appc-keep"}
+    assert {path.name for path in programs} == {"appc-init", "appc-keep", "appc-probe"}
     for program in (*programs, starter):
         assert stat.S_IMODE(program.stat().st_mode) & 0o555 == 0o555
         image = program.read_bytes()
