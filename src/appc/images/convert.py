@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appc.errors import ArchiveError, ImageNotFound
+from appc.errors import ArchiveError, ImageNotFound, InvalidValue
 from appc.formats import convert_image, layersquash
 from appc.formats.convert_image_oci import RECORD, Record, record_in, renewed, unchanged
 from appc.formats.layer import LayerReader
@@ -17,7 +17,7 @@ from appc.values import Digest, ImageID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from typing import BinaryIO, Protocol
 
     from appc.formats.compress import Sink
@@ -93,14 +93,30 @@ def convert_fresh(source: Opened, name: str, layered: bool, emit: Emit, warnings
                 labels = {key: value for key, value in manifest.app.user_labels.items() if key != RECORD}
                 manifest = manifest.replace(app=manifest.app.replace(user_labels=labels))
         if selection.whitelist:
+            _check_names(selection.whitelist, source.path)
             manifest = manifest.replace(path_whitelist=selection.whitelist)
         image_id = emit(rest, _writer(image, selection, manifest.to_json()), "")
         parent = Dependency(image_name=manifest.name, image_id=ImageID.parse(image_id), labels=manifest.labels)
 
 
 def name_of(source: Opened, name: str) -> Naming:
-    """What the image in `source` is to be called when it is made into an ACI."""
-    return convert_image.naming(source.image.reference, default_name(source.path), name)
+    """What the image in `source` is to be called when it is made into an ACI; ArchiveError when that can be nothing."""
+    try:
+        return convert_image.naming(source.image.reference, default_name(source.path), name)
+    except InvalidValue as error:
+        if name:
+            raise
+        raise ArchiveError(error.what, source.path, "--name gives it a name") from None
+
+
+def _check_names(paths: Iterable[str], where: str) -> None:
+    """Refuse paths that no manifest can hold: file names are bytes, and JSON is text."""
+    for path in paths:
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            what = f"a layer deletes files beside {path!a}, whose name is not UTF-8, so no path whitelist can keep it"
+            raise ArchiveError(what, where, "without --layers it is converted") from None
 
 
 def _writer(image: SourceImage, selection: Selection, manifest: bytes) -> Callable[[Sink], object]:

@@ -222,6 +222,21 @@ def test_a_layer_each(capsys: pytest.CaptureFixture[str]) -> None:
 # -- manifests --------------------------------------------------------------------------------------
 
 
+def test_a_name_that_is_no_text_is_in_no_whitelist(capsys: pytest.CaptureFixture[str]) -> None:
+    simple(Path("src"), layer(("odd-\udcff", "1"), ("b", "2")), layer((".wh.b", "")))
+    assert main(["image", "convert", "--layers", "oci:src", "out.aci"]) == 1
+    assert "whose name is not UTF-8" in capsys.readouterr().err
+    assert not list(Path().glob("*.aci"))
+    convert("oci:src", "x.aci")
+    assert files() == {"odd-\udcff": b"1"}
+
+
+def test_a_layout_that_gives_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    simple(Path("|"), layer(("a", "1")))
+    assert main(["image", "convert", "oci:|", "x.aci"]) == 1
+    assert "hint: --name gives it a name" in capsys.readouterr().err
+
+
 def test_the_rules_for_an_app() -> None:
     found = app(
         {
