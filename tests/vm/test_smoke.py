@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # What a different kernel and cgroup version is likeliest to break; the whole of tests/root takes minutes there.
 SMOKE = ("tests/root/host/test_root_cgroups.py", "tests/root/host/test_root_pod_bounds.py")
 
-# Emulated, a process starts some twenty times more slowly, so faults are injected at fewer points.
-ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1", "APPC_KILLS": "10"}
+# Emulated, a process starts some twenty times more slowly: fewer faults are injected, fewer containers made.
+ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1", "APPC_KILLS": "10", "APPC_CYCLES": "100"}
 
 # Why a test may be skipped there; any other reason is a fault of the machine or of the test.
 REASONS = (
