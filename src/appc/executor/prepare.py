@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from appc.executor.sockets import Given
     from appc.images.render import Rootfs
     from appc.store.images import StoredImage
+    from appc.values import ImageReference
 
 # The first Linux whose overlays take mounts that are nowhere attached.
 MAPPED_OVERLAYS = (6, 15)
@@ -147,23 +148,19 @@ def find_images(
 
 def _images(store: ImageStore, where: Directories, request: PodRequest, warnings: list[str]) -> list[StoredImage]:
     if request.manifest is not None:
-        faults = [
-            (f"apps[{index}].image.id", "is required: the image must be known by its ID")
-            for index, app in enumerate(request.manifest.apps)
-            if app.image.id is None
-        ]
-        if faults:
-            raise ManifestError(faults)
-        return [store.get(str(app.image.id)) for app in request.manifest.apps]
+        wanted = _named(request.manifest)
+    else:
+        wanted = [(app.image, "", app.signature) for app in request.apps]
     images = []
-    for app in request.apps:
+    for reference, image_id, signature in wanted:
         told: list[str] = []
         image = fetch.resolve(
             store,
-            app.image,
+            reference,
+            image_id=image_id,
             pull=request.pull,
             insecure=request.insecure,
-            signature=app.signature,
+            signature=signature,
             config=where.config,
             keep=where.settings.images_keep_original,
             passphrase=request.passphrase,
@@ -171,15 +168,39 @@ def _images(store: ImageStore, where: Directories, request: PodRequest, warnings
             started=request.started,
             warnings=told,
         )
-        warnings += [f"{app.image}: {text}" for text in told]
+        warnings += [f"{reference}: {text}" for text in told]
         images.append(image)
     if request.network is not None and ("http" in request.insecure or "tls" in request.insecure):
         warnings += request.network().relaxed()
     if "image" in request.insecure:
-        for app, image in zip(request.apps, images, strict=True):
+        for (reference, *_), image in zip(wanted, images, strict=True):
             if not image.signer:
-                warnings.append(f"{app.image}: was not verified (--insecure image)")
+                warnings.append(f"{reference}: was not verified (--insecure image)")
     return images
+
+
+def _named(manifest: PodManifest) -> list[tuple[str | ImageReference, str, str]]:
+    """Return the images of a pod manifest as (what it is asked for by, its ID or "", no signature file).
+
+    A manifest to be deployed names images, and may say which one it has to be. Raises ManifestError.
+    """
+    from appc.values import ACIdentifier, ImageReference, quoted
+
+    wanted: list[tuple[str | ImageReference, str, str]] = []
+    faults = []
+    for index, app in enumerate(manifest.apps):
+        image_id = "" if app.image.id is None else str(app.image.id)
+        if app.image.id is not None and not app.image.id.complete:
+            faults.append((f"apps[{index}].image.id", f"{quoted(image_id)} is not a whole image ID"))
+        elif app.image.name:
+            wanted.append((ImageReference(ACIdentifier.parse(app.image.name), app.image.labels), image_id, ""))
+        elif image_id:
+            wanted.append((image_id, "", ""))
+        else:
+            faults.append((f"apps[{index}].image", "must have an ID or a name"))
+    if faults:
+        raise ManifestError(faults)
+    return wanted
 
 
 def check_platform(image: StoredImage, facts: probe.HostFacts) -> None:

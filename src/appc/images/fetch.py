@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from appc.images.unlock import Unlocked
     from appc.store.images import ImageStore, StoredImage, Verifier
     from appc.trust.symmetric import Passphrase
-    from appc.values import Labels
+    from appc.values import ImageReference, Labels
 
     # Told of each file that begins to arrive: its name and size; what it returns is told of the bytes.
     Started = Callable[[str, int | None], Callable[[int], None]]
@@ -42,8 +42,9 @@ _READ_FOR_MESSAGE = 64 << 20
 
 def resolve(
     store: ImageStore,
-    reference: str,
+    reference: str | ImageReference,
     *,
+    image_id: str = "",
     config: Sequence[str] = (),
     pull: str = "new",
     insecure: Collection[str] = (),
@@ -57,6 +58,7 @@ def resolve(
 ) -> StoredImage:
     """Return the image in the store that `reference` means, importing it first when it is a file or elsewhere.
 
+    `image_id` is, of an image asked for by name, the only one that will do.
     `config` are the configuration directories, lowest precedence first (where the trusted keys lie); `pull` is new,
     update (ask the server whether it is still the same) or never; `insecure` holds the checks to leave out (image);
     `signature` is the path of a detached signature
@@ -71,13 +73,18 @@ def resolve(
     """
     wish = Wish(config, pull, insecure, signature, keep, progress, passphrase, [] if warnings is None else warnings)
     wish.network, wish.started = network, started
+    if not isinstance(reference, str):
+        image = _by_name(store, reference, image_id, wish)
+        return _completed(store, image, wish, needed=True)
     kind = classify(reference)
     if signature and kind not in ("path", "name", _URL):
         raise UsageError("only an image file can have a signature file", "--signature")
     if kind == "id":
         image = store.get(reference)
     elif kind == "name":
-        image = _by_name(store, reference, wish)
+        from appc.values import ImageReference
+
+        image = _by_name(store, ImageReference.parse(reference), image_id, wish)
     elif kind == _URL:
         image = _by_url(store, reference, wish)
     elif kind == "path":
@@ -89,10 +96,15 @@ def resolve(
         image = _from_registry(store, reference, wish)
     else:
         raise UsageError(f"{kind} references are not supported yet by this version", reference, _REMOTE[kind])
-    if network is not None and pull != "never" and image.meta["dependencies"]:
+    return _completed(store, image, wish, needed=kind != "path")
+
+
+def _completed(store: ImageStore, image: StoredImage, wish: Wish, *, needed: bool) -> StoredImage:
+    """Fetch the dependencies of an image that is about to be used; all of them are `needed`, or what can be had."""
+    if wish.network is not None and wish.pull != "never" and image.meta["dependencies"]:
         from appc.images.dependencies import complete
 
-        complete(store, image, wish, needed=kind != "path")
+        complete(store, image, wish, needed=needed)
     store.touch(image)
     return image
 
@@ -129,10 +141,14 @@ def host_labels() -> Labels:
     return Labels.of((("os", uname.sysname.lower()), ("arch", from_machine(uname.machine))))
 
 
-def _by_name(store: ImageStore, reference: str, wish: Wish) -> StoredImage:
-    from appc.values import ImageReference
-
-    wanted = ImageReference.parse(reference)
+def _by_name(store: ImageStore, wanted: ImageReference, image_id: str, wish: Wish) -> StoredImage:
+    if image_id:
+        try:
+            return store.get(image_id)
+        except ImageNotFound:
+            if wish.network is None or wish.pull == "never":
+                raise
+        return wish.remote(store).by_name(wanted, image_id=image_id)
     if wish.network is None or wish.pull != "update" or wish.network().offline:
         found = store.best(store.matching(wanted.name, wanted.labels), host_labels())
         if found is not None:

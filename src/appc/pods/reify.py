@@ -70,7 +70,12 @@ def reify(request: PodRequest, images: list[StoredImage], warnings: list[str]) -
 
 
 def complete(manifest: PodManifest, images: list[StoredImage], request: PodRequest, warnings: list[str]) -> PodManifest:
-    """Fill the apps of a given pod manifest from their images where the manifest leaves them out."""
+    """Fill the apps of a given pod manifest from their images where the manifest leaves them out.
+
+    An image that was asked for by name is from then on this one; a mount point of which no mount tells gets the volume
+    that is called as it is, if there is one.
+    """
+    volumes = {volume.name for volume in manifest.volumes}
     apps = []
     for entry, image in zip(manifest.apps, images, strict=True):
         app = entry.app or _image_app(image.manifest, f"app {entry.name}")
@@ -81,11 +86,27 @@ def complete(manifest: PodManifest, images: list[StoredImage], request: PodReque
         apps.append(
             entry.replace(
                 app=app,
-                image=entry.image.replace(name=entry.image.name or image.name),
+                image=_resolved(entry.image, image),
+                mounts=_with_volumes(entry.mounts, app, volumes),
                 annotations=_with_readiness(tuple(entry.annotations), image),
             )
         )
     return manifest.replace(apps=tuple(apps))
+
+
+def _resolved(wanted: RuntimeImage, image: StoredImage) -> RuntimeImage:
+    if wanted.id is not None:
+        return wanted.replace(name=wanted.name or image.name)
+    return RuntimeImage(name=image.name, id=image.id, labels=image.labels)
+
+
+def _with_volumes(given: tuple[Mount, ...], app: App, volumes: set[str]) -> tuple[Mount, ...]:
+    taken = {normal_path(mount.path) for mount in given}
+    return given + tuple(
+        Mount(volume=point.name, path=point.path)
+        for point in app.mount_points
+        if point.name in volumes and normal_path(point.path) not in taken
+    )
 
 
 def _annotations(wanted: AppRequest, image: StoredImage) -> tuple[Annotation, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
@@ -83,17 +84,21 @@ def _example(servers: dict[str, Server], directory: Path) -> None:
 class Hosts:
     """The namespaces, set up; `in_client` is put before a command to run it there."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, names: Mapping[str, int] = HOSTS, server: Sequence[str] = ()) -> None:
+        """`server` is another program for the servers' namespace, to be executed when the addresses are there."""
         self.directory = directory
+        program = [sys.executable, __file__, str(directory)]
+        if server:
+            program = ["sh", "-c", 'echo new; read go; echo ready; exec "$@"', "sh", *server]
         self._servers = subprocess.Popen(
-            ["unshare", "--net", sys.executable, __file__, str(directory)],
+            ["unshare", "--net", *program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         hosts = directory / "hosts"
         hosts.write_text(
-            "".join(f"{NET}.{number} {name}\n" for name, number in HOSTS.items()) + "127.0.0.1 localhost\n"
+            "".join(f"{NET}.{number} {name}\n" for name, number in names.items()) + "127.0.0.1 localhost\n"
         )
         script = f"mount --bind {hosts} /etc/hosts && echo ready && read end"
         self._client = subprocess.Popen(
@@ -105,11 +110,12 @@ class Hosts:
         assert self._client.stdout is not None
         assert self._client.stdout.readline() == "ready\n"
         self.in_client = ("nsenter", "--net", "--mount", f"--target={self._client.pid}", "--")
+        self.in_servers = ("nsenter", "--net", f"--target={self._servers.pid}", "--")
         assert self._servers.stdout is not None
         assert self._servers.stdout.readline() == "new\n"
         peer = ("peer", "name", "cable", "netns", str(self._client.pid))
         self._ip(self._servers, "link", "add", "cable", "type", "veth", *peer)
-        for process, addresses in ((self._servers, self._addresses()), (self._client, [CLIENT])):
+        for process, addresses in ((self._servers, self._addresses(names)), (self._client, [CLIENT])):
             for address in addresses:
                 self._ip(process, "address", "add", f"{address}/24", "dev", "cable")
             self._ip(process, "link", "set", "lo", "up")
@@ -122,8 +128,8 @@ class Hosts:
         assert self._servers.stdout.readline() == "ready\n"
 
     @staticmethod
-    def _addresses() -> list[str]:
-        return [f"{NET}.{number}" for name, number in HOSTS.items() if not name.startswith("dead")]
+    def _addresses(names: Mapping[str, int]) -> list[str]:
+        return [f"{NET}.{number}" for name, number in names.items() if not name.startswith("dead")]
 
     @staticmethod
     def _ip(process: subprocess.Popen[str], *words: str) -> None:
