@@ -44,8 +44,11 @@ struct front_container {
 	uint64_t started; /* in clock ticks since boot */
 };
 
-/* front_call.c: false for what Python has to look at. */
-bool front_call(struct front_call *call, int argc, char **argv, const char *environment_root);
+/* front_root.c: the directory of states, perhaps in `buffer`; NULL when it does not fit there. */
+const char *front_root(char *buffer, size_t size);
+
+/* front_call.c: false for what Python has to look at. `default_root` may be NULL. */
+bool front_call(struct front_call *call, int argc, char **argv, const char *default_root);
 
 /* front_file.c: both false for what is not in the right form. The file points into `data`. */
 bool front_file(struct front_file *file, const char *data, size_t size);

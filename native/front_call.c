@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DEFAULT_ROOT "/run/appc/oci"
 #define LONGEST_ID 255
 #define MOST_SIGNAL 64
 
@@ -119,7 +118,7 @@ static int signal_number(const char *word)
 	return 0;
 }
 
-bool front_call(struct front_call *call, int argc, char **argv, const char *environment_root)
+bool front_call(struct front_call *call, int argc, char **argv, const char *default_root)
 {
 	int at = 1;
 
@@ -138,9 +137,6 @@ bool front_call(struct front_call *call, int argc, char **argv, const char *envi
 	if (call->verb == FRONT_KILL && at < argc)
 		call->signal = signal_number(argv[at++]);
 	if (call->root == NULL || call->root[0] == '\0')
-		call->root = environment_root;
-	/* Where others than root keep states is for Python to say. */
-	if ((call->root == NULL || call->root[0] == '\0') && geteuid() == 0)
-		call->root = DEFAULT_ROOT;
+		call->root = default_root;
 	return at == argc && call->signal != 0 && call->root != NULL && is_plain_path(call->root);
 }

@@ -111,10 +111,10 @@ int front(int argc, char **argv)
 {
 	struct front_container container = {.pid = 0};
 	struct front_call call;
-	char path[PATH_MAX];
+	char path[PATH_MAX], root[PATH_MAX];
 	int directory, status = FRONT_PYTHON;
 
-	if (!front_call(&call, argc, argv, getenv("APPC_OCI_ROOT")) ||
+	if (!front_call(&call, argc, argv, front_root(root, sizeof root)) ||
 	    snprintf(path, sizeof path, "%s/%s", call.root, call.id) >= (int)sizeof path)
 		return FRONT_PYTHON;
 	if (call.verb == FRONT_DELETE)

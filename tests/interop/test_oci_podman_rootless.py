@@ -27,6 +27,7 @@ class Podman:
         make_user(base)
         runtime = write_runtime(base / "appc-oci")
         home = base / "home"
+        self.states = base / "runtime/appc/oci"
         self._words = [
             *("podman", "--root", str(home / "root"), "--runroot", str(home / "run"), "--tmpdir", str(home / "tmp")),
             *("--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file"),
@@ -82,6 +83,8 @@ def test_a_detached_container_is_entered_and_killed(podman: Podman) -> None:
     said = podman("exec", "--user", "7", "long", "/bin/sh", "-c", "id; cat /proc/self/uid_map")
     assert said.startswith("uid=7")
     assert str(FIRST) in said
+    # What is kept about it is the user's, since /run is not.
+    assert [path.name for path in podman.states.iterdir()] == [podman("inspect", "--format", "{{.Id}}", "long").strip()]
     podman("kill", "long")
     assert podman("wait", "long") == "137\n"
     podman("rm", "long")

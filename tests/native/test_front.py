@@ -18,10 +18,12 @@ from typing import Any
 
 import pytest
 
+import appc
 from appc.host import procs
 from appc.oci.container import RUNNING, STOPPED, Container, boot_id
 from appc.oci.front import FILE, describe
 from appc.oci.life import START_FAILED
+from capabilities import need
 
 # Stands for Python's part of appc-oci: everything that reaches it was left to it.
 PYTHON = f"""
@@ -293,6 +295,29 @@ def test_options_engines_give_are_understood(front: Front, options: list[str]) -
     elsewhere = "" if "" in options else "/nowhere"
     root = {"APPC_OCI_ROOT": elsewhere} if elsewhere else {}
     assert front(*words, "state", "one", **root)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("mapped", "user", "found"),
+    [(True, "tester", True), (True, "", True), (True, "root", False), (False, "tester", False)],
+)
+def test_states_of_a_user_namespace_are_the_users_own(front: Front, mapped: bool, user: str, found: bool) -> None:
+    need("root", "userns", "initial-userns")
+    front.make()
+    own = front.root.parent / "own"
+    (own / "appc").mkdir(parents=True)
+    (own / "appc/oci").symlink_to(front.root)
+    environment = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(own), **({"USER": user} if user else {})}
+    words = [front.program, "state", "one"]
+    command = ["unshare", "--user", "--map-root-user", *words] if mapped else words
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=PATIENCE, check=False)
+    assert done.returncode == (0 if found else LEFT), done
+    # Python looks for them in the same place.
+    code = "from appc.oci.main import run_directory as f; print(f())"
+    command = [*command[: -len(words)], sys.executable, "-c", code]
+    environment["PYTHONPATH"] = str(Path(appc.__file__).parent.parent)
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=PATIENCE, check=True)
+    assert done.stdout.decode().strip() == (f"{own}/appc" if found else "/run/appc")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DEFAULT_ROOT = "/run/appc/oci"
+_RUN = "/run/appc"
 EXIT_ERROR = 1
 EXIT_EXEC = 255  # what runc says when a command could not be run beside a container
 
@@ -20,7 +20,7 @@ EXIT_EXEC = 255  # what runc says when a command could not be run beside a conta
 class Context:
     """What holds for every verb: where states are kept, and where messages go."""
 
-    def __init__(self, root: str = DEFAULT_ROOT, log: str = "", log_format: str = "text") -> None:
+    def __init__(self, root: str = f"{_RUN}/oci", log: str = "", log_format: str = "text") -> None:
         self.root = root
         self.log = log
         self.log_format = log_format
@@ -53,8 +53,27 @@ def _context(asked: Args) -> Context:
     log_format = asked.option("log-format") or "text"
     if log_format not in ("text", "json"):
         raise UsageError(f"unknown log-format {log_format!r}", "--log-format")
-    root = os.path.abspath(asked.option("root") or os.environ.get("APPC_OCI_ROOT") or DEFAULT_ROOT)
+    root = os.path.abspath(asked.option("root") or os.environ.get("APPC_OCI_ROOT") or f"{run_directory()}/oci")
     return Context(root, asked.option("log"), log_format)
+
+
+def run_directory() -> str:
+    """Return where what dies with a reboot is kept: the host's, or the user's own where root is not the host's root.
+
+    USER=root says that a whole system runs in this user namespace, whose /run it may write to (front_root.c agrees).
+    """
+    own = os.environ.get("XDG_RUNTIME_DIR", "")
+    if own[:1] != "/" or (os.geteuid() == 0 and (os.environ.get("USER") == "root" or _ids_are_hosts())):
+        return _RUN
+    return f"{own}/appc"
+
+
+def _ids_are_hosts() -> bool:
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as file:
+            return file.readline().split() == ["0", "0", "4294967295"]
+    except OSError:
+        return True
 
 
 def _dispatch(asked: Args, verb: str, context: Context) -> int:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from appc.plan.compile_container import NetDevice
     from appc.plan.ops import Plan
 
-# Filters are the same for every container with the same rules, whatever root its engine keeps states in.
-FILTERS = "/run/appc/seccomp"
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 _KILL = 9
 # What the kernel no longer has; every runtime takes these and does nothing.
@@ -252,10 +250,12 @@ def seccomp(config: dict[str, Any], facts: HostFacts) -> bytes | None:
     if not section:
         return None
     from appc.host.seccomp import filter_bytes
+    from appc.oci.main import run_directory
     from appc.plan.compile_seccomp import seccomp_for_launch
 
     wanted = seccomp_for_launch(section, (config.get("process") or {}).get("noNewPrivileges", False))
-    return filter_bytes(wanted, FILTERS, facts.machine)
+    # They are the same for every container with the same rules, whatever root its engine keeps states in.
+    return filter_bytes(wanted, f"{run_directory()}/seccomp", facts.machine)
 
 
 def explain(plan: Plan, report: Report, where: str) -> AppcError:
