@@ -18,7 +18,8 @@ VERB = Verb(
     "clear away pods that have ended",
     description=(
         "Removes exited pods after a grace period, prepared pods nobody ran within a day, and whatever interrupted "
-        "commands or killed keepers left behind. Running it twice, or twice at once, does no harm."
+        "commands or killed keepers left behind, and lets plugins of networks do the same. Running it twice, or twice "
+        "at once, does no harm."
     ),
     options=(
         Option(
@@ -56,8 +57,24 @@ def run(args: Args, context: Context) -> int:
         from appc.network.setup import collect
 
         collect(context, lambda uuid: any(pod.uuid == uuid for pod in layout.every(context.root)))
+        failed = not _collect_attachments(context) or failed
         cgroups.remove_root(probe.facts())
     return 1 if failed else 0
+
+
+def _collect_attachments(context: Context) -> bool:
+    """Let plugins clear what they hold for pods that are gone; False when one could not, which is said."""
+    from appc.pods import attachments
+
+    try:
+        problems = attachments.collect(context)
+    except AppcError as error:
+        # No pod can be in a network that is not configured well; those in others have been taken care of one by one.
+        context.warn(error.what, error.where, error.hint)
+        return True
+    for problem in problems:
+        context.error(problem)
+    return not problems
 
 
 def _carry_out(verdict: gc.Verdict, grace: float) -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from appc.cli.context import Context
+    from appc.pods.layout import Pod
 
 VERB = Verb(
     "status",
@@ -34,6 +35,7 @@ VERB = Verb(
             parse=duration,
             help="wait until all apps are ready (=TIME at most)",
         ),
+        Option("--check", help="ask the pod's networks whether all is as they made it; 1 when something is not"),
         FORMAT,
     ),
     operands=(Operand("uuid", complete="pod", help="any unique beginning of it"),),
@@ -41,7 +43,7 @@ VERB = Verb(
 
 
 def run(args: Args, context: Context) -> int:
-    """Print the status; with --wait, 1 when the time was over first."""
+    """Print the status; with --wait, 1 when the time was over first, and with --check, when a network is broken."""
     pod = layout.find(context.root, args.uuid)
     in_time = True
     if args.wait_ready is not None:
@@ -53,7 +55,17 @@ def run(args: Args, context: Context) -> int:
         json_document(document)
     else:
         _print(document)
-    return 0 if in_time else 1
+    return 0 if in_time and (not args.check or _sound(pod, context)) else 1
+
+
+def _sound(pod: Pod, context: Context) -> bool:
+    """Whether the networks of a pod, if it runs, are as they were made; what is not, is said."""
+    from appc.network.setup import faults
+
+    found = faults(pod.path, pod.uuid) if pod.locked() else []
+    for fault in found:
+        context.error(fault, f"pod {pod.uuid[:8]}")
+    return not found
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from appc.schema.json import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from appc.schema.cni import Network
@@ -59,7 +59,7 @@ def add(network: Network, attachment: Attachment) -> dict[str, Any]:
     """
     result: dict[str, Any] | None = None
     for plugin in network.plugins:
-        answer = _run("ADD", network, plugin, attachment, result)
+        answer = _attached("ADD", network, plugin, attachment, result)
         result = cni.parse_result(answer, _where(network, plugin)) or result
     return result or {}
 
@@ -73,7 +73,42 @@ def delete(network: Network, attachment: Attachment, result: dict[str, Any] | No
     known = result if network.speaks("0.4.0") else None
     for plugin in reversed(network.plugins):
         try:
-            _run("DEL", network, plugin, attachment, known)
+            _attached("DEL", network, plugin, attachment, known)
+        except HostError as error:
+            problems.append(str(error))
+    return problems
+
+
+def check(network: Network, attachment: Attachment, result: dict[str, Any] | None) -> None:
+    """Ask every plugin whether its part of an attachment is as `add` left it: CHECK, which came with 0.4.0.
+
+    `result` is that of `add`. Raises HostError with what the first plugin says that finds a fault.
+    """
+    if network.unchecked or not network.speaks("0.4.0"):
+        return
+    for plugin in network.plugins:
+        _attached("CHECK", network, plugin, attachment, result)
+
+
+def status(network: Network, plugin_path: Sequence[str]) -> None:
+    """Ask every plugin whether it can attach pods now: STATUS, which came with 1.1.0. Raises HostError if not."""
+    if not network.speaks("1.1.0"):
+        return
+    for plugin in network.plugins:
+        _run("STATUS", network, plugin, plugin_path, cni.plugin_config(network, plugin, {}, None), {})
+
+
+def collect(network: Network, plugin_path: Sequence[str], valid: Sequence[tuple[str, str]]) -> list[str]:
+    """Let every plugin clear what attachments left that are not among `valid`: GC, which came with 1.1.0.
+
+    `valid` are (container ID, interface). No pod may be attached or detached meanwhile. Returns what went wrong.
+    """
+    if network.uncollected or not network.speaks("1.1.0"):
+        return []
+    problems = []
+    for plugin in network.plugins:
+        try:
+            _run("GC", network, plugin, plugin_path, cni.collection_config(network, plugin, valid), {})
         except HostError as error:
             problems.append(str(error))
     return problems
@@ -99,25 +134,35 @@ def _where(network: Network, plugin: dict[str, Any]) -> str:
     return f"network {network.name}: plugin {plugin['type']}"
 
 
-def _run(
+def _attached(
     command: str,
     network: Network,
     plugin: dict[str, Any],
     attachment: Attachment,
     previous: dict[str, Any] | None,
 ) -> bytes:
-    where = _where(network, plugin)
-    path = find(plugin["type"], attachment.plugin_path, where)
+    """Ask a plugin for an operation on one attachment."""
     config = cni.plugin_config(network, plugin, attachment.capabilities, previous)
-    environment = {
-        "PATH": _SYSTEM_PATH,
-        "CNI_COMMAND": command,
-        "CNI_PATH": ":".join(attachment.plugin_path),
+    parameters = {
         "CNI_CONTAINERID": attachment.container,
         "CNI_NETNS": attachment.namespace,
         "CNI_IFNAME": attachment.interface,
         "CNI_ARGS": ";".join(f"{key}={value}" for key, value in attachment.arguments),
     }
+    return _run(command, network, plugin, attachment.plugin_path, config, parameters)
+
+
+def _run(
+    command: str,
+    network: Network,
+    plugin: dict[str, Any],
+    plugin_path: Sequence[str],
+    config: dict[str, Any],
+    parameters: Mapping[str, str],
+) -> bytes:
+    where = _where(network, plugin)
+    path = find(plugin["type"], plugin_path, where)
+    environment = {"PATH": _SYSTEM_PATH, "CNI_COMMAND": command, "CNI_PATH": ":".join(plugin_path), **parameters}
     process = subprocess.Popen(
         [path],
         stdin=subprocess.PIPE,

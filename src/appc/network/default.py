@@ -67,6 +67,19 @@ def detach(pod: str) -> None:
         links.delete(netlink, host_link(pod))
 
 
+def faults(pod: str) -> list[str]:
+    """Return what is gone of what `attach` made on the host."""
+    found = []
+    try:
+        with Netlink() as netlink:
+            links.index_of(netlink, host_link(pod))
+    except OSError:
+        found.append(f"the pod's link {host_link(pod)} is gone")
+    if not any(name.startswith(_TABLE) for name in nftables.table_names()):
+        found.append("the rules that translate addresses are gone")
+    return found
+
+
 def forget() -> None:
     """Take away what the pods of the network share, when none is left."""
     for name in nftables.table_names():

@@ -55,6 +55,11 @@ def close_ports(pod: str) -> None:
     nftables.remove_table(table(pod))
 
 
+def are_open(pod: str) -> bool:
+    """Whether the pod's table is there."""
+    return table(pod) in nftables.table_names()
+
+
 def _redirections(address: str, version: int, mapping: PortMapping) -> list[list[bytes]]:
     if mapping.host_ip:
         where = nftables.destination(mapping.host_ip, 128 if version == IPV6 else 32)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from appc.network.mapping import PortMapping
     from appc.schema.pod import PodManifest
 
+PLUGINS = (
+    "plugins"  # below the state directory: held while plugins attach and detach pods, and alone while they collect
+)
 POD = "pod:"  # before the UUID of the pod whose network another joins
 RECORD = "network"  # as pods.layout.NETWORK
 BANDWIDTH = "resource/network-bandwidth"
@@ -55,6 +58,11 @@ class Record:
         with open(fd, "wb") as stream:
             stream.write(dumps(document).encode())
         os.rename(f"{path}.new", path)
+
+    @property
+    def state(self) -> str:
+        """The state directory of the command that made the pod."""
+        return os.path.dirname(os.path.dirname(self.namespace))
 
     def remove(self) -> None:
         """Forget: all of it has been taken away."""
@@ -140,6 +148,10 @@ def attach(
 
     What was made is recorded in `directory`, the pod's. Raises AppcError; nothing is left then.
     """
+    networks = [(name, arguments, configs.find(name, where.config)) for name, arguments in parse(text)]
+    for _, _, network in networks:
+        if network is not None:
+            cni.status(network, where.settings.network_plugin_path)
     unforwarded = mappings(manifest)
     rate = bandwidth(manifest)
     unlimited: list[str] = []
@@ -153,8 +165,7 @@ def attach(
             from appc.host import userns
 
             userns.make_network(record.namespace, *users)
-        for number, (name, arguments) in enumerate(parse(text)):
-            network = configs.find(name, where.config)
+        for number, (name, arguments, network) in enumerate(networks):
             if network is None:
                 _attach_default(record, name, f"eth{number}", where, unforwarded)
                 unforwarded = ()
@@ -177,8 +188,9 @@ def attach(
                 "plugins": list(where.settings.network_plugin_path),
             }
             record.links.append(link)
-            record.write()
-            link["result"] = cni.add(network, _attachment(record, link))
+            with Held(f"{where.state}/{PLUGINS}"):
+                record.write()
+                link["result"] = cni.add(network, _attachment(record, link))
         if rate:
             unlimited = _limit(record, rate)
         record.write()
@@ -260,7 +272,8 @@ def release(directory: str, uuid: str) -> list[str]:
     for link in reversed(record.links):
         if "config" in link:
             network = from_document(link["config"], link["name"])
-            problems += cni.delete(network, _attachment(record, link), link["result"])
+            with Held(f"{record.state}/{PLUGINS}"):
+                problems += cni.delete(network, _attachment(record, link), link["result"])
         else:
             problems += _try(default.detach, uuid)
             problems += _try(_leave_default, link["taken"], link["address"], uuid)
@@ -269,6 +282,26 @@ def release(directory: str, uuid: str) -> list[str]:
     problems += _try(netns.remove, record.namespace)
     if not problems:
         record.remove()
+    return problems
+
+
+def faults(directory: str, uuid: str) -> list[str]:
+    """Return what of the networks of a pod that runs is not as it was made: what plugins find, or is gone."""
+    record = Record.read(directory, uuid)
+    if record is None:
+        return []
+    problems = []
+    to_forward = record.ports
+    for link in record.links:
+        if "config" in link:
+            network = from_document(link["config"], link["name"])
+            problems += _try(cni.check, network, _attachment(record, link), link["result"])
+            to_forward = to_forward and not _forwards(network)
+            continue
+        problems += [f"network {link['name']}: {fault}" for fault in default.faults(uuid)]
+        if to_forward and not ports.are_open(uuid):
+            problems.append(f"network {link['name']}: the rules that lead ports of the host to the pod are gone")
+        to_forward = False
     return problems
 
 

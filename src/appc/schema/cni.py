@@ -11,6 +11,7 @@ from appc.schema.json import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
@@ -19,6 +20,7 @@ VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 CONFIG_LIMIT = 1 << 20
 RESULT_LIMIT = 1 << 20
 
+_SWITCHES = ("disableCheck", "disableGC")
 _ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 
 
@@ -26,9 +28,10 @@ class Network:
     """A named list of plugins (CNI, "Network configuration format").
 
     `version` is the highest that the configuration names and that is spoken here; `source` is the file it came from.
+    `unchecked` and `uncollected` say that plugins are not to be asked for CHECK or GC (disableCheck, disableGC).
     """
 
-    __slots__ = ("name", "plugins", "source", "version")
+    __slots__ = ("name", "plugins", "source", "unchecked", "uncollected", "version")
 
     def __init__(
         self,
@@ -36,11 +39,16 @@ class Network:
         version: str,
         plugins: tuple[dict[str, Any], ...],
         source: str = "",
+        *,
+        unchecked: bool = False,
+        uncollected: bool = False,
     ) -> None:
         self.name = name
         self.version = version
         self.plugins = plugins
         self.source = source
+        self.unchecked = unchecked
+        self.uncollected = uncollected
 
     def speaks(self, version: str) -> bool:
         """Whether the operations that came with `version` may be asked for."""
@@ -51,6 +59,8 @@ class Network:
         return {
             "cniVersion": self.version,
             "name": self.name,
+            "disableCheck": self.unchecked,
+            "disableGC": self.uncollected,
             "plugins": list(self.plugins),
         }
 
@@ -82,9 +92,11 @@ def from_document(document: object, source: str) -> Network:
             where = f"plugins[{index}].type" if "plugins" in document else "type"
             faults.append((where, "must be the name of a plugin"))
     version = _version(document, faults)
+    faults += [(key, "must be true or false") for key in _SWITCHES if type(document.get(key, False)) is not bool]
     if faults:
         raise ManifestError(faults, where=source)
-    return Network(str(name), version, tuple(plugins), source)
+    unchecked, uncollected = (bool(document.get(key)) for key in _SWITCHES)
+    return Network(str(name), version, tuple(plugins), source, unchecked=unchecked, uncollected=uncollected)
 
 
 def is_name(text: str) -> bool:
@@ -125,6 +137,13 @@ def plugin_config(
         config.pop("runtimeConfig", None)
     if previous is not None:
         config["prevResult"] = previous
+    return config
+
+
+def collection_config(network: Network, plugin: dict[str, Any], valid: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return what a plugin gets for GC: `valid` are (container ID, interface) of all attachments that stay."""
+    config = plugin_config(network, plugin, {}, None)
+    config["cni.dev/valid-attachments"] = [{"containerID": container, "ifname": name} for container, name in valid]
     return config
 
 

@@ -81,17 +81,23 @@ class Recorder:
         """Have a plugin do something of its own when it is asked."""
         (self.base / f"{command}-{plugin}").write_text(script)
 
-    def calls(self) -> list[tuple[str, str, str, str, dict[str, Any]]]:
-        """What was asked: (command, plugin, interface, arguments, configuration)."""
+    def calls(self, *commands: str) -> list[tuple[str, str, str, str, dict[str, Any]]]:
+        """What was asked of attachments, or by these commands: (command, plugin, interface, arguments, document)."""
         found = []
         for line in self.log.read_text().splitlines():
             command, plugin, interface, arguments, document = line.split(" ", 4)
-            found.append((command, plugin, interface, arguments, json.loads(document)))
+            if command in (commands or ("ADD", "CHECK", "DEL")):
+                found.append((command, plugin, interface, arguments, json.loads(document)))
         return found
 
-    def order(self) -> list[str]:
+    def order(self, *commands: str) -> list[str]:
         """The commands and plugins, in the order they were asked."""
-        return [f"{command} {plugin}" for command, plugin, *_ in self.calls()]
+        return [f"{command} {plugin}" for command, plugin, *_ in self.calls(*commands)]
+
+    def configure(self, config: Path, version: str, **fields: object) -> None:
+        """Change the version and other fields of the network."""
+        path = config / "10-test.conflist"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "cniVersion": version, **fields}))
 
 
 @pytest.fixture
@@ -118,6 +124,20 @@ def test_plugins_of_the_distribution(appc: Appc, config: Path, host: str, tmp_pa
     assert state_of_the_host() == before
 
 
+def test_a_plugin_of_the_distribution_misses_an_address(appc: Appc, config: Path, host: str, tmp_path: Path) -> None:
+    need("cni", "iptables")
+    bridge: dict[str, Any] = {**BRIDGE["plugins"][0], "ipMasq": False}  # type: ignore[dict-item]
+    bridge["ipam"] = {**bridge["ipam"], "dataDir": str(tmp_path / "leases")}
+    (config / "backbone.conflist").write_text(json.dumps({**BRIDGE, "plugins": [bridge]}))
+    uuid = appc.detached("--net", "backbone", SERVER)
+    assert appc("status", "--check", uuid).status == 0
+    sh(f"nsenter --net={appc.state}/netns/{uuid} ip address flush dev eth0")
+    broken = appc("status", "--check", uuid)
+    assert (broken.status, "network backbone: plugin bridge: CHECK failed: " in broken.err) == (1, True)
+    appc("stop", uuid)
+    sh("ip link delete cni-test0; nft flush ruleset")
+
+
 def test_two_networks(appc: Appc, recorder: Recorder, host: str) -> None:
     done = appc.probe("list", "/sys/class/net", pod=("--net", "default,recorded"))
     assert "eth0" in done.out
@@ -142,6 +162,95 @@ def test_a_chain_of_plugins(appc: Appc, recorder: Recorder, host: str) -> None:
     assert (second["name"], second["cniVersion"], second["mtu"]) == ("recorded", "1.1.0", 1400)
     assert "runtimeConfig" not in second
     assert last["prevResult"] == second["prevResult"]
+
+
+def test_who_cannot_attach_is_asked_first(appc: Appc, recorder: Recorder, config: Path, host: str) -> None:
+    recorder.on("STATUS", "second", """echo '{"code":50,"msg":"no addresses left"}'; exit 1""")
+    done = appc.run("--net", "default,recorded", PROBE)
+    assert done.err == "appc: network recorded: plugin second: STATUS failed: no addresses left\n"
+    assert done.status == 125
+    assert recorder.order("STATUS", "ADD", "DEL") == ["STATUS first", "STATUS second"]
+    assert not recorder.calls("STATUS")[0][4].keys() & {"prevResult", "runtimeConfig"}
+    assert appc.pods() == []
+    recorder.configure(config, "1.0.0")
+    assert appc.run("--net", "recorded", PROBE, "--", "exit", "0").status == 0
+    assert len(recorder.order("STATUS")) == 2
+
+
+def test_status_has_the_plugins_check(appc: Appc, recorder: Recorder, config: Path, host: str) -> None:
+    uuid = appc.detached("--net", "recorded:K=v", "--port", "greeting:80", SERVER)
+    assert appc("status", "--check", uuid).status == 0
+    (_, _, interface, arguments, first), (_, plugin, _, _, second) = recorder.calls("CHECK")
+    assert (interface, arguments, plugin) == ("eth0", "K=v", "second")
+    assert first["prevResult"] == second["prevResult"] == recorder.calls("DEL", "ADD")[1][4]["prevResult"]
+    assert first["runtimeConfig"] == recorder.calls("ADD")[0][4]["runtimeConfig"]
+    recorder.on("CHECK", "first", """echo '{"code":100,"msg":"its address is gone"}'; exit 1""")
+    done = appc("status", "--check", uuid)
+    assert done.status == 1
+    assert "network recorded: plugin first: CHECK failed: its address is gone" in done.err
+    assert done.out.startswith("state=running\n")
+    assert appc("status", uuid).err == ""
+    appc("stop", uuid)
+    assert appc("status", "--check", uuid).status == 0
+
+
+@pytest.mark.parametrize(("version", "fields"), [("0.3.1", {}), ("1.0.0", {"disableCheck": True})])
+def test_what_is_not_to_be_checked(
+    appc: Appc, recorder: Recorder, config: Path, host: str, version: str, fields: dict[str, object]
+) -> None:
+    recorder.configure(config, version, **fields)
+    uuid = appc.detached("--net", "recorded", SERVER)
+    assert appc("status", "--check", uuid).status == 0
+    assert recorder.calls("CHECK") == []
+
+
+def test_the_built_in_network_is_checked_too(appc: Appc, host: str) -> None:
+    uuid = appc.detached("--net", "default", "--port", "greeting:80", SERVER)
+    assert (appc("status", "--check", uuid).status, appc("status", "--check", uuid).err) == (0, "")
+    sh("nft flush ruleset; ip link delete appc" + uuid.replace("-", "")[:11])
+    done = appc("status", "--check", uuid)
+    assert done.status == 1
+    assert [line.rpartition("network default: ")[2].rpartition(" ")[2] for line in done.err.splitlines()] == [
+        "gone"
+    ] * 3
+
+
+def test_plugins_collect_what_no_pod_has(appc: Appc, recorder: Recorder, config: Path, host: str) -> None:
+    uuid = appc.detached("--net", "default,recorded", SERVER)
+    ended = appc.run("--net", "recorded", PROBE, "--", "exit", "0")
+    assert ended.status == 0
+    assert appc("gc", "--dry-run").status == 0
+    assert recorder.calls("GC") == []
+    assert appc("gc").status == 0
+    assert recorder.order("GC") == ["GC first", "GC second"]
+    for *_, document in recorder.calls("GC"):
+        assert document["cni.dev/valid-attachments"] == [{"containerID": uuid, "ifname": "eth1"}]
+        assert document.keys() >= {"cniVersion", "name", "type"}
+        assert "prevResult" not in document
+    recorder.on("GC", "first", "echo broken >&2; exit 1")
+    done = appc("gc")
+    assert done.status == 1
+    assert "network recorded: plugin first: GC failed: broken" in done.err
+    assert recorder.order("GC")[2:] == ["GC first", "GC second"]
+    recorder.on("GC", "first", "true")
+
+
+@pytest.mark.parametrize(("version", "fields"), [("1.0.0", {}), ("1.1.0", {"disableGC": True})])
+def test_what_is_not_to_be_collected(
+    appc: Appc, recorder: Recorder, config: Path, host: str, version: str, fields: dict[str, object]
+) -> None:
+    recorder.configure(config, version, **fields)
+    appc.detached("--net", "recorded", SERVER)
+    assert appc("gc").status == 0
+    assert recorder.calls("GC") == []
+
+
+def test_pods_of_another_root_are_not_collected(appc: Appc, recorder: Recorder, host: str, tmp_path: Path) -> None:
+    appc.detached("--net", "recorded", SERVER)
+    other = Appc(tmp_path)
+    other.state, other.config = appc.state, appc.config
+    assert other("gc").status == 0
+    assert recorder.calls("GC") == []
 
 
 def test_the_network_names_servers(appc: Appc, recorder: Recorder, host: str) -> None:
@@ -187,6 +296,7 @@ def test_a_launch_killed_between_plugins_is_collected(appc: Appc, recorder: Reco
         ({"name": "recorded", "cniVersion": "9.0.0", "type": "x"}, "cniVersion: none of"),
         ({"name": "-", "cniVersion": "1.0.0", "type": "../evil"}, "type: must be the name of a plugin"),
         ({"name": "recorded", "cniVersion": "1.0.0", "plugins": []}, "plugins: must be a list of at least one plugin"),
+        ({"name": "recorded", "cniVersion": "1.0.0", "type": "x", "disableGC": 1}, "disableGC: must be true or false"),
         ({"name": "recorded", "cniVersion": "1.0.0", "type": "absent"}, "there is no such plugin in"),
     ],
 )  # fmt: skip
