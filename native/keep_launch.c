@@ -45,8 +45,8 @@ int keep_tmpfs(const struct wire_op *op)
 	return error;
 }
 
-static const char *const ns_names[CHILD_NAMESPACES] = {"net", "ipc", "uts", "mnt", "pid", "user", "cgroup", "time"};
-enum { NS_USER = 5 };
+static const char *const ns_names[CHILD_NAMESPACES] = {"net", "ipc", "uts", "mnt", "pid", "user", "cgroup", "time", "root"};
+enum { NS_USER = 5, NS_ROOT = 8 };
 static const int ns_flags[CHILD_NAMESPACES] = CHILD_NAMESPACE_FLAGS;
 
 bool track_has(const struct wire_track *track, enum opcode code)
@@ -114,9 +114,11 @@ int keep_adopt(const struct wire_op *op)
 			continue;
 		if (keep.ns[i] >= 0)
 			close(keep.ns[i]);
-		keep.ns[i] = high_fd(open(op->args[1].p, O_RDONLY | O_CLOEXEC));
+		keep.ns[i] = high_fd(open(op->args[1].p, (i == NS_ROOT ? O_PATH | O_DIRECTORY : O_RDONLY) | O_CLOEXEC));
 		if (keep.ns[i] < 0)
 			return errno;
+		if (i == NS_ROOT)
+			return 0;
 		if (i == NS_USER)
 			return take_owner(&keep.ns[i]);
 		/* Said here, where it is known who asked for it. */

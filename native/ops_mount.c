@@ -14,7 +14,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-enum { BIND_RECURSIVE = 1, BIND_NO_SYMLINKS = 2, ATTRIBUTES_RECURSIVE = 1 };
+enum { BIND_RECURSIVE = 1, BIND_NO_SYMLINKS = 2, BIND_ANEW = 4, ATTRIBUTES_RECURSIVE = 1 };
 
 static int attach(const struct context *c, int tree, const char *path)
 {
@@ -127,6 +127,23 @@ int take_tree(struct context *c, const char *source, int *tree)
 	return 0;
 }
 
+/* The kernel lists mounts by age, which for a tree is that of its `tree`; only what is mounted can be copied. What is
+ * taken away again must not be so where it came from. */
+static int mount_anew(int tree, int target)
+{
+	struct k_mount_attr attr = {.propagation = MS_PRIVATE};
+	int copy = k_open_tree(tree, "", K_AT_EMPTY_PATH | K_OPEN_TREE_CLONE | K_AT_RECURSIVE);
+	int error = 0;
+
+	if (copy < 0)
+		return errno;
+	if (k_mount_setattr(tree, K_AT_RECURSIVE, &attr) < 0 || fchdir(tree) < 0 || umount2(".", MNT_DETACH) < 0 ||
+	    chdir("/") < 0 || k_move_mount(copy, target) < 0)
+		error = errno;
+	close(copy);
+	return error;
+}
+
 static int bind_tree(struct context *c, const struct wire_op *op, int target)
 {
 	int tree, error = take_tree(c, op->args[0].p, &tree);
@@ -136,6 +153,8 @@ static int bind_tree(struct context *c, const struct wire_op *op, int target)
 	error = check_kinds(tree, target);
 	if (error == 0)
 		error = attach_tree(tree, target, (op->args[2].n & BIND_RECURSIVE) != 0, op->args[3].n);
+	if (error == 0 && (op->args[2].n & BIND_ANEW) != 0)
+		error = mount_anew(tree, target);
 	close(tree);
 	return error;
 }

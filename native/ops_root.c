@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+enum { CHILD_MOUNT_NS = CHILD_NS + 3 };
+
 /* `cgroup.procs`, or on v1 `tasks`: that moves this one thread without the lock which stops every
  * fork of the machine for some milliseconds. */
 int op_cgroup(struct context *c, const struct wire_op *op)
@@ -38,6 +40,14 @@ static int open_slash(struct context *c)
 	return 0;
 }
 
+static int enter_root(struct context *c, int fd)
+{
+	if (fchdir(fd) < 0 || chroot(".") < 0 || chdir("/") < 0)
+		return errno;
+	c->pivoted = true;
+	return open_slash(c);
+}
+
 int op_join(struct context *c, const struct wire_op *op)
 {
 	static const int flags[CHILD_NAMESPACES] = CHILD_NAMESPACE_FLAGS;
@@ -46,6 +56,8 @@ int op_join(struct context *c, const struct wire_op *op)
 	for (int i = 0; i < CHILD_NAMESPACES; i++) {
 		if (wanted != (uint64_t)flags[i])
 			continue;
+		if (flags[i] == 0)
+			return enter_root(c, CHILD_NS + i);
 		if (setns(CHILD_NS + i, flags[i]) < 0)
 			return errno;
 		if (flags[i] != CLONE_NEWNS)
@@ -141,4 +153,21 @@ int op_move_root(struct context *c, const struct wire_op *op)
 		return errno;
 	c->pivoted = true;
 	return open_slash(c);
+}
+
+/* A copy that is in no namespace keeps its mounts together for as long as a process has it as its root: whoever shares
+ * the namespace sees nothing of them, and nothing is left to unmount. */
+int op_carry_root(struct context *c, const struct wire_op *op)
+{
+	int tree, error;
+
+	(void)op;
+	if (c->root < 0 || c->pivoted)
+		return EBADF;
+	tree = k_open_tree(c->root, "", K_OPEN_TREE_CLONE | K_AT_EMPTY_PATH | K_AT_RECURSIVE);
+	if (tree < 0)
+		return errno;
+	error = setns(CHILD_MOUNT_NS, CLONE_NEWNS) < 0 ? errno : enter_root(c, tree);
+	close(tree);
+	return error;
 }

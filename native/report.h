@@ -35,11 +35,11 @@ enum {
 #define CHILD_MOST_SOCKETS 32
 
 /* CLONE_NEW… flags in the order of their descriptors from CHILD_NS: net, ipc, uts, mnt, pid, user,
- * cgroup, time. */
-#define CHILD_NAMESPACES 8
+ * cgroup, time; and 0 for a process's root, a directory. */
+#define CHILD_NAMESPACES 9
 #define CHILD_NAMESPACE_FLAGS \
 	{ \
-		0x40000000, 0x08000000, 0x04000000, 0x00020000, 0x20000000, 0x10000000, 0x02000000, 0x00000080 \
+		0x40000000, 0x08000000, 0x04000000, 0x00020000, 0x20000000, 0x10000000, 0x02000000, 0x00000080, 0 \
 	}
 
 #endif

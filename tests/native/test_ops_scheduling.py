@@ -143,3 +143,25 @@ def test_move_root(binaries: Path, tree: Path) -> None:
     assert result.failure is None
     assert len([line for line in result.output.splitlines() if " - proc " in line]) == 1
     assert run_init(binaries / "appc-init", [Op("move-root"), run_probe("exit", "0")]).failure == (0, errno.EBADF)
+
+
+def test_carry_root(binaries: Path, tree: Path) -> None:
+    """The root and what is mounted in it are seen by the process alone, in a mount namespace that has none of it."""
+    own = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+    track = [*private_root(tree), PROC, Op("mount", "tmpfs", "t", "/tmp", 0, ()), Op("carry-root")]
+    result = run_init(binaries / "appc-init", [*track, run_probe("link", "/proc/self/ns/mnt")], keep_fds={13: own})
+    assert os.readlink("/proc/self/ns/mnt") in result.output
+    result = run_init(binaries / "appc-init", [*track, run_probe("mounts")], keep_fds={13: own})
+    assert result.failure is None
+    assert " - " not in result.output
+    os.close(own)
+    assert run_init(binaries / "appc-init", [*track, run_probe("exit", "0")]).failure == (OPS_BEFORE + 2, errno.EBADF)
+    assert run_init(binaries / "appc-init", [Op("carry-root"), run_probe("exit", "0")]).failure == (0, errno.EBADF)
+
+
+def test_the_root_of_a_process_is_joined(binaries: Path, tree: Path) -> None:
+    root = os.open(tree, os.O_PATH | os.O_DIRECTORY)
+    result = run_init(binaries / "appc-init", [Op("join", 0), run_probe("list", "/")], keep_fds={18: root})
+    assert sorted(result.output.split()) == sorted(os.listdir(tree))
+    os.close(root)
+    assert run_init(binaries / "appc-init", [Op("join", 0), run_probe("exit", "0")]).failure == (0, errno.EBADF)

@@ -7,7 +7,7 @@ use it, so it is refused as a whole. The law says nothing about what a container
 from __future__ import annotations
 
 from appc.errors import LaunchError
-from appc.plan.constants import CLONE_NEWCGROUP, CLONE_NEWNS, CLONE_NEWUSER, SIGKILL
+from appc.plan.constants import CLONE_NEWCGROUP, CLONE_NEWNS, CLONE_NEWUSER, ROOT, SIGKILL
 from appc.plan.ops import INSIDE, TABLE
 
 TYPE_CHECKING = False
@@ -148,7 +148,7 @@ def _check_root(track: Track, first: dict[str, int]) -> None:
     where = track.name
     joined = unshared = None
     for index, op in enumerate(track.ops):
-        if op.name == "join" and op.args[0] == CLONE_NEWNS:
+        if op.name == "join" and op.args[0] in (CLONE_NEWNS, ROOT):
             joined = index
         if op.name == "unshare" and isinstance(op.args[0], int) and op.args[0] & CLONE_NEWNS:
             unshared = index
@@ -336,7 +336,7 @@ def _positions(track: Track, performer: str) -> tuple[dict[str, int], dict[str, 
 
 def _name(op: Op) -> str:
     """Return the name of an op; `sync created` is another thing than the `sync start` of an app."""
-    if op.name == "move-root":
+    if op.name in ("move-root", "carry-root"):
         return "pivot"
     return "created" if op.name == "sync" and op.args[0] == "created" else op.name
 

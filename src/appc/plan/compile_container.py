@@ -11,7 +11,7 @@ from appc.plan.compile import UNSHARED, before_joins, joins, namespace_types, re
 from appc.plan.compile_cgroups import membership
 from appc.plan.compile_process import notifies, process_ops
 from appc.plan.compile_root import RootBuilder, console
-from appc.plan.constants import CLONE_NEWPID, MS_PRIVATE, MS_REC, MS_SLAVE, NAMESPACES
+from appc.plan.constants import CLONE_NEWNS, CLONE_NEWPID, MS_PRIVATE, MS_REC, MS_SLAVE, NAMESPACES, ROOT
 from appc.plan.ops import Op, Plan, Track
 
 TYPE_CHECKING = False
@@ -94,9 +94,10 @@ def compile_container(
         config = {**config, "process": _NO_PROCESS}
     types = namespace_types(config)
     made = [kind for kind, path in types.items() if not path]
-    if "mount" not in made:
-        raise Unenforceable("a container needs a mount namespace of its own", "linux.namespaces")
+    apart = "mount" not in made
     ops = [Op("adopt", NAMESPACES[kind][0], path, source="linux.namespaces") for kind, path in types.items() if path]
+    if apart and "mount" not in types:
+        ops.append(Op("adopt", CLONE_NEWNS, "/proc/self/ns/mnt", source="linux.namespaces"))
     linux = config.get("linux") or {}
     in_user = "user" in types
     if in_user:
@@ -117,18 +118,23 @@ def compile_container(
     inside = [Op("cgroup", file, source="linux.cgroupsPath") for file in files]
     builder = RootBuilder(config, root, facts, cgroups=cgroups, hints=hints, bundle=bundle, alone=True)
     rooted = builder.build()
+    if apart:
+        _refuse_propagation(config, types, builder.propagated())
     inside += builder.trees
     inside += before_joins(config, types)
-    joined = [kind for kind, path in types.items() if (path or kind == "user") and kind != "pid"]
+    joined = [kind for kind, path in types.items() if (path or kind == "user") and kind not in ("pid", "mount")]
     inside += joins(joined, facts, born="pid" in made)
-    flags = sum(NAMESPACES[kind][0] for kind in made if kind in UNSHARED)
+    # One that has no mount namespace of its own leaves the one its root is made in.
+    flags = sum(NAMESPACES[kind][0] for kind in made if kind in UNSHARED) | CLONE_NEWNS
     inside.append(Op("unshare", flags, source="linux.namespaces"))
     inside += _clocks(linux, types)
     # What the container mounts is its own business, but for the trees that were taken before.
     private = (linux.get("rootfsPropagation") or "") in ("private", "rprivate")
     inside.append(Op("propagation", MS_REC | (MS_PRIVATE if private else MS_SLAVE), source="linux.rootfsPropagation"))
     pivot = next(index for index, op in enumerate(rooted) if op.name == "pivot")
-    if no_pivot:
+    if apart:
+        rooted[pivot:] = [Op("carry-root", source="linux.namespaces")]
+    elif no_pivot:
         rooted[pivot] = Op("move-root", source="root.path")
     if before:
         rooted.insert(pivot, Op("sync", "created", source="hooks"))
@@ -180,6 +186,9 @@ def compile_exec(
     for kind in types:
         flag, file = NAMESPACES[kind]
         ops.append(Op("adopt", flag, f"/proc/{target[0]}/ns/{file}", source="linux.namespaces"))
+    apart = types.get("mount", "joined") != ""
+    if apart:
+        ops.append(Op("adopt", ROOT, f"/proc/{target[0]}/root", source="root.path"))
     ops += _agent(linux, agent_state)
     born, files = membership(cgroups, facts)
     before: list[Op] = []
@@ -199,6 +208,8 @@ def compile_exec(
     inside += [*before, *(Op("cgroup", file, source="linux.cgroupsPath") for file in files), *after]
     inside += before_joins(config, types)
     inside += joins([kind for kind in types if kind != "pid"], facts)
+    if apart:
+        inside.append(Op("join", ROOT, source="root.path"))
     if process.get("terminal"):
         inside.append(console(process))
     found = [] if warnings is None else warnings
@@ -208,6 +219,17 @@ def compile_exec(
     plan = Plan([Track(KEEPER, ops), Track(PROCESS, inside)], facts.as_text())
     check(plan)
     return plan
+
+
+def _refuse_propagation(config: Mapping[str, Any], types: Mapping[str, str], mounts: Sequence[int]) -> None:
+    """Unenforceable for what only mounts in a namespace can do, for a container that has no such namespace."""
+    reason = "only mounts in a mount namespace of the container's own have a propagation"
+    if "user" in types and "mount" not in types:
+        raise Unenforceable("a container with a user namespace needs a mount namespace, too", "linux.namespaces")
+    if (config["linux"].get("rootfsPropagation") or "private").removeprefix("r") != "private":
+        raise Unenforceable(reason, "linux.rootfsPropagation")
+    if mounts:
+        raise Unenforceable(reason, f"mounts[{mounts[0]}].options")
 
 
 def _process(track: str, config: Mapping[str, Any], flags: int, handles: Handles, born: str, detached: bool) -> Op:

@@ -111,7 +111,8 @@ class MountOptions:
             pass
         elif not self.bind:
             self.data.append(option)
-        elif option not in _SUPERBLOCK:
+        elif option not in _SUPERBLOCK and "=" not in option:
+            # Data for a file system is what mount(2) ignores here; a word alone may be a misspelt "ro".
             raise Unenforceable(f"a bind mount has no option {option}", where)
 
 

@@ -26,6 +26,7 @@ from appc.plan.constants import (
 )
 from appc.plan.ops import (
     ATTRIBUTES_RECURSIVE,
+    BIND_ANEW,
     BIND_NO_SYMLINKS,
     BIND_RECURSIVE,
     TREE_MAPPED,
@@ -157,6 +158,10 @@ class RootBuilder:
             self._add("propagation", PROPAGATION[propagation], source="linux.rootfsPropagation")
         return self.ops
 
+    def propagated(self) -> list[int]:
+        """Return which mounts are to be anything but private."""
+        return [index for index, _, _, options in self._mounts if options.propagation & ~(MS_REC | MS_PRIVATE)]
+
     def _add(
         self,
         name: str,
@@ -280,6 +285,8 @@ class RootBuilder:
             more = (TREE_NO_SYMLINKS if NO_SYMLINKS in hints else 0) | (TREE_PEER if peer else 0)
             self.trees.append(tree_op(mount, source, options, more, where))
             source = f"#{len(self.trees) - 1}"
+            # A user namespace cannot take apart what comes from outside; a file cannot be stood in to be unmounted.
+            flags |= BIND_ANEW if peer and not self._in_user and FILE not in hints else 0
         self._add("bind", source, path, flags, together, source=where)
         if apart:
             self._add("attributes", path, 0, apart, 0, source=f"{where}.options")

@@ -12,6 +12,9 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
+# In place of a namespace: a process's root.
+ROOT = 0
+
 # OCI name → (flag, name below /proc/PID/ns)
 NAMESPACES = {
     "cgroup": (CLONE_NEWCGROUP, "cgroup"),

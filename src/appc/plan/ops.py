@@ -61,6 +61,9 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("pivot", (), INSIDE),
     # Where the host's root cannot be pivoted away from, the initial RAM file system.
     ("move-root", (), INSIDE),
+    # Into the mount namespace that was adopted, the host's or another's, which stays as it is: the root goes along as a
+    # copy that is in no namespace, gone with the last process in it.
+    ("carry-root", (), INSIDE),
     # The pod's sandbox
     ("hostname", (("name", "s"),), INSIDE),
     ("domainname", (("name", "s"),), INSIDE),
@@ -115,7 +118,8 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("mount-namespace", (), OUTSIDE),
     ("tmpfs", (("path", "s"), ("options", "l")), OUTSIDE),
     ("init", (("flags", "n"), ("track", "s"), ("cgroup", "s")), OUTSIDE),
-    # Of another kind than `namespace`, `path` stands for the user namespace that owns it.
+    # For users, a `path` of another kind stands for the user namespace that owns it. Kind 0 is no namespace but the
+    # root of a process, a directory; `join` enters it.
     ("adopt", (("namespace", "n"), ("path", "s")), OUTSIDE),
     ("userns", (("uids", "l"), ("gids", "l")), OUTSIDE),
     # A program for devices, in addition to those that a control group (cgroup2) has.
@@ -230,6 +234,7 @@ OPCODES = {row[0]: index for index, row in enumerate(TABLE)}
 # bind flags
 BIND_RECURSIVE = 1
 BIND_NO_SYMLINKS = 2  # refuse a source path with any symbolic link in it (ace.md, Volume Setup)
+BIND_ANEW = 4  # a tree is mounted as if copied only now, to come after what was mounted before; for directories
 # tree flags
 TREE_RECURSIVE = 1
 TREE_NO_SYMLINKS = 2

@@ -13,10 +13,12 @@ from appc.plan.constants import (
     NODE_TYPES,
     PROPAGATION,
     RLIMITS,
+    ROOT,
     SECCOMP_FLAGS,
 )
 from appc.plan.ops import (
     ATTRIBUTES_RECURSIVE,
+    BIND_ANEW,
     BIND_NO_SYMLINKS,
     BIND_RECURSIVE,
     OPCODES,
@@ -122,13 +124,17 @@ def _namespaces(value: int) -> str:
     return _flags(value, {file: flag for flag, file in NAMESPACES.values()})
 
 
+def _joined(value: int) -> str:
+    return "root" if value == ROOT else _namespaces(value)
+
+
 def _propagation(value: int) -> str:
     kind = _flags(value & ~MS_REC, PROPAGATION)
     return f"r{kind}" if value & MS_REC else kind
 
 
 def _bind(value: int) -> str:
-    return _flags(value, {"recursive": BIND_RECURSIVE, "no-symlinks": BIND_NO_SYMLINKS})
+    return _flags(value, {"recursive": BIND_RECURSIVE, "no-symlinks": BIND_NO_SYMLINKS, "anew": BIND_ANEW})
 
 
 def _tree(value: int) -> str:
@@ -166,8 +172,8 @@ _FORMATS: dict[tuple[str, str], Callable[[Any], str]] = {
     ("", "gid"): _number("gid"),
     ("", "groups"): _items("groups"),
     ("", "timeout"): lambda value: f"timeout={value}ms" if value else "",
-    ("join", "namespace"): _namespaces,
-    ("adopt", "namespace"): _namespaces,
+    ("join", "namespace"): _joined,
+    ("adopt", "namespace"): _joined,
     ("unshare", "flags"): _namespaces,
     ("fork", "flags"): _namespaces,
     ("tree", "flags"): _tree,

@@ -12,8 +12,8 @@ from appc.errors import AppcError, LaunchError
 from appc.plan.check import check
 from appc.plan.compile_container import CONTAINER, PROCESS, Handles, compile_container, compile_exec
 from appc.plan.compile_root import RootFS
-from appc.plan.constants import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, SIGKILL
-from appc.plan.ops import TREE_PEER, TREE_RECURSIVE, Op, Plan
+from appc.plan.constants import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, ROOT, SIGKILL
+from appc.plan.ops import BIND_ANEW, BIND_RECURSIVE, TREE_PEER, TREE_RECURSIVE, Op, Plan
 from golden.examples import facts
 
 NAMESPACES = {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "network", "path": "/run/netns/x"}]}
@@ -82,7 +82,7 @@ def test_a_terminal_has_the_size_it_is_told() -> None:
     [
         ({"linux": {"namespaces": [{"type": "mount"}], "timeOffsets": {"boottime": {"secs": 1}}}}, "linux.timeOffsets"),
         ({"linux": {"namespaces": [{"type": "mount"}], "intelRdt": {"closID": "x"}}}, "linux.intelRdt"),
-        ({"linux": {"namespaces": [{"type": "mount", "path": "/m"}]}}, "linux.namespaces"),
+        ({"linux": {"namespaces": [], "rootfsPropagation": "shared"}}, "linux.rootfsPropagation"),
         ({"linux": {"namespaces": [{"type": "mount"}, {"type": "user"}]}}, "linux.uidMappings"),
     ],
 )
@@ -144,7 +144,7 @@ def test_mounts_that_stay_peers_are_taken_before_all_become_slaves(
     plan = container(config(linux={**NAMESPACES, "rootfsPropagation": rootfs}, mounts=mounts))
     inside = plan.track(CONTAINER).ops
     (bind, *_) = named(inside, "bind")
-    assert bind == ("#0" if taken else "/d", "/x", 1, 0)
+    assert bind == ("#0" if taken else "/d", "/x", BIND_RECURSIVE | (BIND_ANEW if taken else 0), 0)
     assert named(inside, "tree") == ([("/d", TREE_RECURSIVE | TREE_PEER, (), ())] if taken else [])
     assert named(inside, "mount-propagation") == ([("/x", after)] if after else [])
     base = 0x4000 | (1 << 18 if rootfs else 1 << 19)
@@ -206,6 +206,21 @@ def test_a_root_that_cannot_be_pivoted_is_moved() -> None:
     plan = container(config(linux=NAMESPACES), no_pivot=True)
     assert "move-root" in names(plan, CONTAINER)
     assert "pivot" not in names(plan, CONTAINER)
+
+
+@pytest.mark.parametrize("path", ["", "/run/ns/m"])
+def test_without_a_mount_namespace_of_its_own_it_takes_its_root_along(path: str) -> None:
+    given = config(linux={"namespaces": [{"type": "mount", "path": path}] if path else [], "maskedPaths": ["/x"]})
+    plan = container(given, no_pivot=True)
+    assert named(plan.track("keeper").ops, "adopt") == [(CLONE_NEWNS, path or "/proc/self/ns/mnt")]
+    inside = names(plan, CONTAINER)
+    assert named(plan.track(CONTAINER).ops, "unshare") == [(CLONE_NEWNS,)]
+    assert inside.index("mask") < inside.index("carry-root") < inside.index("bounding")
+    assert not {"pivot", "move-root", "join"} & set(inside)
+    beside = compile_exec(given, target=(7, 99), facts=facts())
+    adopted = [(CLONE_NEWNS, "/proc/7/ns/mnt")] if path else []
+    assert named(beside.track("keeper").ops, "adopt") == [*adopted, (ROOT, "/proc/7/root")]
+    assert named(beside.track(PROCESS).ops, "join") == [*((kind,) for kind, _ in adopted), (ROOT,)]
 
 
 def broken(change: str) -> Plan:
