@@ -50,7 +50,8 @@ static bool take_global(struct front_call *call, int argc, char **argv, int *at)
 	if (option == NULL)
 		return false;
 	*at += 1;
-	if (is_option(option, "debug", &value))
+	/* Who makes control groups matters when they are made, which is not done here. */
+	if (is_option(option, "debug", &value) || is_option(option, "systemd-cgroup", &value))
 		return value == NULL;
 	root = is_option(option, "root", &value);
 	format = !root && is_option(option, "log-format", &value);

@@ -221,6 +221,20 @@ def _native() -> str:
     return "" if os.access(found, os.X_OK) else "appc-init is not built"
 
 
+@_probe("systemd")
+def _systemd() -> str:
+    return "" if os.path.isdir("/run/systemd/system") else "systemd is not PID 1"
+
+
+@_probe("systemd-files")
+def _systemd_files() -> str:
+    """What the virtual machine can be booted with."""
+    for path in ("/lib/systemd/systemd", "/usr/bin/dbus-daemon", "/lib/systemd/systemd-machined"):
+        if not os.access(path, os.X_OK):
+            return f"there is no {path}"
+    return ""
+
+
 @_probe("resolver")
 def _resolver() -> str:
     return "" if os.path.exists("/etc/resolv.conf") else "this host has no /etc/resolv.conf"

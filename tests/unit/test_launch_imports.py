@@ -99,5 +99,5 @@ def test_version_imports_a_handful_of_modules_of_ours() -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_table_can_be_read_with_the_standard_library_alone(verb: str) -> None:
     """Help, completions and manual pages are made before the dependencies are installed."""
-    third_party = {"deflate", "h11", "isal", "pysequoia", "rich", "urllib3", "yaml"}
+    third_party = {"deflate", "h11", "isal", "jeepney", "pysequoia", "rich", "urllib3", "yaml"}
     assert not modules(f"load({verb!r})") & third_party

@@ -60,11 +60,13 @@ def run(
     directory: str | None = None,
     echo: bool = False,
     kernel_options: str = "",
+    init: str = "command",
 ) -> Result:
     """Boot, run `argv` as root in `directory` (default: the current one), power off.
 
     `timeout` is for everything, in seconds, `memory` in MiB; with `echo` the output also goes to our stdout;
-    `kernel_options` are added to the kernel's command line.
+    `kernel_options` are added to the kernel's command line. With `init` "systemd" the host's systemd is PID 1 and the
+    command a service of it, beside D-Bus and the journal.
     """
     machine = kernel.fetch()
     given = {
@@ -81,6 +83,7 @@ def run(
             raise SystemExit("busybox (package busybox-static) is not installed")
         archive = initramfs.base(machine, Path(busybox))
         archive += initramfs.command(argv, {**given, **(environment or {})}, directory or os.getcwd())
+        archive += initramfs.next_program(init)
         (place / "initramfs").write_bytes(archive)
         _make_disk(place / "disk")
         share = _share(place)
@@ -170,9 +173,16 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
     parser.add_argument("--memory", type=int, default=1024, metavar="MIB")
     parser.add_argument("--console", action="store_true", help="show the kernel's messages afterwards")
+    parser.add_argument("--systemd", action="store_true", help="with systemd as PID 1")
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
-    result = run(arguments.command, timeout=arguments.timeout, memory=arguments.memory, echo=True)
+    result = run(
+        arguments.command,
+        timeout=arguments.timeout,
+        memory=arguments.memory,
+        echo=True,
+        init="systemd" if arguments.systemd else "command",
+    )
     if arguments.console or result.status is None:
         sys.stderr.write(result.console)
     sys.stderr.write(f"[{result.seconds:.1f} s]\n")

@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from vm import systemd
 from vm.kernel import Kernel
 
 MODULES = (
@@ -56,11 +57,12 @@ mount -o bind /root/run/disk/appc /root/var/lib/appc
 ip link set lo up
 hostname appc-vm
 cp /command /command-and-off /bin/busybox /root/run/
+[ ! -d /systemd ] || cp -a /systemd /root/run/
 umount /proc
-exec switch_root /root /bin/sh /run/command-and-off
+exec switch_root /root $(cat /next)
 """
 
-# Runs as PID 1 on the host's files.
+# Runs on the host's files, as PID 1 or as a service.
 _COMMAND_AND_OFF = """/run/busybox stty raw -echo -F /dev/ttyS1
 { /bin/sh /run/command </dev/null; echo "status $?" >/run/status; } 2>&1 | cat >/dev/ttyS1
 cat /run/status >/dev/ttyS2
@@ -99,7 +101,18 @@ def base(kernel: Kernel, busybox: Path) -> bytes:
 
 
 def command(argv: Sequence[str], environment: Mapping[str, str], directory: str) -> bytes:
-    """Return the archive, to be appended to `base`, that says what to run."""
+    """Return the archive, to be appended to `base` and followed by `next_program`, that says what to run."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
     lines += [f"cd {shlex.quote(directory)} || exit 126", f"exec {shlex.join(argv)}", ""]
     return _entry("command", 0o100644, os.fsencode("\n".join(lines))) + _end()
+
+
+def next_program(init: str) -> bytes:
+    """Return the archive that says what becomes PID 1: with "command" who runs the command, with "systemd" systemd."""
+    if init == "command":
+        return _entry("next", 0o100644, b"/bin/sh /run/command-and-off") + _end()
+    parts = [_entry("next", 0o100644, f"{systemd.PROGRAM} --unit={systemd.TARGET}".encode())]
+    for path, content in systemd.files("/bin/sh /run/command-and-off").items():
+        kind = 0o040755 if content is None else 0o120777 if content == systemd.MASKED else 0o100644
+        parts.append(_entry(f"systemd/{path}".rstrip("/"), kind, (content or "").encode()))
+    return b"".join((*parts, _end()))

@@ -28,14 +28,19 @@ REASONS = (
     "this kernel has no such file",
     "SELinux is not enabled",
     "cannot have its owners mapped before Linux",
+    "systemd is not PID 1",
 )
 
 
 def run_tests(
-    paths: Sequence[str], timeout: float, kernel_options: str = "", variables: Mapping[str, str] | None = None
+    paths: Sequence[str],
+    timeout: float,
+    kernel_options: str = "",
+    variables: Mapping[str, str] | None = None,
+    init: str = "command",
 ) -> str:
     """Run pytest in the VM, with `variables` in its environment; return what it says, after failing unless everything
-    passed."""
+    passed. `init` is what boot.run takes."""
     # Comparisons with other tools are made on the host: they say nothing of the kernel.
     select = ("-m", "not interop", "-rs", "--durations", "10", "-o", f"faulthandler_timeout={timeout:.0f}")
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", *select, *paths]
@@ -49,6 +54,7 @@ def run_tests(
         environment=environment,
         directory=str(ROOT),
         kernel_options=kernel_options,
+        init=init,
     )
     if result.status is None:
         pytest.fail(f"the VM did not end in {timeout:.0f} s:\n{result.output}\n{result.console}", pytrace=False)

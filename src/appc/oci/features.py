@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from appc.abi import CAPABILITY_BITS
+from appc.oci.scope import ANNOTATION
 from appc.plan.compile_container import HOOKS
 from appc.plan.compile_mounts import SUPPORTED
 from appc.plan.constants import NAMESPACES, SECCOMP_FLAGS
@@ -30,7 +31,7 @@ def features() -> dict[str, Any]:
         "linux": {
             "namespaces": sorted(NAMESPACES),
             "capabilities": list(CAPABILITY_BITS),
-            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": False, "rdma": True},
             "seccomp": {
                 "enabled": True,
                 "actions": list(ACTIONS),
@@ -46,7 +47,7 @@ def features() -> dict[str, Any]:
             "netDevices": {"enabled": True},
             "memoryPolicy": {"modes": list(MEMORY_MODES), "flags": list(MEMORY_FLAGS)},
         },
-        "potentiallyUnsafeConfigAnnotations": [],
+        "potentiallyUnsafeConfigAnnotations": [ANNOTATION],
     }
 
 

@@ -22,8 +22,8 @@ FORMAT = "appc-oci front 1"
 _PID, _STATUS = '\n  "pid": ', ',\n  "status": "'
 
 
-def verbs(config: dict[str, Any]) -> list[str]:
-    """Return the verbs that need nothing of Python for a container of that configuration.
+def verbs(config: dict[str, Any], unit: str) -> list[str]:
+    """Return the verbs that need nothing of Python for a container of that configuration and, if any, systemd unit.
 
     What is written in C does what Python's verbs do at present and no more: whoever gives those more to do takes them
     away here, for the containers it concerns.
@@ -35,7 +35,7 @@ def verbs(config: dict[str, Any]) -> list[str]:
     agent = (linux.get("seccomp") or {}).get("listenerPath")
     if config.get("process") and not agent and not hooks.get("poststart"):
         found.append("start")
-    if not linux.get("intelRdt") and not hooks.get("poststop"):
+    if not unit and not linux.get("intelRdt") and not hooks.get("poststop"):
         found.append("delete")
     return found
 
@@ -45,5 +45,6 @@ def describe(container: Container, config: dict[str, Any]) -> bytes:
     # Strings of JSON have no line breaks, so what is sought is found where it is meant.
     text = dumps(container.described(STOPPED), 2) + "\n"
     head, _, rest = text.partition(f"{_PID}0{_STATUS}{STOPPED}")
-    strings = [FORMAT, container.record["boot"], " ".join(verbs(config)), head + _PID, _STATUS, rest]
+    allowed = " ".join(verbs(config, container.record.get("unit", "")))
+    strings = [FORMAT, container.record["boot"], allowed, head + _PID, _STATUS, rest]
     return b"".join(string.encode(errors="surrogateescape") + b"\0" for string in (*strings, *container.cgroups))

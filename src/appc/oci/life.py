@@ -183,6 +183,10 @@ def take_away(container: Container) -> None:
     if container.pid():
         _kill_and_wait(container)
     cgroupfs.kill(container.cgroups)
+    if container.record.get("unit"):
+        from appc.oci import scope
+
+        scope.stop(container.record["unit"])
     if not cgroupfs.remove(group for path in container.cgroups for group in cgroupfs.tree(path)):
         raise HostError("its control groups cannot be removed: processes do not end", container.name)
     try:

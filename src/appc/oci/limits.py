@@ -43,6 +43,10 @@ def update(args: Args, context: Context) -> int:
     if container.status() == STOPPED:
         raise PodStateError("cannot update a container that is stopped", container.name)
     resources = _given(args)
+    if container.record.get("unit"):
+        from appc.oci import scope
+
+        scope.update(container.record["unit"], resources)
     outcome = cgroup_container.update(container.record["cgroup"], resources, probe.facts()).outcome
     config = container.config()
     kept = config["linux"].setdefault("resources", {})

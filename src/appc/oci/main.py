@@ -18,12 +18,15 @@ EXIT_EXEC = 255  # what runc says when a command could not be run beside a conta
 
 
 class Context:
-    """What holds for every verb: where states are kept, and where messages go."""
+    """What holds for every verb: where states are kept, where messages go, and who makes control groups."""
 
-    def __init__(self, root: str = f"{_RUN}/oci", log: str = "", log_format: str = "text") -> None:
+    def __init__(
+        self, root: str = f"{_RUN}/oci", log: str = "", log_format: str = "text", systemd_cgroup: bool = False
+    ) -> None:
         self.root = root
         self.log = log
         self.log_format = log_format
+        self.systemd_cgroup = systemd_cgroup
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -54,7 +57,7 @@ def _context(asked: Args) -> Context:
     if log_format not in ("text", "json"):
         raise UsageError(f"unknown log-format {log_format!r}", "--log-format")
     root = os.path.abspath(asked.option("root") or os.environ.get("APPC_OCI_ROOT") or f"{run_directory()}/oci")
-    return Context(root, asked.option("log"), log_format)
+    return Context(root, asked.option("log"), log_format, asked.flag("systemd-cgroup"))
 
 
 def run_directory() -> str:
@@ -96,8 +99,6 @@ def _dispatch(asked: Args, verb: str, context: Context) -> int:
 
         sys.stdout.write(verb_help(verb))
         return 0
-    if asked.flag("systemd-cgroup"):
-        raise AppcError("control groups made by systemd are not supported", "--systemd-cgroup", "use cgroupfs")
     _count(args.words, operands, verb)
     name, _, function = place.partition(".")
     module = __import__(f"appc.oci.{name}", fromlist=(function,))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from appc.oci.container import Container
     from appc.oci.main import Context
     from appc.oci.options import Args
+    from appc.oci.scope import Scope
     from appc.plan.compile_container import NetDevice
     from appc.plan.ops import Plan
 
@@ -89,6 +90,8 @@ class _Making:
         self._detached = detached
         self._awaits_start = awaits_start
         self._root = context.root
+        self._systemd_cgroup = context.systemd_cgroup
+        self._scope: Scope | None = None
         self.bundle = os.path.abspath(args.option("bundle") or ".")
         self.config = self._config()
         self._handles = handles(args, detached, bool((self.config.get("process") or {}).get("terminal")))
@@ -105,14 +108,26 @@ class _Making:
             data = wire.encode(plan)
             self.container.write("plan", data)
             keeper = self._launch(plan, data)
+            if self._scope is not None:
+                self._scope.settle(self.config["linux"].get("resources") or {}, facts)
         except BaseException:
-            cgroupfs.kill(self.container.cgroups)
-            cgroupfs.remove(self.container.cgroups)
+            self._remove_groups()
             self.container.remove()
             raise
         finally:
+            if self._scope is not None:
+                self._scope.release()
             self.container.unlock()
         return keeper
+
+    def _remove_groups(self) -> None:
+        """End what is in the container's groups, and remove them."""
+        if self._scope is not None and not self._scope.started:
+            return  # one of that name may be another container's
+        cgroupfs.kill(self.container.cgroups)
+        if self._scope is not None:
+            self._scope.give_up()
+        cgroupfs.remove(self.container.cgroups)
 
     def _launch(self, plan: Plan, data: bytes) -> int:
         keeper, reader = spawn.spawn_here(data, self.container.path, ENVIRONMENT, self._handles.descriptors)
@@ -164,6 +179,12 @@ class _Making:
             "annotations": self.config.get("annotations") or {},
         }
         path = linux.get("cgroupsPath") or f"/appc-oci/{container.name}"
+        if self._systemd_cgroup:
+            from appc.oci.scope import Scope
+
+            self._scope = Scope(linux.get("cgroupsPath") or "", container.name, facts)
+            path = self._scope.path
+            container.record["unit"] = self._scope.unit
         container.record["cgroup"] = path
         resources = dict(linux.get("resources") or {})
         resources["devices"] = [*(resources.get("devices") or ()), *cgroup_container.DEFAULT_RULES]
@@ -171,6 +192,9 @@ class _Making:
         container.write_json("state.json", container.record)
         container.write_json("config.json", self.config)
         container.write(front.FILE, front.describe(container, self.config))
+        if self._scope is not None:
+            self._scope.start(linux.get("resources") or {}, container.record["annotations"], container.cgroups)
+            resources = self._scope.with_room(resources)
         groups = cgroup_container.create(path, resources, facts)
         refuse_unmet(groups.outcome)
         self._device_filters = groups.device_filters

@@ -90,9 +90,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\nspec: 1.3" in capsys.readouterr().out
 
 
-def test_what_systemd_would_do_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--systemd-cgroup", "state", "one"]) == 1
-    assert "--systemd-cgroup" in capsys.readouterr().err
+def test_a_command_without_a_container(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["exec"]) == 255
     assert "container id cannot be empty" in capsys.readouterr().err
 
