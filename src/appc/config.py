@@ -79,6 +79,35 @@ def _seconds(value: object) -> float:
     return float(value)
 
 
+def budget(value: object) -> str:
+    """Return a size, such as 20Gi, or a part of a disk, such as 20%, as text. Raises ValueError for what is neither."""
+    from appc.errors import InvalidValue
+    from appc.quantity import Quantity
+
+    text = str(value)
+    try:
+        amount = float(text[:-1]) if text.endswith("%") else float(Quantity.parse(text).value)
+    except (ValueError, InvalidValue):
+        amount = -1.0
+    if isinstance(value, bool) or not 0 <= amount <= (100 if text.endswith("%") else 1 << 60):
+        raise ValueError("is neither a size, such as 20Gi, nor a part of the disk, such as 20%")
+    return text
+
+
+def _references(value: object) -> tuple[str, ...]:
+    from appc.errors import InvalidValue
+    from appc.values import ImageReference
+
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError("is not a list of names of images")
+    for name in value:
+        try:
+            ImageReference.parse(name)
+        except InvalidValue as error:
+            raise ValueError(error.what) from None
+    return tuple(value)
+
+
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("is not true or false")
@@ -147,6 +176,14 @@ TABLE = (
     Setting("logs.size", _whole(4096, 1 << 40), 16 << 20, "bytes after which an app's log is rotated"),
     Setting("logs.files", _whole(1, 100), 3, "how many files of an app's log are kept, the current one included"),
     Setting("logs.journal", _path, "", "the journal's socket, which gets a copy of what apps write"),
+    Setting("gc.podGrace", _whole(0, 1 << 32), 1800, "seconds that `appc gc` keeps pods after their end"),
+    Setting("gc.preparedGrace", _whole(0, 1 << 32), 86400, "seconds that `appc gc` keeps pods nobody has run yet"),
+    Setting("gc.podBudget", budget, "", "what pods may take on disk, 20Gi or 20%, before more that have ended go"),
+    Setting(
+        "gc.imageGrace", _whole(0, 1 << 32), 86400, "seconds that `appc image gc` keeps images after their last use"
+    ),
+    Setting("gc.imageBudget", budget, "", "what images may take on disk, 20Gi or 20%, before more of them go"),
+    Setting("gc.pinned", _references, (), "names of images that `appc image gc` never removes"),
     Setting("stop.grace", _seconds, 10.0, "seconds that apps get between SIGTERM and SIGKILL"),
 )
 
@@ -170,6 +207,12 @@ class Settings:
     network_subnet: str
     network_plugin_path: tuple[str, ...]
     devices_cdi_path: tuple[str, ...]
+    gc_pod_grace: int
+    gc_prepared_grace: int
+    gc_pod_budget: str
+    gc_image_grace: int
+    gc_image_budget: str
+    gc_pinned: tuple[str, ...]
     logs_size: int
     logs_files: int
     logs_journal: str

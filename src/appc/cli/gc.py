@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from appc.cli.options import Args, Option, Verb, duration
 from appc.cli.output import out
+from appc.config import budget
 from appc.errors import AppcError
 from appc.host import cgroups, probe
 from appc.pods import gc, layout
@@ -19,15 +20,23 @@ VERB = Verb(
     description=(
         "Removes exited pods after a grace period, prepared pods nobody ran within a day, and whatever interrupted "
         "commands or killed keepers left behind, and lets plugins of networks do the same. Running it twice, or twice "
-        "at once, does no harm."
+        "at once, does no harm. Settings gc.* of the configuration are the defaults."
     ),
     options=(
         Option(
-            "--grace-period",
+            "--grace-period", metavar="TIME", parse=duration, help="keep pods this long after their end (default 30m)"
+        ),
+        Option(
+            "--expire-prepared",
             metavar="TIME",
-            default=1800.0,
             parse=duration,
-            help="keep pods this long after their end (default 30m)",
+            help="keep pods that were prepared and never run this long (default 24h)",
+        ),
+        Option(
+            "--budget",
+            metavar="SIZE|N%",
+            parse=budget,
+            help="when pods take more on disk, remove more that have ended, the first to end first (default: none)",
         ),
         Option("--dry-run", help="say what would be done and why, and do nothing"),
     ),
@@ -37,13 +46,19 @@ VERB = Verb(
 def run(args: Args, context: Context) -> int:
     """Print one line for each pod that is (or would be) ended or removed."""
     failed = False
-    verdicts = gc.judge(context.root, args.grace_period)
+    settings = context.settings
+    grace = settings.gc_pod_grace if args.grace_period is None else args.grace_period
+    prepared = settings.gc_prepared_grace if args.expire_prepared is None else args.expire_prepared
+    verdicts = gc.judge(context.root, grace, prepared_seconds=prepared)
+    allowed = settings.gc_pod_budget if args.budget is None else args.budget
+    if allowed:
+        _apply_budget(verdicts, allowed, context.root)
     for verdict in verdicts:
         if verdict.action == "keep":
             context.debug(f"kept: {verdict.reason}", f"pod {verdict.pod.uuid}")
             continue
         try:
-            done = args.dry_run or _carry_out(verdict, args.grace_period)
+            done = args.dry_run or _carry_out(verdict, grace)
         except AppcError as error:
             context.error(error.what, error.where, error.hint)
             failed = True
@@ -60,6 +75,15 @@ def run(args: Args, context: Context) -> int:
         failed = not _collect_attachments(context) or failed
         cgroups.remove_root(probe.facts())
     return 1 if failed else 0
+
+
+def _apply_budget(verdicts: list[gc.Verdict], allowed: str, root: str) -> None:
+    from appc.pods import budget as budgets
+    from appc.store.budget import limit
+
+    bytes_allowed = limit(allowed, root)
+    assert bytes_allowed is not None
+    budgets.apply(verdicts, bytes_allowed)
 
 
 def _collect_attachments(context: Context) -> bool:

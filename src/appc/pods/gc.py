@@ -27,29 +27,34 @@ class Verdict:
         self.reason = reason
 
 
-def judge(root: str, grace_seconds: float, now: float | None = None) -> list[Verdict]:
-    """Return what a collection would do with every pod below `root`; nothing is changed."""
+def judge(
+    root: str, grace_seconds: float, now: float | None = None, prepared_seconds: float = EXPIRE_PREPARED_SECONDS
+) -> list[Verdict]:
+    """Return what a collection would do with every pod below `root`; nothing is changed.
+
+    Pods are kept for `grace_seconds` after their end, and for `prepared_seconds` when nobody has run them.
+    """
     moment = time.time() if now is None else now
     verdicts = []
     for pod in layout.every(root):
         try:
-            verdicts.append(_judge(pod, grace_seconds, moment))
+            verdicts.append(_judge(pod, grace_seconds, prepared_seconds, moment))
         except PodNotFound:
             # Removed by somebody else since.
             continue
     return verdicts
 
 
-def _judge(pod: Pod, grace: float, now: float) -> Verdict:
+def _judge(pod: Pod, grace: float, prepared: float, now: float) -> Verdict:
     if pod.locked():
         return Verdict(pod, "keep", pod.state())
     if pod.phase == "prepared":
         age = now - pod.created()
-        if age <= EXPIRE_PREPARED_SECONDS:
+        if age <= prepared:
             return Verdict(pod, "keep", "prepared, waits to be run")
-        return Verdict(pod, "remove", "prepared a day ago and never run")
+        return Verdict(pod, "remove", f"prepared {int(age)} s ago and never run")
     if pod.phase == "exited":
-        age = now - _changed(pod)
+        age = now - ended(pod)
         if age <= grace:
             return Verdict(pod, "keep", f"exited {int(age)} s ago, within the grace period")
         return Verdict(pod, "remove", "exited")
@@ -140,7 +145,7 @@ def release_network(pod: Pod) -> None:
         raise HostError("; ".join(problems), f"network of pod {pod.uuid[:8]}", "the next appc gc tries again")
 
 
-def _changed(pod: Pod) -> float:
+def ended(pod: Pod) -> float:
     """When an exited pod's keeper wrote its last record, or a collector marked it as exited."""
     try:
         return os.stat(pod.file("status")).st_mtime

@@ -12,9 +12,10 @@ from appc.store.staging import Staging, abandoned, remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from appc.store.images import ImageStore, StoredImage
+    from appc.values import ImageID
 
 # Seconds after which nobody is expected to go on with a download.
 _DOWNLOADS_KEPT = 7 * 86400
@@ -41,7 +42,7 @@ class Removed:
 def remove(store: ImageStore, image: StoredImage, in_use: Callable[[], Mapping[str, str]], force: bool) -> None:
     """See `ImageStore.remove`."""
     with Staging(store.root) as staging, hold_unused(image, dict if force else in_use):
-        _take_out(store, image, staging)
+        take_out(store, image, staging)
 
 
 def hold_unused(image: StoredImage, in_use: Callable[[], Mapping[str, str]]) -> locks.Hold:
@@ -60,7 +61,11 @@ def hold_unused(image: StoredImage, in_use: Callable[[], Mapping[str, str]]) -> 
 
 
 def collect(
-    store: ImageStore, in_use: Callable[[], Mapping[str, str]], grace: float | None, dry_run: bool
+    store: ImageStore,
+    in_use: Callable[[], Mapping[str, str]],
+    grace: float | None,
+    dry_run: bool,
+    pinned: Sequence[StoredImage] = (),
 ) -> list[Removed]:
     """See `ImageStore.gc`."""
     removed = []
@@ -76,7 +81,7 @@ def collect(
             if not dry_run:
                 remove_tree(path)
     before = time.time() - grace if grace is not None else 0.0
-    removed += _collect_images(store, in_use, before, dry_run)
+    removed += _collect_images(store, in_use, before, dry_run, {image.id for image in pinned})
     gone = {entry.name for entry in removed if entry.kind == "image"}
     present = {str(image.id) for image in store.list()} - gone
     removed += _collect_trees(store, present, in_use, before, dry_run)
@@ -108,10 +113,10 @@ def needed(store: ImageStore, kept: Iterable[StoredImage]) -> set[str]:
 
 
 def _collect_images(
-    store: ImageStore, in_use: Callable[[], Mapping[str, str]], before: float, dry_run: bool
+    store: ImageStore, in_use: Callable[[], Mapping[str, str]], before: float, dry_run: bool, pinned: set[ImageID]
 ) -> list[Removed]:
     images = store.list()
-    old = [image for image in images if _last_use(image) < before]
+    old = [image for image in images if last_use(image) < before and image.id not in pinned]
     recent = {image.id for image in images} - {image.id for image in old}
     removed = []
     for start in range(0, len(old), _BATCH):
@@ -127,7 +132,7 @@ def _collect_images(
                 removed.append(Removed("image", image.id, _freed(image.path), "not used lately, and nothing needs it"))
                 if not dry_run:
                     with Staging(store.root) as staging:
-                        _take_out(store, image, staging)
+                        take_out(store, image, staging)
                         holds[image.id].close()
         finally:
             for held in holds.values():
@@ -135,14 +140,15 @@ def _collect_images(
     return removed
 
 
-def _last_use(image: StoredImage) -> float:
+def last_use(image: StoredImage) -> float:
+    """When an image was last used, in seconds since 1970; 0 when that is not known."""
     try:
         return image.used / 1e9
     except StoreError:
         return 0.0
 
 
-def _take_out(store: ImageStore, image: StoredImage, staging: Staging) -> None:
+def take_out(store: ImageStore, image: StoredImage, staging: Staging) -> None:
     """Make a held image invisible by one rename; it is deleted with `staging`."""
     try:
         name = str(image.name)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from appc.schema.image import ImageManifest
     from appc.store.collect import Removed
     from appc.store.locks import Hold
-    from appc.values import Labels
+    from appc.values import ImageReference, Labels
 
     class Plain(Protocol):
         """The bytes of one image file, decrypted if they were `encrypted`; leaving it lets go of what it uses."""
@@ -238,16 +238,27 @@ class ImageStore:
         in_use: Callable[[], Mapping[str, str]] = dict,
         grace: float | None = None,
         dry_run: bool = False,
+        *,
+        pinned: Sequence[ImageReference] = (),
+        budget: int | None = None,
     ) -> Sequence[Removed]:
         """Remove what nobody needs and return it (on `dry_run` only return it).
 
         Staging of dead processes, index entries without image and rendered trees whose images are gone go always;
         images and rendered trees go when they were not used for `grace` seconds (None: never) and are neither
-        `in_use` nor dependencies of an image that stays.
+        `in_use` nor dependencies of an image that stays. When what is left takes more than `budget` bytes, more of them
+        go, those first that were not used for the longest time. Images that are called as `pinned` says stay.
         """
         from appc.store.collect import collect
 
-        return collect(self, in_use, grace, dry_run)
+        kept = [image for one in pinned for image in self.matching(one.name, one.labels)]
+        removed = collect(self, in_use, grace, dry_run, kept)
+        if budget is not None:
+            from appc.store import budget as budgets
+
+            gone = {entry.name for entry in removed}
+            removed += budgets.collect(self, in_use, kept, budget, gone, dry_run)
+        return removed
 
     def check(self, image: StoredImage) -> Sequence[tuple[str, str]]:
         """Compare every file of the image with the records made at import; return the faults as (path, reason)."""

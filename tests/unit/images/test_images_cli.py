@@ -122,6 +122,28 @@ def test_images_of_pods_are_not_removed(appc: Appc) -> None:
     assert appc("image", "rm", "--force", image_id).status == 0
 
 
+def test_collecting_follows_the_configuration(appc: Appc) -> None:
+    image_id = make("app.aci")
+    appc("fetch", "--insecure", "image", "app.aci")
+    Path("config/config.d").mkdir(parents=True, exist_ok=True)
+
+    def configured(**settings: object) -> str:
+        Path("config/config.d/gc.json").write_text(json.dumps({"gc": settings}))
+        done = appc("image", "gc", "--dry-run")
+        assert done.status == 0, done.err
+        return done.out
+
+    assert configured() == ""
+    assert configured(imageGrace=0).startswith(f"image {image_id}: not used lately")
+    assert "more is there than the budget allows" in configured(imageBudget="1Ki")
+    assert configured(imageBudget="100%") == ""
+    assert configured(imageGrace=0, imageBudget="0", pinned=["example.com/app"]) == ""
+    Path("config/config.d/gc.json").unlink()
+    assert appc("image", "gc", "--budget", "101%").status == 2
+    assert appc("gc", "--budget", "some").status == 2
+    assert appc("image", "gc", "--budget", "0").out.startswith(f"image {image_id}: ")
+
+
 def test_collecting_says_what_it_does(appc: Appc) -> None:
     image_id = make("app.aci")
     appc("fetch", "--insecure", "image", "app.aci")

@@ -10,6 +10,7 @@ import pytest
 
 from appc.errors import HostError, PodNotFound
 from appc.pods import gc, layout
+from appc.pods.budget import apply
 from appc.pods.layout import PHASES, Pod
 from appc.store.deletion import delete_tree
 
@@ -53,7 +54,7 @@ def test_what_lives_is_kept(tmp_path: Path, phase: str) -> None:
         ("embryo", 0, 60, "remove", "creation was interrupted"),
         ("prepare", 0, 60, "remove", "preparation was interrupted"),
         ("prepared", DAY, 0, "keep", "prepared, waits to be run"),
-        ("prepared", DAY + 1, 0, "remove", "prepared a day ago and never run"),
+        ("prepared", DAY + 1, 0, "remove", "prepared 86401 s ago and never run"),
         ("run", 0, 60, "end", "its keeper was killed"),
         ("exited", 59, 60, "keep", "exited 59 s ago, within the grace period"),
         ("exited", 61, 60, "remove", "exited"),
@@ -65,6 +66,38 @@ def test_verdicts(tmp_path: Path, phase: str, age: float, grace: float, action: 
     make(tmp_path, phase, age)
     (verdict,) = gc.judge(str(tmp_path), grace, NOW)
     assert (verdict.action, verdict.reason) == (action, reason)
+
+
+def test_prepared_pods_are_kept_as_long_as_is_said(tmp_path: Path) -> None:
+    make(tmp_path, "prepared", 100)
+    assert [gc.judge(str(tmp_path), 0, NOW, keep)[0].action for keep in (99, 101)] == ["remove", "keep"]
+
+
+def test_a_budget_takes_the_first_that_ended(tmp_path: Path) -> None:
+    """Those that run, or wait to be run, count and stay."""
+    made = []
+    for number, (phase, age) in enumerate(
+        (("run", 0), ("exited", 10), ("exited", 30), ("exited", 20), ("prepared", 9))
+    ):
+        pod = Pod(str(tmp_path), phase, UUID[:-1] + str(number))
+        os.makedirs(pod.file("status"))
+        Path(pod.file("data")).write_bytes(os.urandom(1 << 20))
+        Path(pod.file("lock")).touch()
+        os.utime(pod.file("status"), (NOW - age, NOW - age))
+        made.append(pod)
+    fd = hold(made[0])
+
+    def removed(budget: int) -> list[str]:
+        verdicts = gc.judge(str(tmp_path), 3600, NOW, 30 * 365 * DAY)
+        apply(verdicts, budget)
+        assert {verdict.action for verdict in verdicts} <= {"keep", "remove"}
+        return sorted(verdict.pod.uuid[-1] for verdict in verdicts if verdict.action == "remove")
+
+    assert removed(6 << 20) == []
+    assert removed(9 << 19) == ["2"]
+    assert removed(7 << 19) == ["2", "3"]
+    assert removed(0) == ["1", "2", "3"]
+    os.close(fd)
 
 
 def test_a_pod_that_vanishes_while_it_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
