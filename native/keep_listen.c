@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define MAX_LISTENERS 8
+#define LONGEST_NAME 64 /* of the service's socket in its directory */
 #define RETRY 5        /* ms between attempts to reach the service */
 #define PATIENCE 5000  /* ms until an attempt is given up */
 #define PAUSE 1000     /* ms before the next one, and between two starts of the service */
@@ -146,16 +147,36 @@ static bool send_socket(int to, int fd)
 	return sendmsg(to, &message, MSG_NOSIGNAL) == (ssize_t)name.used;
 }
 
+/* By way of its directory's descriptor, as the path of a socket may not be longer than 107 bytes. */
+static int service_address(struct sockaddr_un *address, const char *path)
+{
+	const char *name = strrchr(path, '/') + 1;
+	char above[PATH_MAX] = "";
+	struct text text = {.used = 0};
+	int directory;
+
+	memcpy(above, path, (size_t)(name - path));
+	directory = open(above, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	text_add(&text, "/proc/self/fd/");
+	text_number(&text, (uint64_t)directory);
+	text_add(&text, "/");
+	text_add(&text, name);
+	memcpy(address->sun_path, text.bytes, text.used + 1);
+	return directory;
+}
+
 static int reach_service(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int directory = service_address(&address, path);
+	int fd = directory < 0 ? -1 : socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	memcpy(address.sun_path, path, strlen(path) + 1);
 	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
 		close(fd);
 		fd = -1;
 	}
+	if (directory >= 0)
+		close(directory);
 	return fd;
 }
 
@@ -218,7 +239,7 @@ int listen_add(const char *address, uint64_t port, const char *service, const st
 
 	if (count == MAX_LISTENERS)
 		return ENFILE;
-	if (strlen(service) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
+	if (service[0] != '/' || strlen(service) >= PATH_MAX || strlen(strrchr(service, '/')) > LONGEST_NAME)
 		return ENAMETOOLONG;
 	error = net_address(address, port, &storage, &size);
 	if (error == 0)

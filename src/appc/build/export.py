@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 from appc.build.overlay import Overlay, private_mounts
 from appc.errors import PodStateError
+from appc.host import libc
+from appc.host.mounts import overlay_obstacle
 from appc.images.render import rootfs_for
 from appc.plan import wire
 from appc.schema.json import dumps, loads
@@ -64,6 +66,10 @@ def _shown(pod: Pod, app: str, directory: str) -> Iterator[str]:
         store = ImageStore(pod.root)
         lowers = (f"{own}/upper", *rootfs_for(store, store.get(entry["image"]["id"])).lowers)
     private_mounts()
+    # What is left out of an overlay takes no room; where the file system cannot have layers, it is noted in memory.
+    in_memory = bool(overlay_obstacle(pod.root))
+    if in_memory:
+        libc.mount("tmpfs", directory, "tmpfs", 0, "mode=700,size=1m")
     overlay = Overlay(directory, lowers)
     overlay.make_upper()
     overlay.mount()
@@ -72,6 +78,8 @@ def _shown(pod: Pod, app: str, directory: str) -> Iterator[str]:
         yield overlay.root
     finally:
         overlay.unmount()
+        if in_memory:
+            libc.umount2(directory, libc.MNT_DETACH)
 
 
 def _leave_out(pod: Pod, app: str, root: str) -> None:
@@ -87,8 +95,6 @@ def _leave_out(pod: Pod, app: str, root: str) -> None:
 
 def _is(root: int, path: str, content: object) -> bool:
     """Whether a file of the app's root, which the app may have replaced by anything, has this content."""
-    from appc.host import libc
-
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
     try:
         fd = libc.openat2(root, path.lstrip("/"), flags, resolve=libc.RESOLVE_NO_SYMLINKS | libc.RESOLVE_BENEATH)

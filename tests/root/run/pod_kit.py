@@ -50,6 +50,13 @@ staff:x:50:alice
 5000:x:5001:
 """
 
+# A command for a shell in a pod: which pod it is, asked of the metadata service.
+ASK_UUID = (
+    "u=${AC_METADATA_URL#http://}; h=${u%%/*}; "
+    r"printf 'GET /%s/acMetadata/v1/pod/uuid HTTP/1.0\r\nMetadata-Flavor: AppContainer\r\n\r\n' ${u#*/} "
+    "| nc ${h%:*} ${h#*:}"
+)
+
 
 def file(content: bytes | str, mode: int = 0o644, **fields: int) -> image_kit.Entry:
     """An entry of an image: a file with a mode, and other fields of its tar header."""

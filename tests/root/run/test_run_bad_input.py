@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -390,6 +391,12 @@ def test_where_overlays_cannot_be_roots_are_copied(appc: Appc, sandbox: Path) ->
         assert done.out.startswith("/new: written\n"), done
         assert mine.run(PROBE, "--", "read", "/new").out.startswith("/new: errno 2 ")
         refused(mine, mine.run(PROBE, "--exec", "/nowhere"), 127, "app probe: /nowhere: no such file in the image")
+        first = next(pod.uuid for pod in mine.pods() if "/new: written" in mine("logs", pod.uuid).out)
+        exported = mine("export", first, str(sandbox / "out.aci"))
+        assert exported.status == 0, exported
+        with tarfile.open(sandbox / "out.aci") as archive:
+            assert {"rootfs/probe", "rootfs/new"} <= set(archive.getnames())
+            assert "rootfs/etc/hosts" not in archive.getnames()
         mine.clear()
     finally:
         subprocess.run(["umount", f"{sandbox}/merged"], check=True)

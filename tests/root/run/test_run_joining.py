@@ -7,15 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
-from pod_kit import PROBE, Appc, pod_manifest, wait_for
+from pod_kit import ASK_UUID, PROBE, Appc, pod_manifest, wait_for
 
 pytestmark = pytest.mark.root
-
-ASK = (
-    "u=${AC_METADATA_URL#http://}; h=${u%%/*}; "
-    r"printf 'GET /%s/acMetadata/v1/pod/uuid HTTP/1.0\r\nMetadata-Flavor: AppContainer\r\n\r\n' ${u#*/} "
-    "| nc ${h%:*} ${h#*:}"
-)
 
 
 def namespace(appc: Appc, uuid: str, kind: str) -> str:
@@ -41,7 +35,7 @@ def test_the_loopback_is_the_same_and_nothing_else(appc: Appc, owner: str) -> No
 def test_each_has_its_own_metadata_service(appc: Appc, owner: str) -> None:
     pods = [owner, *(appc.detached("--net", f"pod:{owner}", PROBE, "--", "wait") for _ in range(2))]
     for uuid in pods:
-        assert uuid in appc("enter", uuid, "/bin/sh", "-c", ASK).out
+        assert uuid in appc("enter", uuid, "/bin/sh", "-c", ASK_UUID).out
 
 
 def test_a_network_that_was_joined_is_lent(appc: Appc, owner: str) -> None:
