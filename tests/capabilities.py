@@ -106,6 +106,11 @@ def _ordinary_user() -> str:
     return ""
 
 
+@_probe("tun")
+def _tun() -> str:
+    return "" if os.path.exists("/dev/net/tun") else "there is no /dev/net/tun"
+
+
 @_probe("mount")
 def _mount() -> str:
     """Mounting: CAP_SYS_ADMIN over this mount namespace."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 UID = 12345
@@ -10,7 +12,15 @@ NAME = "tester"
 FIRST, COUNT = 300_000, 65_536
 RANGES = f"{NAME}:{FIRST}:{COUNT}\n"
 
-_MOUNTS = (("passwd", "passwd"), ("group", "group"), ("ranges", "subuid"), ("ranges", "subgid"))
+TUN = "/dev/net/tun"
+
+_MOUNTS = (
+    ("passwd", "/etc/passwd"),
+    ("group", "/etc/group"),
+    ("ranges", "/etc/subuid"),
+    ("ranges", "/etc/subgid"),
+    ("tun", TUN),
+)
 
 
 def make_user(base: Path, ranges: str = RANGES) -> None:
@@ -20,14 +30,19 @@ def make_user(base: Path, ranges: str = RANGES) -> None:
     (base / "passwd").write_text(Path("/etc/passwd").read_text() + passwd)
     (base / "group").write_text(Path("/etc/group").read_text() + f"{NAME}:x:{UID}:\n")
     (base / "ranges").write_text(ranges)
+    if os.path.exists(TUN):
+        # For everybody, as distributions have it.
+        os.mknod(base / "tun", stat.S_IFCHR, os.stat(TUN).st_rdev)
+        (base / "tun").chmod(0o666)
     for directory in ("home", "runtime"):
         (base / directory).mkdir(mode=0o700)
         os.chown(base / directory, UID, UID)
 
 
-def as_user(base: Path, *words: str) -> list[str]:
-    """Return the words that run a command as that user."""
-    script = "; ".join(f"mount --bind {base}/{mine} /etc/{name}" for mine, name in _MOUNTS)
+def as_user(base: Path, *words: str, instead: Mapping[str, str] | None = None) -> list[str]:
+    """Return the words that run a command as that user, on a machine that has other files `instead` of some."""
+    mounts = {path: f"{base}/{mine}" for mine, path in _MOUNTS if (base / mine).exists()} | dict(instead or {})
+    script = "; ".join(f"mount --bind {source} {path}" for path, source in mounts.items())
     become = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", *words]
     return ["unshare", "--mount", "sh", "-c", f'{script}; cd /; exec "$@"', "sh", *become]
 

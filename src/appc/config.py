@@ -168,6 +168,12 @@ TABLE = (
         "the directories where plugins of other networks are looked for, in this order",
     ),
     Setting(
+        "network.helper",
+        _one_of("pasta", "slirp4netns"),
+        "",
+        "what connects an ordinary user's pods; without it pasta, else slirp4netns",
+    ),
+    Setting(
         "devices.cdiPath",
         _paths,
         ("/etc/cdi", "/var/run/cdi"),
@@ -206,6 +212,7 @@ class Settings:
     discovery_ports: dict[str, int]
     network_subnet: str
     network_plugin_path: tuple[str, ...]
+    network_helper: str
     devices_cdi_path: tuple[str, ...]
     gc_pod_grace: int
     gc_prepared_grace: int

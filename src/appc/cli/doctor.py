@@ -45,7 +45,7 @@ def run(args: Args, context: Context) -> int:
     from appc.host.probe import facts
 
     host = facts()
-    found = [*examine(host), *_isolators(host), *_programs(), *_directories(context)]
+    found = [*examine(host), *_isolators(host), *_users(host, context), *_programs(), *_directories(context)]
     if context.format == "json":
         fields = ("about", "state", "finding", "remedy")
         json_document([{name: getattr(finding, name) for name in fields} for finding in found])
@@ -91,7 +91,7 @@ def examine(facts: HostFacts) -> Iterator[Finding]:
 def _privilege(facts: HostFacts) -> Iterator[Finding]:
     everything = (1 << facts.last_cap + 1) - 1
     if facts.euid != 0:
-        what = "an ordinary user: pods have no networks of the host, and limits where the control group is the user's"
+        what = "an ordinary user: pods have no networks of plugins, and limits where the control group is the user's"
         if facts.userns:
             yield Finding("privilege", LIMITED, what, "docs/users.md says what root can do besides")
         else:
@@ -139,6 +139,26 @@ def _isolators(facts: HostFacts) -> Iterator[Finding]:
     from appc.host.traffic import obstacle
 
     return examine_isolators(facts, len(whole_disks()), obstacle())
+
+
+def _users(facts: HostFacts, context: Context) -> Iterator[Finding]:
+    """Yield what an ordinary user's pods need besides."""
+    if facts.euid == 0:
+        return
+    from appc.errors import HostError
+    from appc.host import rootless
+    from appc.network import usermode
+
+    if rootless.several():
+        yield Finding("users of images", OK, "those of /etc/subuid and /etc/subgid")
+    else:
+        what = "all are you: /etc/subuid and /etc/subgid give you none, or newuidmap is missing"
+        yield Finding("users of images", LIMITED, what, "apt-get install uidmap; usermod --add-subuids, --add-subgids")
+    try:
+        program = usermode.choose(context.settings.network_helper)
+        yield Finding("network", OK, f"{program} connects pods")
+    except HostError as error:
+        yield Finding("network", LIMITED, f"{error.where}: {error.what}", error.hint)
 
 
 def _programs() -> Iterator[Finding]:

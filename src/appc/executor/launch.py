@@ -143,7 +143,8 @@ def _enter_run(prepared: Prepared, where: Directories, kind: str) -> Entered:
                 from appc.pods.private_users import recorded
 
                 users = recorded(pod)
-            networked = attach(pod.path, pod.uuid, prepared.request.net, manifest, where, users)
+            ordinary = not facts.initial_userns
+            networked = attach(pod.path, pod.uuid, prepared.request.net, manifest, where, users, ordinary=ordinary)
         elif prepared.request.joined:
             from appc.executor import joining
 

@@ -86,10 +86,10 @@ def prepare(where: Directories, request: PodRequest, warnings: list[str]) -> Pre
         from appc.schema import policies
 
         policies.check(manifest)
-    _check_networks(where, request, manifest, warnings)
+    facts = probe.facts()
+    _check_networks(where, request, manifest, warnings, ordinary=not facts.initial_userns)
     for index in range(len(manifest.apps)):
         stream_modes(request, index, FOREGROUND)
-    facts = probe.facts()
     if not facts.initial_userns:
         _check_rootless(request)
     for image in images:
@@ -214,20 +214,19 @@ def check_platform(image: StoredImage, facts: probe.HostFacts) -> None:
 
 def _check_rootless(request: PodRequest) -> None:
     """Refuse what an ordinary user cannot have."""
-    if request.networked:
-        hint = "--net none and --net host need nobody else"
-        raise Unenforceable("only root can attach a pod to networks of the host", f"--net {request.net}", hint)
     if request.private_users:
         hint = "root of the pod is you, whom the host lets do no more than you may"
         raise Unenforceable("only root can give a pod users of its own", "--private-users", hint)
 
 
-def _check_networks(where: Directories, request: PodRequest, manifest: PodManifest, warnings: list[str]) -> None:
+def _check_networks(
+    where: Directories, request: PodRequest, manifest: PodManifest, warnings: list[str], *, ordinary: bool
+) -> None:
     """Refuse networks that are not there, and ports that nothing would forward."""
     if request.networked:
         from appc.network.setup import check
 
-        check(request.net, manifest, where)
+        check(request.net, manifest, where, ordinary=ordinary)
         return
     if request.joined:
         from appc.executor import joining

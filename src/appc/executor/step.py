@@ -126,7 +126,7 @@ def _prepare(where: Directories, pod: layout.Pod, root: str, app: App, net: str,
     if request.networked:
         from appc.network.setup import check
 
-        check(net, manifest, where)
+        check(net, manifest, where, ordinary=not probe.facts().initial_userns)
     pod.move("prepare")
     skeleton.make(pod)
     pod.write("pod", manifest.to_json())

@@ -57,6 +57,11 @@ def enter() -> bool:
     return several
 
 
+def several() -> bool:
+    """Whether this user's namespaces can have other users than its own."""
+    return all(_helper(name) for name in _HELPERS) and all(_ranges(file, os.geteuid()) for file in _FILES)
+
+
 def join(pid: int) -> None:
     """Move this process into the user namespace of another of the user's, as root, with mounts of its own.
 

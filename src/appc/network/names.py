@@ -95,6 +95,15 @@ def hosts(asked: Names, addresses: Sequence[str], hostname: str) -> tuple[bytes,
     return ("\n".join(lines) + "\n").encode(), bool(asked.hosts)
 
 
+def local_server() -> str:
+    """Return the host's first name server if no other host, and so no pod, reaches any of them; "" otherwise."""
+    if _host_servers()[0]:
+        return ""
+    lines = _read(RESOLVER).decode("utf-8", "replace").splitlines()
+    servers = [words[1] for words in map(str.split, lines) if words[:1] == ["nameserver"] and len(words) > 1]
+    return next((server for server in servers if server.startswith("127.")), "")
+
+
 def _host_servers() -> tuple[list[str], list[str]]:
     """Return the host's name servers that a pod can reach, and its search list."""
     for path in (RESOLVER, _FORWARDED):

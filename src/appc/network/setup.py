@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from appc.errors import AppcError, HostError, UsageError
+from appc.errors import AppcError, HostError, Unenforceable, UsageError
 from appc.host import netns
 from appc.network import cni, configs, default, ports
 from appc.network.addresses import Held, give_back, sweep, take
@@ -122,9 +122,20 @@ def parse(text: str) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
     return found
 
 
-def check(text: str, manifest: PodManifest, where: Directories) -> None:
-    """Raise AppcError unless there are networks as `text` names them, one of which forwards ports if there are any."""
+def check(text: str, manifest: PodManifest, where: Directories, *, ordinary: bool = False) -> None:
+    """Raise AppcError unless there are networks as `text` names them, one of which forwards ports if there are any.
+
+    An `ordinary` user has the built-in one alone.
+    """
     forwarded = mappings(manifest)
+    if ordinary:
+        from appc.network import usermode
+
+        if [name for name, _ in parse(text)] != [configs.BUILT_IN] or configs.find(configs.BUILT_IN, where.config):
+            hint = "--net default, where no file of net.d replaces it, needs nobody else"
+            raise Unenforceable("only root can attach a pod to networks of plugins", f"--net {text}", hint)
+        usermode.check(forwarded, where.settings.network_helper)
+        return
     networks = [configs.find(name, where.config) for name, _ in parse(text)]
     for network in networks:
         if network is not None:
@@ -141,10 +152,13 @@ def attach(
     manifest: PodManifest,
     where: Directories,
     users: tuple[int, int] | None = None,
+    *,
+    ordinary: bool = False,
 ) -> Networked:
     """Make the namespace of the pod `uuid` and attach it to the networks that `text` names; open its ports.
 
-    It belongs to a user namespace of its own, if the pod has `users`: the first of them, and how many.
+    It belongs to a user namespace of its own, if the pod has `users`: the first of them, and how many. An `ordinary`
+    user's is connected by a program of the user's.
 
     What was made is recorded in `directory`, the pod's. Raises AppcError; nothing is left then.
     """
@@ -159,6 +173,9 @@ def attach(
     try:
         record.write()
         os.makedirs(os.path.dirname(record.namespace), 0o711, exist_ok=True)
+        if ordinary:
+            _connect(record, unforwarded, where.settings.network_helper)
+            return Networked(record.namespace, [record.links[0]["result"]], _limit(record, rate) if rate else ())
         if users is None:
             netns.make(record.namespace)
         else:
@@ -203,6 +220,19 @@ def attach(
     return Networked(record.namespace, [link["result"] for link in record.links], unlimited)
 
 
+def _connect(record: Record, forwarded: Sequence[PortMapping], wanted: str) -> None:
+    from appc.host import userns
+    from appc.network import usermode
+
+    userns.make_network(record.namespace)
+    link = usermode.planned(configs.BUILT_IN, wanted)
+    record.ports = False  # the program opens them, and closes them by its end
+    record.links.append(link)
+    record.write()
+    usermode.start(link, record.namespace, record.directory, forwarded)
+    record.write()
+
+
 def limit(directory: str, uuid: str, rate: int) -> list[str]:
     """Let each network of a pod that runs carry `rate` bytes per second each way, 0 for any; return what cannot be."""
     record = Record.read(directory, uuid)
@@ -210,6 +240,9 @@ def limit(directory: str, uuid: str, rate: int) -> list[str]:
 
 
 def _limit(record: Record, rate: int) -> list[str]:
+    programs = [link["program"] for link in record.links if "program" in link]
+    if programs:
+        return [f"{programs[0]} connects the pod, and has no limits"]
     from appc.network.bandwidth import limit_links, through
 
     for number, link in enumerate(record.links):
@@ -274,6 +307,10 @@ def release(directory: str, uuid: str) -> list[str]:
             network = from_document(link["config"], link["name"])
             with Held(f"{record.state}/{PLUGINS}"):
                 problems += cni.delete(network, _attachment(record, link), link["result"])
+        elif "program" in link:
+            from appc.network import usermode
+
+            problems += _try(usermode.stop, record.namespace, link["pid"])
         else:
             problems += _try(default.detach, uuid)
             problems += _try(_leave_default, link["taken"], link["address"], uuid)
@@ -297,6 +334,11 @@ def faults(directory: str, uuid: str) -> list[str]:
             network = from_document(link["config"], link["name"])
             problems += _try(cni.check, network, _attachment(record, link), link["result"])
             to_forward = to_forward and not _forwards(network)
+            continue
+        if "program" in link:
+            from appc.network import usermode
+
+            problems += usermode.faults(link, record.namespace)
             continue
         problems += [f"network {link['name']}: {fault}" for fault in default.faults(uuid)]
         if to_forward and not ports.are_open(uuid):

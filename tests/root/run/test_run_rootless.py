@@ -4,74 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pod_kit import PATIENCE, PROBE, Appc, Done, base_files, one_app
+from pod_kit import PATIENCE, PROBE
+from rootless_kit import User, made
 
-import image_kit
 from appc.host.probe import facts
 from capabilities import need
-from user_kit import COUNT, FIRST, RANGES, UID, as_user, environment, make_user
+from user_kit import COUNT, FIRST, RANGES, UID, environment
 
 pytestmark = pytest.mark.root
 
 
-class User(Appc):
-    """The command line of a user whose home is below `base`."""
-
-    def __init__(self, base: Path, ranges: str) -> None:
-        make_user(base, ranges)
-        super().__init__(base)
-        self.home = base / "home"
-        self.root = self.home / "data/appc"
-
-    def words(self, *words: str) -> list[str]:
-        main = str(self.package / "__main__.py")
-        return as_user(self.base, self.python, "-I", "-S", main, "--config", str(self.config), *words)
-
-    def __call__(self, *words: str, env: Any = None, **options: Any) -> Done:
-        done = subprocess.run(
-            self.words(*words),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            env=environment(self.base),
-            check=False,
-            **options,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
-
-    def clear(self) -> None:
-        """End and remove every pod, as the user: what root makes is not the user's."""
-        for pod in self.pods():
-            if pod.locked():
-                self("kill", pod.uuid)
-                self("status", "--wait", pod.uuid)
-            self("rm", pod.uuid)
-
-
-def made(ranges: str) -> Iterator[User]:
-    need("root", "native", "overlay-tmp", "busybox", "ordinary-user")
-    base = Path(tempfile.mkdtemp(prefix="rootless"))
-    user = User(base, ranges)
-    image_kit.aci(base / "probe.aci", base_files(), PROBE, compress="none", app=one_app())
-    done = user("fetch", "--insecure", "image", str(base / "probe.aci"))
-    assert done.status == 0, done
-    yield user
-    user.clear()
-    shutil.rmtree(base)
-
-
 @pytest.fixture(scope="module")
 def shared_user() -> Iterator[User]:
-    yield from made(RANGES)
+    yield from made(RANGES, User)
 
 
 @pytest.fixture
@@ -135,7 +86,7 @@ def test_networks(user: User) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--net", "default"), "only root can attach a pod to networks of the host"),
+        (("--net", "other"), "only root can attach a pod to networks of plugins"),
         (("--private-users",), "only root can give a pod users of its own"),
     ],
 )
@@ -207,7 +158,7 @@ def test_what_is_on_disk_is_measured(user: User) -> None:
 
 
 def test_a_user_without_others(sandbox: Path) -> None:
-    for alone in made(""):
+    for alone in made("", User):
         done = alone("run", *shell("cat /proc/self/uid_map; stat -c %u /owned; echo z >/work/z"))
         assert done.out.split() == ["0", str(UID), "1", "0"], done
         assert "images have no users but root" in done.err
