@@ -157,7 +157,8 @@ def test_a_service_that_does_not_come_holds_up_nothing(binaries: Path, pod: Path
         (ADDRESS, 0, "/s"),
         (ADDRESS, 70000, "/s"),
         ("10.9.8.7", PORT, "/s"),
-        (ADDRESS, 1, "/" * 200),
+        (ADDRESS, 1, "/" + "s" * 200),
+        (ADDRESS, 1, "s"),
     ],
 )
 def test_listen_refuses(binaries: Path, pod: Path, tree: Path, address: str, port: int, path: str) -> None:
