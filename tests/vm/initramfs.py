@@ -22,6 +22,9 @@ MODULES = (
     # For limits of their bandwidth.
     *("sch_tbf", "sch_ingress", "cls_u32", "act_mirred", "ifb"),
     *("xt_MASQUERADE", "xt_nat", "xt_addrtype", "xt_comment", "xt_conntrack", "xt_mark", "xt_multiport", "xt_tcpudp"),
+    # For CRIU, which asks for the sockets and connections of what it writes down.
+    *("inet_diag", "tcp_diag", "udp_diag", "unix_diag", "netlink_diag", "af_packet_diag"),
+    *("nf_conntrack_netlink", "tun"),
 )
 
 TMPDIR = "/run/disk/tmp"

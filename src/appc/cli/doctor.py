@@ -45,7 +45,8 @@ def run(args: Args, context: Context) -> int:
     from appc.host.probe import facts
 
     host = facts()
-    found = [*examine(host), *_isolators(host), *_users(host, context), *_programs(), *_directories(context)]
+    pods = [*examine(host), *_isolators(host), *_users(host, context)]
+    found = [*pods, *_programs(), _checkpoints(), *_directories(context)]
     if context.format == "json":
         fields = ("about", "state", "finding", "remedy")
         json_document([{name: getattr(finding, name) for name in fields} for finding in found])
@@ -192,6 +193,20 @@ def _programs() -> Iterator[Finding]:
         yield Finding("signing", OK, "with the keys gpg holds")
     else:
         yield Finding("signing", LIMITED, "gpg is not installed", "apt-get install gnupg")
+
+
+def _checkpoints() -> Finding:
+    from appc.host import criu
+
+    return examine_checkpoints(criu.obstacle(), bool(criu.find()))
+
+
+def examine_checkpoints(obstacle: str, is_installed: bool) -> Finding:
+    """Return what follows from the obstacle to CRIU, "" when it works."""
+    if not obstacle:
+        return Finding("checkpoints", OK, "appc-oci checkpoint and restore work, with CRIU")
+    remedy = "use a CRIU that knows this kernel" if is_installed else "apt-get install criu"
+    return Finding("checkpoints", LIMITED, obstacle, remedy)
 
 
 def _directories(context: Context) -> Iterator[Finding]:

@@ -65,6 +65,21 @@ _NR_BPF = {
     "s390x": 351,
 }
 
+_NR_KEYCTL = {
+    "x86_64": 250,
+    "i386": 288,
+    "i686": 288,
+    "aarch64": 219,
+    "riscv64": 219,
+    "loongarch64": 219,
+    "armv7l": 311,
+    "armv6l": 311,
+    "ppc64le": 271,
+    "ppc64": 271,
+    "s390x": 280,
+}
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
@@ -172,6 +187,15 @@ def bpf(command: int, attributes: bytes) -> int:
         raise HostError(f"the number of bpf(2) on {machine} is not known")
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     return _check(_syscall(number, command, buffer, ctypes.c_uint(len(attributes))))
+
+
+def join_session_keyring(name: str) -> None:
+    """Take a new session keyring with that name in place of the one inherited (keyctl(2))."""
+    machine = os.uname().machine
+    number = _NR_KEYCTL.get(machine)
+    if number is None:
+        raise HostError(f"the number of keyctl(2) on {machine} is not known")
+    _check(_syscall(number, _KEYCTL_JOIN_SESSION_KEYRING, _bytes(name)), name)
 
 
 def address_of(buffer: ctypes.Array[ctypes.c_char]) -> int:

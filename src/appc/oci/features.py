@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from appc.oci.options import Args
 
 
-def features() -> dict[str, Any]:
-    """Return the object; nothing is said of what is not supported but where that is the way to say it."""
+def features(checkpoints: bool = False) -> dict[str, Any]:
+    """Return the object; nothing is said of what is not supported but where that is the way to say it.
+
+    `checkpoints` tells whether CRIU works.
+    """
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,
@@ -47,11 +50,15 @@ def features() -> dict[str, Any]:
             "netDevices": {"enabled": True},
             "memoryPolicy": {"modes": list(MEMORY_MODES), "flags": list(MEMORY_FLAGS)},
         },
+        # The specification has no field for it: the name is runc's, which others use, too.
+        "annotations": {"org.opencontainers.runc.checkpoint.enabled": "true" if checkpoints else "false"},
         "potentiallyUnsafeConfigAnnotations": [ANNOTATION],
     }
 
 
 def show(args: Args, context: Context) -> int:
     """Print it."""
-    sys.stdout.write(dumps(features(), 2) + "\n")
+    from appc.host import criu
+
+    sys.stdout.write(dumps(features(not criu.obstacle(context.criu)), 2) + "\n")
     return 0

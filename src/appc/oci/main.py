@@ -18,15 +18,21 @@ EXIT_EXEC = 255  # what runc says when a command could not be run beside a conta
 
 
 class Context:
-    """What holds for every verb: where states are kept, where messages go, and who makes control groups."""
+    """What holds for every verb: where states are kept, where messages go, who makes control groups, what CRIU is."""
 
     def __init__(
-        self, root: str = f"{_RUN}/oci", log: str = "", log_format: str = "text", systemd_cgroup: bool = False
+        self,
+        root: str = f"{_RUN}/oci",
+        log: str = "",
+        log_format: str = "text",
+        systemd_cgroup: bool = False,
+        criu: str = "",
     ) -> None:
         self.root = root
         self.log = log
         self.log_format = log_format
         self.systemd_cgroup = systemd_cgroup
+        self.criu = criu
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -57,7 +63,7 @@ def _context(asked: Args) -> Context:
     if log_format not in ("text", "json"):
         raise UsageError(f"unknown log-format {log_format!r}", "--log-format")
     root = os.path.abspath(asked.option("root") or os.environ.get("APPC_OCI_ROOT") or f"{run_directory()}/oci")
-    return Context(root, asked.option("log"), log_format, asked.flag("systemd-cgroup"))
+    return Context(root, asked.option("log"), log_format, asked.flag("systemd-cgroup"), asked.option("criu"))
 
 
 def run_directory() -> str:

@@ -37,14 +37,14 @@ _OBSOLETE = ("memory.kernel", "memory.kernelTCP", "memory.useHierarchy")
 
 def create(args: Args, context: Context) -> int:
     """Make a container whose process awaits its start."""
-    _Making(args, context, detached=True, awaits_start=True).make()
+    Making(args, context, detached=True, awaits_start=True).make()
     return 0
 
 
 def run(args: Args, context: Context) -> int:
     """Make a container and start it; return its status, unless it is detached."""
     detached = args.flag("detach")
-    making = _Making(args, context, detached=detached, awaits_start=False)
+    making = Making(args, context, detached=detached, awaits_start=False)
     keeper = making.make()
     container = making.container
     try:
@@ -82,7 +82,7 @@ def wait(keeper: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(keeper, 0)[1])
 
 
-class _Making:
+class Making:
     """One container on its way from bundle to process."""
 
     def __init__(self, args: Args, context: Context, *, detached: bool, awaits_start: bool) -> None:
@@ -104,10 +104,7 @@ class _Making:
         self.container = containers.create(self._root, self._args.words[0])
         try:
             self._record(facts)
-            plan = self._plan(facts)
-            data = wire.encode(plan)
-            self.container.write("plan", data)
-            keeper = self._launch(plan, data)
+            keeper = self._bring_up(facts)
             if self._scope is not None:
                 self._scope.settle(self.config["linux"].get("resources") or {}, facts)
         except BaseException:
@@ -129,7 +126,10 @@ class _Making:
             self._scope.give_up()
         cgroupfs.remove(self.container.cgroups)
 
-    def _launch(self, plan: Plan, data: bytes) -> int:
+    def _bring_up(self, facts: HostFacts) -> int:
+        plan = self._plan(facts)
+        data = wire.encode(plan)
+        self.container.write("plan", data)
         keeper, reader = spawn.spawn_here(data, self.container.path, ENVIRONMENT, self._handles.descriptors)
         try:
             report = spawn.read_report(reader)

@@ -40,13 +40,9 @@ _LIMITS = (
     *("blkio-weight", "cpu-period", "cpu-quota", "cpu-burst", "cpu-share", "cpu-rt-period", "cpu-rt-runtime"),
     *("cpuset-cpus", "cpuset-mems", "cpu-idle", "memory", "memory-reservation", "memory-swap", "pids-limit"),
 )
-# What engines write, so that they get to the answer.
-_CHECKPOINT = {
-    **dict.fromkeys(
-        ("image-path", "work-path", "parent-path", "status-fd", "page-server", "manage-cgroups-mode"), VALUE
-    ),
-    **dict.fromkeys(("leave-running", "tcp-established", "tcp-skip-in-flight", "tcp-close", "link-remap"), FLAG),
-    **dict.fromkeys(("ext-unix-sk", "shell-job", "lazy-pages", "file-locks", "pre-dump", "auto-dedup"), FLAG),
+_CRIU = {
+    **dict.fromkeys(("image-path", "work-path", "manage-cgroups-mode"), VALUE),
+    **dict.fromkeys(("tcp-established", "ext-unix-sk", "shell-job", "file-locks", "link-remap", "auto-dedup"), FLAG),
     "empty-ns": REPEAT,
 }
 # verb → (options, short names, operands as the usage has them, file of this room and function that performs it, help)
@@ -114,20 +110,25 @@ VERBS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str], str, str, str]] 
         "events.events",
         "print what a container uses, and when memory runs out",
     ),
-    "checkpoint": (_CHECKPOINT, {}, "ID", "migrate.checkpoint", "write a container to an image (not supported)"),
+    "checkpoint": (
+        {**_CRIU, "leave-running": FLAG, "tcp-skip-in-flight": FLAG, "pre-dump": FLAG, "parent-path": VALUE},
+        {},
+        "ID",
+        "checkpoint.checkpoint",
+        "write a container to an image, with CRIU",
+    ),
     "restore": (
         {
-            **_MAKING,
-            **_CHECKPOINT,
-            "detach": FLAG,
-            "no-subreaper": FLAG,
+            **dict.fromkeys(("bundle", "console-socket", "pid-file"), VALUE),
+            **dict.fromkeys(("no-pivot", "no-new-keyring", "detach", "no-subreaper", "tcp-close"), FLAG),
+            **_CRIU,
             "lsm-profile": VALUE,
             "lsm-mount-context": VALUE,
         },
         {"b": "bundle", "d": "detach"},
         "ID",
-        "migrate.restore",
-        "bring a container back from an image (not supported)",
+        "restore.restore",
+        "bring a container back from an image, with CRIU",
     ),
     "spec": ({"bundle": VALUE}, {"b": "bundle"}, "", "spec.write", "write a config.json to begin with"),
     "features": ({}, {}, "", "features.show", "print what of the runtime-spec is supported"),

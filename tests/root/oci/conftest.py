@@ -74,12 +74,14 @@ class Runtime:
         """The argument vector of a command."""
         return [*self.program, "--root", str(self.root), *words]
 
-    def __call__(self, *words: str, fails: int = 0, **more: Any) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *words: str, fails: int = 0, timeout: float = PATIENCE, **more: Any
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             self.words(*words),
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=timeout,
             check=False,
             stdin=subprocess.DEVNULL,
             **more,

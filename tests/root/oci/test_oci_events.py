@@ -74,11 +74,3 @@ def test_who_runs_out_of_memory_is_told_of(running: Runtime, tmp_path: Path) -> 
 def test_intervals_make_sense(running: Runtime, interval: str) -> None:
     message = running("events", f"--interval={interval}", "one", fails=1).stderr
     assert "interval" in message
-
-
-def test_containers_are_neither_written_nor_brought_back(running: Runtime) -> None:
-    for verb in ("checkpoint", "restore"):
-        assert "not supported" in running(verb, "--image-path", "/i", "--work-path", "/w", "one", fails=1).stderr
-        assert running(verb, "--help").stdout
-    assert "flag needs an argument" in running("restore", "--lsm-mount-context", fails=1).stderr
-    assert running.state("one")["status"] == "running"

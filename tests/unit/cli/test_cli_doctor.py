@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from appc.cli.doctor import examine
+from appc.cli.doctor import examine, examine_checkpoints
 from appc.cli.doctor_isolators import examine_isolators
 from appc.host.probe import HostFacts
 from starter import run
@@ -73,9 +73,18 @@ def test_networks_that_cannot_be_limited_have_a_reason() -> None:
     assert "Operation not supported" in found["network bandwidth"].finding
 
 
+def test_why_there_are_no_checkpoints() -> None:
+    assert examine_checkpoints("", True).state == "ok"
+    found = examine_checkpoints("CRIU does not work here, criu check says: no", True)
+    assert (found.state, found.remedy) == ("limited", "use a CRIU that knows this kernel")
+    assert found.finding.endswith("criu check says: no")
+    assert examine_checkpoints("CRIU is not installed", False).remedy == "apt-get install criu"
+
+
 def test_the_report_is_for_people_or_programs() -> None:
     result = run("doctor", "--format", "json")
     rows = json.loads(result.stdout)
     assert {"about", "state", "finding", "remedy"} == set(rows[0])
+    assert "checkpoints" in {row["about"] for row in rows}
     assert result.returncode == int(any(row["state"] == "missing" for row in rows))
     assert run("doctor").stdout.count("\n") >= len(rows)

@@ -73,3 +73,8 @@ def test_devices_can_be_given() -> None:
     assert LINUX["netDevices"]["enabled"] is True
     assert faults({"netDevices": {"eth0": {"name": "eth1"}}}) == []
     refuse_unsupported({"linux": {"netDevices": {"eth0": {}}}}, TOLD["hooks"])
+
+
+def test_checkpoints_are_told_of_where_they_work() -> None:
+    key = "org.opencontainers.runc.checkpoint.enabled"
+    assert [features(works)["annotations"][key] for works in (True, False)] == ["true", "false"]
