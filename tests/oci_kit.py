@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-# What an entry is: a file's content, ("dir", mode), ("link", target), ("hard", target), ("fifo",),
+# What an entry is: a file's content, ("dir", mode), ("link", target), ("hard", target[, mode]), ("fifo",),
 # ("file", content, {header field: value}).
 Entry = bytes | str | tuple[Any, ...]
 
@@ -50,6 +50,7 @@ def _add(archive: tarfile.TarFile, name: str, entry: Entry) -> None:
         info.type, info.linkname, info.mode = tarfile.SYMTYPE, entry[1], 0o777
     elif entry[0] == "hard":
         info.type, info.linkname = tarfile.LNKTYPE, entry[1]
+        info.mode = entry[2] if len(entry) > 2 else info.mode
     elif entry[0] == "fifo":
         info.type = tarfile.FIFOTYPE
     info.size = len(content)

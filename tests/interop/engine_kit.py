@@ -35,13 +35,20 @@ def write_root(path: Path) -> Path:
     return path
 
 
-def run(words: list[str], *, tty: bool = False, fails: int | None = 0) -> str:
+def run(words: list[str], *, tty: bool = False, fails: int | None = 0, patience: float = PATIENCE) -> str:
     """Run a command, on a terminal of its own if `tty`; return what it said. `fails` is the status, None for any."""
     if tty:
         words = ["script", "-qec", " ".join(words), "/dev/null"]
-    done = subprocess.run(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE, check=False
-    )
+    # On a terminal whose input ends podman may leave before it has printed everything.
+    silence, end = os.pipe() if tty else (subprocess.DEVNULL, -1)
+    try:
+        done = subprocess.run(
+            words, stdin=silence, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=patience, check=False
+        )
+    finally:
+        if tty:
+            os.close(silence)
+            os.close(end)
     said = done.stdout.decode(errors="replace")
     assert fails is None or done.returncode == fails, said
     return said

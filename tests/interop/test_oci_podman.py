@@ -2,62 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_kit import SHORT, run, write_root, write_runtime
-
-from capabilities import need
+from engine_kit import run
+from podman_kit import COMMON, Podman, a_podman
 
 pytestmark = pytest.mark.slow
-
-# This machine may lack what raises limits, and podman's default does.
-COMMON = ("--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000")
-
-
-class Podman:
-    """podman with an image `box`."""
-
-    def __init__(self, base: Path) -> None:
-        runtime = write_runtime(base / "appc-oci")
-        self._words = [
-            *("podman", "--root", str(base / "root"), "--runroot", str(base / "run"), "--tmpdir", str(base / "tmp")),
-            *("--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file"),
-            *("--runtime", str(runtime)),
-        ]
-        self("import", f"{write_root(base / 'rootfs')}.tar", "box")
-
-    def words(self, *words: str) -> list[str]:
-        """The argument vector of a command."""
-        return [*self._words, *words]
-
-    def __call__(self, *words: str, tty: bool = False, fails: int | None = 0, ranges: Path | None = None) -> str:
-        """Run podman; with `ranges` in the place of /etc/subuid and subgid, for itself."""
-        command = self.words(*words)
-        if ranges is not None:
-            script = f'mount --bind {ranges} /etc/subuid; mount --bind {ranges} /etc/subgid; exec "$@"'
-            command = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
-        return run(command, tty=tty, fails=fails)
-
-    def start(self, name: str, *words: str, options: tuple[str, ...] = ()) -> None:
-        """Start a detached container."""
-        self("run", "--detach", "--name", name, *COMMON, *options, "box", *words)
 
 
 @pytest.fixture(scope="module")
 def podman() -> Iterator[Podman]:
-    need("root", "native", "cgroup", "busybox", "podman", "conmon", "script")
-    base = Path(tempfile.mkdtemp(prefix="p", dir=SHORT))
-    # podman itself walks here as the root of a user namespace.
-    base.chmod(0o711)
-    made = Podman(base)
-    yield made
-    made("rm", "--all", "--force", "--time", "0", fails=None)
-    made("rmi", "--all", "--force", fails=None)
-    shutil.rmtree(base, ignore_errors=True)
+    with a_podman() as made:
+        yield made
 
 
 def test_a_container_runs_with_its_output_and_status(podman: Podman) -> None:
@@ -97,7 +55,7 @@ def test_a_killed_container_says_so(podman: Podman) -> None:
     podman("kill", "victim")
     assert podman("wait", "victim") == "137\n"
     podman("start", "victim")
-    podman("rm", "--force", "--time", "0", "victim")
+    podman.clear()
 
 
 def test_user_namespaces(podman: Podman, tmp_path: Path) -> None:
@@ -115,7 +73,7 @@ def test_user_namespaces(podman: Podman, tmp_path: Path) -> None:
         assert said.splitlines()[1].split()[2:4] == ["0", "0"]
     podman.start("mapped", "/bin/sleep", "1000", options=("--uidmap", "0:200000:5000"))
     assert podman("exec", "--user", "7", "mapped", "/bin/cat", "/proc/self/uid_map").split() == ["0", "200000", "5000"]
-    podman("rm", "--force", "--time", "0", "mapped")
+    podman.clear()
 
 
 def test_options_reach_the_container(podman: Podman) -> None:
