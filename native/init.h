@@ -31,7 +31,7 @@ int report_move(void); /* 0 or an errno */
 /* Sends a packet, with a descriptor when `fd` ≥ 0. Errors are left to the next receive: a keeper
  * that is gone shows there. */
 void report_send(enum report_kind kind, uint32_t index, int error, int fd);
-void report_born(uint32_t index, pid_t pid);
+void report_process(enum report_kind kind, uint32_t index, pid_t pid); /* REPORT_BORN or REPORT_MADE */
 
 /* Waits for the keeper's word; without a keeper nothing goes on. 0 or an errno. */
 int await_keeper(void);

@@ -71,9 +71,9 @@ void report_send(enum report_kind kind, uint32_t index, int error, int fd)
 	send_report(&(struct report){.kind = kind, .index = index, .error = (uint32_t)error}, fd);
 }
 
-void report_born(uint32_t index, pid_t pid)
+void report_process(enum report_kind kind, uint32_t index, pid_t pid)
 {
-	send_report(&(struct report){.kind = REPORT_BORN, .index = index, .value = (uint32_t)pid}, -1);
+	send_report(&(struct report){.kind = kind, .index = index, .value = (uint32_t)pid}, -1);
 }
 
 int prepare_exec(struct context *c)

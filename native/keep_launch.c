@@ -144,6 +144,18 @@ int keep_userns(const struct wire_op *op)
 	return keep.ns[NS_USER] < 0 ? errno : 0;
 }
 
+int keep_namespaces(const struct wire_op *op)
+{
+	struct text target = {.used = 0};
+
+	if (keep.init == NULL)
+		return EINVAL;
+	text_add(&target, "/proc/");
+	text_number(&target, (uint64_t)keep.init->pid);
+	text_add(&target, "/ns");
+	return symlink(target.bytes, op->args[0].p) < 0 ? errno : 0;
+}
+
 int keep_listen(const struct wire_op *op)
 {
 	return listen_add(op->args[0].p, op->args[1].n, op->args[2].p, &op->args[3]);

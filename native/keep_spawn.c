@@ -141,6 +141,14 @@ static int clone_into_pod(int flags, const char *cgroup, pid_t *pid)
 	return error;
 }
 
+/* Runtimes of the host are run outside of the pod. */
+static bool inside(const struct task *task)
+{
+	struct wire_op last;
+
+	return !wire_op_at(&task->source->plan, task->track, task->track->ops - 1, &last) || last.code != OP_runtime;
+}
+
 int spawn_task(struct task *task, int flags, const int stdio[3])
 {
 	int pair[2], error;
@@ -149,7 +157,7 @@ int spawn_task(struct task *task, int flags, const int stdio[3])
 		return errno;
 	pair[1] = high_fd(pair[1]);
 	fcntl(pair[0], F_SETFL, O_NONBLOCK);
-	error = pair[1] < 0 ? errno : clone_into_pod(flags, task->cgroup, &task->pid);
+	error = pair[1] < 0 ? errno : (inside(task) ? clone_into_pod : clone_in_group)(flags, task->cgroup, &task->pid);
 	if (error == 0 && task->pid == 0)
 		become_init(task, pair[1], stdio);
 	if (pair[1] >= 0)
@@ -161,7 +169,7 @@ int spawn_task(struct task *task, int flags, const int stdio[3])
 	task->report = pair[0];
 	task->phase = BUILDING;
 	task->started = now_ns();
-	task->failed = task->ran = task->timed_out = false;
+	task->failed = task->ran = task->timed_out = task->made = task->collected = false;
 	task->deadline = task->timeout == 0 ? 0 : now_ms() + task->timeout;
 	error = watch_add(task->report, POLLIN, task_ready, task);
 	if (error != 0)

@@ -62,7 +62,7 @@ void task_forget(struct task *app)
 void task_kill(struct task *task, int signal_number)
 {
 	/* Not reaped yet, so the number is still this child's. */
-	if (task->pid > 0 && task->phase != DECLARED && task->phase != ENDED)
+	if (task->pid > 0 && task->phase != DECLARED && task->phase != ENDED && !task->collected)
 		kill(task->pid, signal_number);
 }
 
@@ -104,9 +104,17 @@ static bool at_start(const struct task *task, uint32_t index)
 	       (task->role == ROLE_PROCESS && strcmp(op.args[0].p, "created") == 0);
 }
 
+/* A process that its performer may set going, if it waits for that. */
+static bool goes_on(const struct task *task)
+{
+	return task->phase == (task->syncs ? RELEASED : BUILDING);
+}
+
 /* A container whose sync is still to come is not there yet. */
 static bool may_be_ready(const struct task *task)
 {
+	if (task->made)
+		return goes_on(task);
 	if (task->role == ROLE_PROCESS)
 		return task->phase == RELEASED || (task->phase == BUILDING && !task->syncs);
 	return task->role == ROLE_INIT && task->phase == BUILDING;
@@ -132,6 +140,23 @@ static void born(struct task *task, const struct report *report)
 	task_proceed(task);
 }
 
+/* What a runtime made is what the task is about from now on; who ran the runtime tells what comes of it. */
+static void made(struct task *task, const struct report *report)
+{
+	siginfo_t info;
+	struct wire_op op;
+	pid_t pid = (pid_t)report->value;
+
+	if (task->made || !goes_on(task) || !wire_op_at(&task->source->plan, task->track, report->index, &op) ||
+	    op.code != OP_runtime || pid <= 0 || waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0) {
+		refuse(task, report->index);
+		return;
+	}
+	task->made = true;
+	task->pid = pid;
+	task_proceed(task);
+}
+
 static void packet(struct task *task, const struct report *report, int fd)
 {
 	if (report->index > task->track->ops && report->index != REPORT_NO_OP) {
@@ -142,8 +167,11 @@ static void packet(struct task *task, const struct report *report, int fd)
 		keep_warn(task->track->name, report->index, (int)report->error);
 	} else if (report->kind == REPORT_BORN) {
 		born(task, report);
+	} else if (report->kind == REPORT_MADE) {
+		made(task, report);
 	} else if (report->kind == REPORT_READY && may_be_ready(task)) {
 		task->phase = RUNNING;
+		again_running(task);
 	} else if (report->kind == REPORT_SYNC && at_start(task, report->index)) {
 		task->phase = HELD;
 	} else if (report->kind == REPORT_CONSOLE && fd >= 0 && task->console[0] != '\0') {
@@ -171,6 +199,8 @@ static void packet(struct task *task, const struct report *report, int fd)
 	if (fd >= 0)
 		close(fd);
 }
+
+static void ended(struct task *task, int status);
 
 static bool needs_release(const struct task *task)
 {
@@ -203,10 +233,15 @@ static bool receive(struct task *task)
 		close(task->report);
 		task->report = -1;
 		/* The socket closes at exec; a child that died instead is reaped soon. */
-		if (!task->failed && (task->phase == RELEASED || (task->phase == BUILDING && !needs_release(task)))) {
+		if (!task->failed && !task->made && (task->phase == RELEASED || (task->phase == BUILDING && !needs_release(task)))) {
 			task->phase = RUNNING;
 			again_running(task);
 		}
+		/* Nobody else would set it going. */
+		if (task->made && task->phase != RUNNING)
+			task_kill(task, SIGKILL);
+		if (task->collected)
+			ended(task, task->status);
 		return false;
 	}
 	if (n != (ssize_t)sizeof report || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
@@ -256,6 +291,19 @@ static void ended(struct task *task, int status)
 		health_ended(task);
 }
 
+/* What a runtime made may end before who ran that has told that it was started. */
+static void collected(struct task *task, int status)
+{
+	if (task->made)
+		task_ready(task, 0);
+	if (!task->made || task->report < 0) {
+		ended(task, status);
+		return;
+	}
+	task->collected = true;
+	task->status = status;
+}
+
 /* One that outlives the keeper keeps its status for whoever becomes its parent. */
 static bool watch_detached(void)
 {
@@ -287,7 +335,7 @@ void task_reap(void)
 		listen_helper_ended(pid);
 		for (size_t i = 0; i < keep.tasks; i++)
 			if (keep.task[i].pid == pid && keep.task[i].phase != ENDED && keep.task[i].phase != DECLARED)
-				ended(&keep.task[i], status);
+				collected(&keep.task[i], status);
 	}
 }
 

@@ -99,7 +99,7 @@ int op_fork(struct context *c, const struct wire_op *op)
 	if (pid < 0)
 		return errno;
 	if (pid > 0) {
-		report_born(c->index, pid);
+		report_process(REPORT_BORN, c->index, pid);
 		_exit(0);
 	}
 	setsid();

@@ -7,12 +7,14 @@
 enum report_kind {
 	REPORT_FAIL = 1,    /* op `index` failed with `error`; the child is gone */
 	REPORT_SYNC = 2,    /* the child waits at op `index` for one byte */
-	REPORT_READY = 3,   /* PID 1 has performed its track and reaps, or a container awaits its start */
+	REPORT_READY = 3,   /* PID 1 has performed its track and reaps, a container awaits its start, or runs (REPORT_MADE) */
 	REPORT_CONSOLE = 4, /* carries the master of the console's pseudo-terminal (SCM_RIGHTS); the child
 	                     * waits for one byte */
 	REPORT_WARN = 5,    /* op `index` met `error`, which its plan tolerates */
 	REPORT_BORN = 6,    /* the process `value` goes on in place of the child, and waits for one byte */
 	REPORT_LISTENER = 7, /* carries the listener of the filter that op `index` loaded (SCM_RIGHTS) */
+	REPORT_MADE = 8,     /* the runtime that op `index` runs has made the process `value`; the child waits for one byte,
+	                      * and REPORT_READY follows when the process runs */
 };
 
 /* `index` of a failure before the first op: the plan was refused, or appc-init did not start. */

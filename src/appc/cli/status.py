@@ -75,6 +75,8 @@ def _print(document: dict[str, Any]) -> None:
     lines.append(("networks", ",".join(network_words(document))))
     if document["private-users"]:
         lines.append(("private-users", document["private-users"]))
+    if document["runtime"]:
+        lines.append(("runtime", document["runtime"]))
     for app in document["apps"]:
         text = app["state"]
         if app["signal"] is None and app["exit-status"] is not None:

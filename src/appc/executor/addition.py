@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from appc.errors import AppcError, UsageError
+from appc.errors import AppcError, Unenforceable, UsageError
 from appc.executor import joining, outcome
 from appc.executor.apps import Changing, clear, limit_again, perform
 from appc.executor.compilation import Compilation, declared_ports
@@ -93,6 +93,8 @@ class _Addition:
     def _of_pod(self, request: PodRequest) -> PodRequest:
         """Return the request with the pod's own words where a pod has them once."""
         launched = PodRequest.from_json(self.pod.read_json("request"), self.old)
+        if launched.runtime:
+            raise Unenforceable("no app can come to a pod whose apps another runtime makes", f"pod {self.pod.uuid[:8]}")
         request.volumes = (*self.old.volumes, *request.volumes)
         request.net, request.names, request.hostname = launched.net, launched.names, launched.hostname
         request.private_users = launched.private_users

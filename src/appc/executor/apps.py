@@ -10,7 +10,7 @@ import fcntl
 import os
 
 from appc.errors import PodStateError, UsageError
-from appc.executor import control
+from appc.executor import control, runtime
 from appc.executor.failure import Failure, explain_failure
 from appc.host import cgroupfs, probe
 from appc.launch.change import send
@@ -19,6 +19,7 @@ from appc.plan.compile_change import compile_removal, compile_start, compile_sto
 from appc.plan.explain import explain
 from appc.plan.ops import Plan
 from appc.pods import records
+from appc.pods.layout import RUNTIME
 from appc.schema.pod import PodManifest
 
 TYPE_CHECKING = False
@@ -77,6 +78,7 @@ def start(pod: Pod, app: str, warnings: list[str]) -> None:
             cgroups=control.app_groups(pod, app, facts),
             seccomp=control.app_filter(pod, app),
             sockets=control.app_sockets(pod, app),
+            runtime=runtime.of(pod),
             warnings=warnings,
         )
         warnings += perform(pod, plan)
@@ -144,6 +146,8 @@ def clear(pod: Pod, app: str) -> None:
     from appc.store.deletion import delete_tree
 
     delete_tree(pod.file(f"apps/{app}"))
+    for container in runtime.containers(app):
+        delete_tree(pod.file(f"{RUNTIME}/{container}"))
     for name in (f"config/{app}", f"images/{app}", f"logs/{app}.log"):
         try:
             os.unlink(pod.file(name))

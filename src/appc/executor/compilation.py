@@ -14,7 +14,6 @@ from appc.metadata import access
 from appc.network.names import RESOLVER, Names, hosts, resolver
 from appc.plan.compile_pod import PodApp, compile_pod, volume_hints
 from appc.plan.compile_root import FILE, RootFS
-from appc.plan.compile_seccomp import seccomp_for_launch
 from appc.pods import users as identities
 from appc.pods import volumes
 from appc.pods.reify import SUPPORTS_NOTIFY
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from appc.config import Directories
+    from appc.executor.runtime import Making
     from appc.executor.sockets import PodSocket
     from appc.host.cgroups import Cgroups
     from appc.host.probe import HostFacts
@@ -76,6 +76,11 @@ class Compilation:
             name for name in convert.NAMESPACES if not (name == "network" and request.net == "host")
         )
         self.hostname = request.hostname or f"appc-{self.pod.uuid}"
+        self.making: Making | None = None
+        if request.runtime:
+            from appc.executor.runtime import Making
+
+            self.making = Making(pod, request.runtime, facts)
         self.address = access.HOST_ADDRESS if request.net == "host" else access.POD_ADDRESS
         self.port, self.token = self._service()
         self.sandbox, rows = convert.pod_to_oci(
@@ -156,6 +161,8 @@ class Compilation:
             from appc.formats.private_users import rootless
 
             config = rootless(config, groups=self.facts.setgroups)
+        if self.making:
+            config = self.making.joined(config, name)
         return self._private(config, self.users, name) if self.users else config
 
     def _private(self, config: dict[str, Any], users: tuple[int, int], app: str = "") -> dict[str, Any]:
@@ -198,6 +205,9 @@ class Compilation:
         """Return the OCI resources of the pod and of its apps, as host.cgroups takes them."""
         found = {name: config["linux"]["resources"] for name, config in self.configs.items()}
         found[POD_SCOPE] = self.sandbox["linux"]["resources"]
+        if self.making:
+            # It guards them itself, and cannot in groups that are guarded already.
+            found = {name: {key: one[key] for key in one if key != "devices"} for name, one in found.items()}
         return found
 
     def judge(self, groups: Cgroups) -> None:
@@ -215,6 +225,8 @@ class Compilation:
     def settle(self, groups: Cgroups) -> None:
         """Judge, and write it all down for `status` and the metadata service."""
         self.judge(groups)
+        if self.making:
+            self.making.adapt(groups, self.configs)
         pod = self.pod
         if self.isolators:
             pod.write("pod", outcome.annotated(self.prepared.manifest, self.isolators).to_json())
@@ -223,6 +235,8 @@ class Compilation:
         for name, config in self.configs.items():
             pod.write_json(f"config/{name}", config)
         pod.write_json("isolators", [row.to_dict() for row in self.isolators])
+        if self.making:
+            self.making.write_bundles(self.app_plans(groups))
 
     def plan(self, groups: Cgroups) -> Plan:
         """Compile the configurations to the plan."""
@@ -252,6 +266,7 @@ class Compilation:
             exited_dir=f"{pod.root}/pods/exited/{pod.uuid}",
             finish=finish if request.remove or request.networked else (),
             joined=bool(request.joined),
+            namespaces=self.making.namespaces if self.making else "",
             warnings=self.prepared.warnings,
         )
         if self.kind == FOREGROUND and not (request.remove or request.networked):
@@ -289,6 +304,7 @@ class Compilation:
             streams=self.modes(index),
             notify=self._notify_file(index) if self._notifies(entry) else "",
             sockets=[(one.kind, one.address, one.port, int(one.in_pod)) for one in self.sockets.get(name, ())],
+            runtime=self.making.runtime if self.making else None,
         )
 
     def _socket_variables(self, app: str) -> tuple[tuple[str, str], ...]:
@@ -324,13 +340,11 @@ class Compilation:
         return RootFS(f"{directory}/rootfs", root.lowers, f"{directory}/upper", f"{directory}/work", options)
 
     def _filter(self, config: dict[str, Any]) -> bytes | None:
-        section = config["linux"].get("seccomp")
-        if not section:
+        if self.making or not config["linux"].get("seccomp"):
             return None
-        from appc.host.seccomp import filter_bytes
+        from appc.executor.filters import app_filter
 
-        wanted = seccomp_for_launch(section, config["process"].get("noNewPrivileges", False))
-        return filter_bytes(wanted, f"{self.pod.root}/cache/seccomp", self.facts.machine)
+        return app_filter(config, self.pod.root, self.facts.machine)
 
     def _files(self, app: str) -> tuple[tuple[str, int, bytes, bool], ...]:
         """Files an app gets: hosts where its image has none, and a resolver, which replaces the image's in a network.

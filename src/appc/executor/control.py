@@ -141,7 +141,13 @@ def app_groups(pod: Pod, app: str, facts: HostFacts) -> list[str]:
 
 def app_filter(pod: Pod, app: str) -> bytes | None:
     """Return the system call filter an app was started with."""
-    found = [op.args[1] for op in app_ops(pod, app) if op.name == "seccomp"]
+    ops = app_ops(pod, app)
+    if ops[-1].name == "runtime":
+        # That made it one, of the same description.
+        from appc.executor.filters import app_filter as described
+
+        return described(pod.read_json(f"config/{app}"), pod.root, os.uname().machine)
+    found = [op.args[1] for op in ops if op.name == "seccomp"]
     return found[0] if found and isinstance(found[0], bytes) else None
 
 

@@ -74,6 +74,15 @@ def explain_failure(pod: Pod, plan: Plan, failure: Failure) -> AppcError:
         if kind == "health":
             where = f"health check of app {app}"
         return explain_exec(_root(plan, app, pod), tried(plan, failure.track), failure.errno, where)
+    if op is not None and op.name == "runtime" and failure.errno == ECHILD:
+        from appc.executor import runtime
+
+        argv, bundle = op.args[0], str(op.args[2])
+        assert isinstance(argv, tuple)
+        where = f"app {app}" if kind in ("app", "again") else f"{kind} of app {app}"
+        said = runtime.explain(pod, argv[0], bundle, where)
+        if said is not None:
+            return said
     if op is not None and op.name == "handler" and failure.errno == ECHILD:
         app, how = str(op.args[0]), f"ended with status {failure.status}"
         if failure.status > 128:

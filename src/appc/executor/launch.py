@@ -112,7 +112,9 @@ def compile_only(prepared: Prepared, where: Directories) -> tuple[Plan, list[Row
 
         networked = joining.network(pod.root, prepared.request, prepared.manifest)
     compilation = Compilation(prepared, pod, where, FOREGROUND, facts, networked, _sockets(prepared))
-    groups = cgroups.predict(prepared.pod.uuid, _names(prepared), compilation.resources(), facts)
+    groups = cgroups.predict(
+        prepared.pod.uuid, _names(prepared), compilation.resources(), facts, everywhere=bool(prepared.request.runtime)
+    )
     compilation.judge(groups)
     return compilation.plan(groups), compilation.isolators
 
@@ -150,7 +152,8 @@ def _enter_run(prepared: Prepared, where: Directories, kind: str) -> Entered:
 
             networked = joining.network(pod.root, prepared.request, prepared.manifest)
         compilation = Compilation(prepared, pod, where, kind, facts, networked, sockets)
-        groups = cgroups.create(pod.uuid, _names(prepared), compilation.resources(), facts)
+        everywhere = bool(prepared.request.runtime)
+        groups = cgroups.create(pod.uuid, _names(prepared), compilation.resources(), facts, everywhere=everywhere)
         compilation.settle(groups)
         plan = compilation.plan(groups)
         data = wire.encode(plan)

@@ -88,8 +88,12 @@ def prepare(where: Directories, request: PodRequest, warnings: list[str]) -> Pre
         policies.check(manifest)
     facts = probe.facts()
     _check_networks(where, request, manifest, warnings, ordinary=not facts.initial_userns)
-    for index in range(len(manifest.apps)):
-        stream_modes(request, index, FOREGROUND)
+    modes = [stream_modes(request, index, FOREGROUND) for index in range(len(manifest.apps))]
+    if request.runtime:
+        from appc.executor import runtime
+
+        request.runtime = runtime.find(request.runtime)
+        runtime.check(request, manifest, facts, modes)
     if not facts.initial_userns:
         _check_rootless(request)
     for image in images:

@@ -47,6 +47,7 @@ def _document(pod: Pod) -> dict[str, Any]:
         "created": int(pod.created() * 1e9),
         "networks": [],
         "private-users": None,
+        "runtime": None,
         "pid": None,
         "keeper": None,
         "apps": [],
@@ -62,6 +63,7 @@ def _document(pod: Pod) -> dict[str, Any]:
         apps = [_app(pod, entry, state) for entry in manifest["apps"]]
         document["networks"] = _networks(pod, request["net"])
         document["isolators"] = _isolators(pod)
+        document["runtime"] = request.get("runtime") or None
         if request.get("private-users"):
             document["private-users"] = pod.read("private-users").decode().strip()
     except FileNotFoundError:

@@ -72,7 +72,8 @@ class Layout:
 
     `unmet` are the settings that need no write or cannot be enforced, by scope; `device_scopes` the scopes
     that asked for device rules, which BPF programs enforce where `device_programs` is set (a v1 devices
-    controller does it else); `device_obstacle` says why nothing can, "" when something can.
+    controller does it else); `device_obstacle` says why nothing can, "" when something can. With `everywhere` pod and
+    apps have groups of their own in each hierarchy, as OCI runtimes make them.
     """
 
     def __init__(
@@ -81,7 +82,10 @@ class Layout:
         app_names: Sequence[str],
         resources: Mapping[str, Mapping[str, Any]],
         facts: HostFacts,
+        *,
+        everywhere: bool = False,
     ) -> None:
+        self._everywhere = everywhere
         self._uuid = uuid
         self._facts = facts
         self._app_names = app_names
@@ -116,6 +120,8 @@ class Layout:
     def _hierarchies(self) -> list[str]:
         """Return the mount points where this pod needs groups, the unified one first."""
         facts = self._facts
+        if self._everywhere:
+            return sorted(facts.bases, key=lambda place: (place != facts.unified, place))
         places = {facts.unified} if facts.unified in facts.bases else set()
         for settings in self._settings.values():
             places.update(self._place(setting) for setting in settings if setting.choices)
@@ -145,7 +151,7 @@ class Layout:
         for name in self._app_names:
             settings = self._here(name, mountpoint)
             path = pod
-            if settings or rules[name]:
+            if settings or rules[name] or self._everywhere:
                 path = f"{pod}/{name}"
                 self.groups.append(Group(path, name, settings, rules[name], controllers))
             self.result.app_paths[name].append(path)

@@ -163,6 +163,15 @@ def pods(facts: HostFacts) -> set[str]:
     return found
 
 
+def others(facts: HostFacts) -> list[str]:
+    """Return the mount points of hierarchies in which no pod has groups of ours, such as systemd's own of v1."""
+    from appc.host.mounts import unescape
+
+    with open("/proc/self/mountinfo") as stream:
+        lines = [line for line in stream if " - cgroup " in line]
+    return [place for place in (unescape(line.split(" ")[4]) for line in lines) if place not in facts.bases]
+
+
 def pod_directories(uuid: str, facts: HostFacts) -> list[str]:
     """Return every group of a pod that exists, in the order to remove them."""
     return [group for base in facts.bases.values() for group in tree(f"{base}/{ROOT}/{uuid}")]
@@ -170,7 +179,7 @@ def pod_directories(uuid: str, facts: HostFacts) -> list[str]:
 
 def remove_root(facts: HostFacts) -> None:
     """Remove the `appc` directories that hold no pod (create() makes them again)."""
-    remove((f"{base}/{ROOT}" for base in facts.bases.values()), patience=0)
+    remove((f"{base}/{ROOT}" for base in (*facts.bases.values(), *others(facts))), patience=0)
 
 
 def stats(paths: Iterable[str]) -> dict[str, int]:

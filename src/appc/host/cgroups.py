@@ -37,22 +37,33 @@ __all__ = [
 
 
 def predict(
-    pod_uuid: str, app_names: Sequence[str], resources: Mapping[str, Mapping[str, Any]], facts: HostFacts
+    pod_uuid: str,
+    app_names: Sequence[str],
+    resources: Mapping[str, Mapping[str, Any]],
+    facts: HostFacts,
+    *,
+    everywhere: bool = False,
 ) -> Cgroups:
     """Return the directories that `create` with the same arguments would make, and the outcome if the kernel takes
     every value; nothing is made or written."""
-    return Maker(Layout(pod_uuid, app_names, resources, facts)).foresee()
+    return Maker(Layout(pod_uuid, app_names, resources, facts, everywhere=everywhere)).foresee()
 
 
 def create(
-    pod_uuid: str, app_names: Sequence[str], resources: Mapping[str, Mapping[str, Any]], facts: HostFacts
+    pod_uuid: str,
+    app_names: Sequence[str],
+    resources: Mapping[str, Mapping[str, Any]],
+    facts: HostFacts,
+    *,
+    everywhere: bool = False,
 ) -> Cgroups:
     """Make the groups of a pod and set their limits.
 
     `resources` maps "" (the pod) and app names to OCI `linux.resources` objects. What the host cannot enforce is
-    told in `outcome`, never raised; HostError when a group cannot be made, and then none is left.
+    told in `outcome`, never raised; `everywhere` is Layout's. HostError when a group cannot be made, and then none is
+    left.
     """
-    maker = Maker(Layout(pod_uuid, app_names, resources, facts))
+    maker = Maker(Layout(pod_uuid, app_names, resources, facts, everywhere=everywhere))
     try:
         return maker.make()
     except BaseException as error:

@@ -29,6 +29,8 @@ _BUILDING = (
 # Those that are about what is outside it.
 _OUTSIDE = ("cgroup", "join", "tree", "overlay", "fork", "clocks")
 _ENDS = ("exec", "reap")
+# What may be done for a container that another runtime makes: its root is mounted, or the mounts it has are joined.
+_FOR_RUNTIME = ("unshare", "join", *_ROOTS, "remove", "file", "sync", "runtime")
 # At most one of each, in this order. `caps`, `no-new-privs` and `seccomp` have laws of their own.
 _BEFORE_START = ("created", "pivot", "sync", "bounding", "ids", "death-signal", "await-start")
 _SEQUENCE = (*_BEFORE_START, "start-hook", *_ENDS)
@@ -69,7 +71,19 @@ _STARTERS = {
     "process": (0, False),
 }
 _PHASES = (
-    *("mount-namespace", "tmpfs", "target", "adopt", "userns", "device-filter", "init", "listen", "journal", "attach"),
+    *(
+        "mount-namespace",
+        "tmpfs",
+        "target",
+        "adopt",
+        "userns",
+        "device-filter",
+        "init",
+        "namespaces",
+        "listen",
+        "journal",
+        "attach",
+    ),
     *("socket", "notify", "app", "start"),
     *("agent", "process", "pidfd", "net-device", "hook", "proceed", "ready", "supervise", "wait"),
 )
@@ -104,6 +118,9 @@ def check(plan: Plan) -> None:
 
 def _check_inside(track: Track, starter: Op) -> None:
     first, positions = _positions(track, INSIDE)
+    if "runtime" in first:
+        _check_outside(track, first, starter)
+        return
     where = track.name
     if not track.ops or track.ops[-1].name not in _ENDS:
         raise LaunchError("does not end with exec or reap", where)
@@ -131,6 +148,22 @@ def _check_inside(track: Track, starter: Op) -> None:
     for index in positions.get("label", ()):
         _before(where, "label", index, "bounding", first["bounding"])
     _check_privileges(track, first, positions)
+
+
+def _check_outside(track: Track, first: dict[str, int], starter: Op) -> None:
+    """A runtime is run on the host, by who has done nothing but give its container a root, in mounts of its own."""
+    where = track.name
+    if starter.name not in ("app", "handler", "post-stop", "restart", "run-again", "health-command"):
+        raise LaunchError(f"cannot be started by {starter.name}", f"{where}[{first['runtime']}] runtime")
+    if ("sync" in first) != _STARTERS[starter.name][1]:
+        raise LaunchError(f"{starter.name} and the track's sync do not belong together", where)
+    for index, op in enumerate(track.ops):
+        if op.name not in _FOR_RUNTIME or (op.name in ("unshare", "join") and op.args[0] != CLONE_NEWNS):
+            raise LaunchError("is not for a container that a runtime makes", f"{where}[{index}] {op.name}")
+        if (op.name == "runtime") != (index == len(track.ops) - 1):
+            raise LaunchError("ends with runtime, once", where)
+    if (track.ops[0].name not in ("unshare", "join")) or ("unshare" in first and "join" in first):
+        raise LaunchError("mounts in its keeper's mount namespace", where)
 
 
 def _check_start(track: Track, first: dict[str, int], starter: Op) -> None:
@@ -241,7 +274,7 @@ def _check_keeper(track: Track) -> dict[str, Op]:
         if op.name in ("stop-app", "run-again", "drop-app"):
             raise LaunchError("is for a pod that runs already", f"{track.name}[{index}] {op.name}")
     started, apps = _check_apps(track)
-    once = ("init", "mount-namespace", "target", "ready", "supervise", "execute")
+    once = ("init", "namespaces", "mount-namespace", "target", "ready", "supervise", "execute")
     for name in (*once, "agent", "process", "pidfd", "proceed", "wait"):
         if len(positions.get(name, ())) > 1:
             raise LaunchError(f"{name} is done twice", track.name)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from appc.plan.compile_pod import PodApp
+    from appc.plan.compile_runtime import Runtime
     from appc.plan.facts import Facts
 
 
@@ -47,18 +48,23 @@ def compile_start(
     cgroups: Sequence[str] = (),
     seccomp: bytes | None = None,
     sockets: int = 0,
+    runtime: Runtime | None = None,
     warnings: list[str] | None = None,
 ) -> Plan:
     """Return the plan, checked, that runs the app `name`, which has ended, again in the root it has."""
-    track = compile_handler(
-        config,
-        name=f"{AGAIN} {name}",
-        facts=facts,
-        cgroups=cgroups,
-        seccomp=seccomp,
-        keyring=keyring_of(pod_dir),
-        warnings=warnings,
-        sockets=sockets,
+    track = (
+        runtime.track_beside(f"{AGAIN} {name}", name)
+        if runtime
+        else compile_handler(
+            config,
+            name=f"{AGAIN} {name}",
+            facts=facts,
+            cgroups=cgroups,
+            seccomp=seccomp,
+            keyring=keyring_of(pod_dir),
+            warnings=warnings,
+            sockets=sockets,
+        )
     )
     return _plan([Op("run-again", name, track.name, source="appc")], [track], facts)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from appc.plan.compile_root import RootFS
+    from appc.plan.compile_runtime import Runtime
     from appc.plan.facts import Facts
 
     class ResolvedMount(Protocol):
@@ -47,7 +48,7 @@ class PodApp:
     as the op has them, if the app is to run again, `health` how it is asked whether it is well. `streams` are modes for
     stdin, stdout and stderr, `log` the log file and `notify` the socket at which the app says that it is ready ("" = it
     does not), both relative to the pod's directory. `sockets` are (kind, address, port, made in the pod) as the op has
-    them. The rest is `compile_app`'s.
+    them. `runtime` is that which makes its containers (None = the plan does it all). The rest is `compile_app`'s.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class PodApp:
         "pre_start",
         "restart",
         "root",
+        "runtime",
         "seccomp",
         "sockets",
         "streams",
@@ -88,6 +90,7 @@ class PodApp:
         log: str = "",
         notify: str = "",
         sockets: Sequence[tuple[str, str, int, int]] = (),
+        runtime: Runtime | None = None,
     ) -> None:
         self.name = name
         self.config = config
@@ -105,6 +108,7 @@ class PodApp:
         self.log = log or f"logs/{name}.log"
         self.notify = notify
         self.sockets = sockets
+        self.runtime = runtime
 
 
 class HealthCheck:
@@ -145,6 +149,7 @@ def compile_pod(
     exited_dir: str = "",
     finish: tuple[str, ...] = (),
     joined: bool = False,
+    namespaces: str = "",
     warnings: list[str] | None = None,
 ) -> Plan:
     """Return the plan of a pod, checked.
@@ -153,7 +158,8 @@ def compile_pod(
     none); `metadata` the (address, port, service socket, argv to start the service) to listen on; `grace` the
     milliseconds between SIGTERM and SIGKILL; `log_size` (bytes) and `log_files` bound the logs, of which the socket
     `journal` gets a copy ("" = none). At the end the groups `teardown` are removed in that order, the pod's directory
-    becomes `exited_dir` ("" = stays) and `finish` is run. `joined` says that the pod's network is another pod's.
+    becomes `exited_dir` ("" = stays) and `finish` is run. `joined` says that the pod's network is another pod's,
+    `namespaces` where there is to be a link to the pod's namespaces ("" = nowhere).
     Raises AppcError, with the field's path, for what cannot be honoured.
     """
     # In a network that another pod made it is there.
@@ -177,6 +183,8 @@ def compile_pod(
         for app in apps:
             check_user(app.config, f"app {app.name}.")
     ops.append(Op("init", init_flags(sandbox), INIT, membership(init_cgroups, facts)[0], source="linux.namespaces"))
+    if namespaces:
+        ops.append(Op("namespaces", namespaces, source="appc"))
     if metadata:
         ops.append(Op("listen", *metadata, source="appc"))
     if journal:
@@ -205,11 +213,15 @@ class AppParts:
         facts: Facts,
         warnings: list[str] | None,
     ) -> None:
-        born, source = membership(app.cgroups, facts)[0], f"apps[{index}]"
+        # What a runtime needs for itself is not the app's: it puts the container into groups, and is in none of them.
+        born, source = "" if app.runtime else membership(app.cgroups, facts)[0], f"apps[{index}]"
         keyring = keyring_of(pod_dir)
         shared = [kind for kind in namespace_types(sandbox) if kind not in ("mount", "cgroup")]
+        runtime = app.runtime
         self.tracks = [
-            compile_app(
+            runtime.app_track(f"app {app.name}", app, facts)
+            if runtime
+            else compile_app(
                 app.config,
                 name=f"app {app.name}",
                 root=app.root,
@@ -232,15 +244,19 @@ class AppParts:
         self.start = Op("start", app.name, source=source)
 
         def beside(name: str, config: Mapping[str, Any], sockets: int = 0) -> str:
-            track = compile_handler(
-                config,
-                name=f"{name} {app.name}",
-                facts=facts,
-                cgroups=app.cgroups,
-                seccomp=app.seccomp,
-                keyring=keyring,
-                warnings=warnings,
-                sockets=sockets,
+            track = (
+                runtime.track_beside(f"{name} {app.name}", app.name if name == AGAIN else f"{app.name}.{name}")
+                if runtime
+                else compile_handler(
+                    config,
+                    name=f"{name} {app.name}",
+                    facts=facts,
+                    cgroups=app.cgroups,
+                    seccomp=app.seccomp,
+                    keyring=keyring,
+                    warnings=warnings,
+                    sockets=sockets,
+                )
             )
             self.tracks.append(track)
             return track.name

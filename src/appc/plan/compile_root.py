@@ -142,10 +142,7 @@ class RootBuilder:
         for index, mount, path, options in self._mounts:
             self._mount(f"mounts[{index}]", mount, path, options)
         self._devices()
-        for path, mode, content, replace in self._files:
-            if replace:
-                self._add("remove", path, tolerate=(ENOENT,), source="appc")
-            self._add("file", path, mode, content, tolerate=(ENOENT, EEXIST), source="appc")
+        self._make_files()
         if (self._config.get("process") or {}).get("terminal"):
             self.ops.append(console(self._config["process"]))
         self._hidden_paths()
@@ -161,6 +158,21 @@ class RootBuilder:
     def propagated(self) -> list[int]:
         """Return which mounts are to be anything but private."""
         return [index for index, _, _, options in self._mounts if options.propagation & ~(MS_REC | MS_PRIVATE)]
+
+    def bare(self) -> list[Op]:
+        """Return the ops for another runtime: they mount the root, and change in it what no configuration asks for."""
+        self._base()
+        for _, _, path, _ in self._mounts:
+            if REPLACES_FILE in self._hints.get(path, ()):
+                self._add("remove", path, source="mounts", tolerate=(ENOENT,))
+        self._make_files()
+        return self.ops
+
+    def _make_files(self) -> None:
+        for path, mode, content, replace in self._files:
+            if replace:
+                self._add("remove", path, tolerate=(ENOENT,), source="appc")
+            self._add("file", path, mode, content, tolerate=(ENOENT, EEXIST), source="appc")
 
     def _add(
         self,

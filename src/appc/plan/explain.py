@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 EPERM, ENOENT, ESRCH, ECHILD, EACCES, EBUSY, EEXIST, EXDEV, ENODEV = 1, 2, 3, 10, 13, 16, 17, 18, 19
 ENOTDIR, EISDIR, EINVAL, EROFS, ENOSYS, ELOOP = 20, 21, 22, 30, 38, 40
-ECONNRESET, ETIMEDOUT, ECONNREFUSED = 104, 110, 111
+EPROTO, ECONNRESET, ETIMEDOUT, ECONNREFUSED = 71, 104, 110, 111
 
 # Op → what it does, with {0} … for its arguments.
 _DOING = {
@@ -71,6 +71,7 @@ _DOING = {
     "no-new-privs": "give up gaining privileges",
     "seccomp": "load the seccomp filter",
     "exec": "execute {1[0]}",
+    "runtime": "have the runtime {0[0]} make and start a container",
     "reap": "become the pod's first process",
     "mount-namespace": "make a mount namespace for the pod",
     "tmpfs": "mount the pod's shared memory on {0}",
@@ -78,6 +79,7 @@ _DOING = {
     "userns": "make a user namespace",
     "adopt": "open the namespace {1}",
     "device-filter": "restrict the use of devices in the control group {0}",
+    "namespaces": "tell where the pod's namespaces are",
     "listen": "listen on {0}, port {1}, for the metadata service",
     "journal": "have the journal at {0} get what is logged",
     "attach": "listen for those who attach",
@@ -142,6 +144,9 @@ _REASONS = {
     ("hook", ETIMEDOUT): "it did not end in time and was killed",
     ("start-hook", ECHILD): "it failed",
     ("start-hook", ETIMEDOUT): "it did not end in time and was killed",
+    ("runtime", ECHILD): "it failed; what it said is in the app's log",
+    ("runtime", ENOENT): "it made none",
+    ("runtime", EPROTO): "it gave the container to a process of its own",
     ("target", ESRCH): "it has ended",
     ("process", ESRCH): "the container has ended",
     ("net-device", ENODEV): "there is none of that name",

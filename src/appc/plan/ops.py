@@ -113,6 +113,9 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("no-new-privs", (), INSIDE),
     ("seccomp", (("flags", "n"), ("filter", "b")), INSIDE),
     ("exec", (("files", "l"), ("argv", "l"), ("env", "l")), INSIDE),
+    # Another OCI runtime creates and starts the container that becomes what the track is for, of whose files nothing is
+    # used here: `argv` is the runtime and what it is told each time, `id` the container's.
+    ("runtime", (("argv", "l"), ("env", "l"), ("bundle", "s"), ("id", "s"), ("pid-file", "s")), INSIDE),
     ("reap", (), INSIDE),
     # The keeper's track
     ("mount-namespace", (), OUTSIDE),
@@ -124,6 +127,8 @@ TABLE: tuple[tuple[str, tuple[tuple[str, str], ...], str], ...] = (
     ("userns", (("uids", "l"), ("gids", "l")), OUTSIDE),
     # A program for devices, in addition to those that a control group (cgroup2) has.
     ("device-filter", (("group", "s"), ("filter", "b")), OUTSIDE),
+    # A link to the directory of PID 1's namespaces, for runtimes, which join them by path.
+    ("namespaces", (("path", "s"),), OUTSIDE),
     ("listen", (("address", "s"), ("port", "n"), ("service", "s"), ("argv", "l")), OUTSIDE),
     # The journal of systemd, which gets a copy of what is logged.
     ("journal", (("socket", "s"),), OUTSIDE),

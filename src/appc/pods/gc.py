@@ -128,7 +128,11 @@ def remove_cgroups(pod: Pod) -> None:
     """Kill whatever is left in the pod's control groups and remove them (absent ones are fine)."""
     from appc.host import cgroupfs, probe
 
-    paths = cgroupfs.pod_directories(pod.uuid, probe.facts())
+    facts = probe.facts()
+    paths = cgroupfs.pod_directories(pod.uuid, facts)
+    if os.path.exists(pod.file(layout.RUNTIME)):
+        places = [f"{place}/{cgroupfs.ROOT}/{pod.uuid}" for place in cgroupfs.others(facts)]
+        paths += [group for place in places for group in cgroupfs.tree(place)]
     if paths:
         cgroupfs.kill(paths)
         cgroupfs.remove(paths)

@@ -43,6 +43,8 @@ LOOKS, LOOK_SECONDS = 20, 0.002
 
 NETWORK = "network"
 """The file of a pod that records what its networks made (network/setup.py)."""
+RUNTIME = "runtime"
+"""The directory of what another OCI runtime is given that makes the apps of a pod (executor/runtime.py)."""
 
 
 class Pod:

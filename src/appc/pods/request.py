@@ -122,7 +122,8 @@ class PodRequest:
     when one begins to arrive (see `images.fetch.resolve`). `net` is none, host, or the names of networks
     (network/setup.py); `ports` are (name of an app's port, address of the host or "", port of the host); `names` is
     what is asked of name resolution. `private_users` is a range of users for the pod alone, as
-    `pods.private_users.parse` takes it, or "" for the host's users.
+    `pods.private_users.parse` takes it, or "" for the host's users. `runtime` is the path or name of the OCI
+    runtime that makes the apps, "" for none but us.
     """
 
     __slots__ = (
@@ -145,6 +146,7 @@ class PodRequest:
         "private_users",
         "pull",
         "remove",
+        "runtime",
         "started",
         "strict",
         "user_annotations",
@@ -165,6 +167,7 @@ class PodRequest:
         names: Names | None = None,
         hostname: str = "",
         private_users: str = "",
+        runtime: str = "",
         environment: tuple[tuple[str, str], ...] = (),
         inherited: tuple[tuple[str, str], ...] = (),
         isolators: tuple[Isolator, ...] = (),
@@ -192,6 +195,7 @@ class PodRequest:
         self.mounts = mounts
         self.net = net
         self.private_users = private_users
+        self.runtime = runtime
         self.ports = ports
         self.names = names or Names()
         self.hostname = hostname
@@ -242,6 +246,7 @@ class PodRequest:
         return {
             "net": self.net,
             "private-users": self.private_users,
+            "runtime": self.runtime,
             "names": self.names.to_json(),
             "hostname": self.hostname,
             "interactive": self.interactive,
@@ -264,6 +269,7 @@ class PodRequest:
             manifest=manifest,
             net=document["net"],
             private_users=document.get("private-users", ""),
+            runtime=document.get("runtime", ""),
             names=Names.from_json(document["names"]),
             hostname=document["hostname"],
             interactive=document["interactive"],
