@@ -6,6 +6,7 @@ import errno
 import os
 
 from appc.errors import HostError, UsageError
+from appc.store.durable import WriteBack
 
 _TMPFILE = getattr(os, "O_TMPFILE", 0)
 
@@ -30,6 +31,7 @@ class NewFile:
             self._fd = self._open()
         except OSError as error:
             raise failure(error, self._path) from error
+        self._disk = WriteBack(self._fd)
 
     def __enter__(self) -> NewFile:
         return self
@@ -47,8 +49,10 @@ class NewFile:
     def write(self, data: bytes) -> None:
         """Append to the file."""
         try:
+            size = len(data)
             while data:
                 data = data[os.write(self._fd, data) :]
+            self._disk.wrote(size)
         except OSError as error:
             raise failure(error, self._path) from error
 

@@ -32,6 +32,8 @@ ROOTFS = "rootfs"
 COMPRESSIONS = ("gzip", "bzip2", "xz", "tar")
 _IMPLIED = "implied"
 _MAX_FAULTS = 100
+# Chunks of the compressed file that may wait to be decompressed.
+_RECEIVED = 32
 
 
 class ACI:
@@ -71,14 +73,14 @@ def read_aci(
     not written to disk, when this returns. Entries that break the rules of aci.md raise ArchiveError, or are
     left out and collected when a list of `faults` is given (up to 100). The manifest's content is not judged.
     """
-    stream = compress.reader(source, limits, where)
-    if stream.kind not in COMPRESSIONS:
-        raise _unreadable(stream.kind, where)
     digest = hashlib.sha512()
     rules = _Rules(limits, where)
     manifest: bytes | None = None
     entries = 0
-    with ReadAhead(stream, digest) as ahead:
+    with (
+        ReadAhead(source, chunks=_RECEIVED) as received,
+        ReadAhead(stream := _decompressed(received, limits, where), digest) as ahead,
+    ):
         reader = Reader(ahead, limits, where, log)
         for entry in reader:
             entries += 1
@@ -121,11 +123,8 @@ def read_aci(
 
 def read_manifest(source: compress.Source, *, limits: Limits = DEFAULT, where: str = "") -> bytes:
     """The manifest of an image; reads no further than to the manifest's end."""
-    stream = compress.reader(source, limits, where)
-    if stream.kind not in COMPRESSIONS:
-        raise _unreadable(stream.kind, where)
     rules = _Rules(limits, where)
-    for entry in Reader(stream, limits, where):
+    for entry in Reader(_decompressed(source, limits, where), limits, where):
         rules.admit(entry)
         if entry.path == MANIFEST:
             return entry.read(limits.manifest)
@@ -134,22 +133,24 @@ def read_manifest(source: compress.Source, *, limits: Limits = DEFAULT, where: s
 
 def read_image_id(source: compress.Source, *, limits: Limits = DEFAULT, where: str = "") -> ImageID:
     """The SHA-512 of the uncompressed archive, whatever is in it."""
-    stream = compress.reader(source, limits, where)
-    if stream.kind not in COMPRESSIONS:
-        raise _unreadable(stream.kind, where)
     digest = hashlib.sha512()
-    with ReadAhead(stream, digest) as ahead:
+    with ReadAhead(_decompressed(source, limits, where), digest) as ahead:
         while ahead.read():
             pass
     return ImageID.parse("sha512-" + digest.hexdigest())
 
 
-def _unreadable(kind: str, where: str) -> ArchiveError:
+def _decompressed(source: compress.Source, limits: Limits, where: str) -> compress.Reader:
+    """A stream of the archive in `source`; ArchiveError when that is none, or compressed as images are not."""
+    stream = compress.reader(source, limits, where)
+    kind = stream.kind
+    if kind in COMPRESSIONS:
+        return stream
     if kind == "pgp":
-        return ArchiveError("is encrypted", where, "`appc image decrypt` makes a plain image of it")
+        raise ArchiveError("is encrypted", where, "`appc image decrypt` makes a plain image of it")
     if kind == "none":
-        return ArchiveError("is no image: neither a tar archive nor one compressed with gzip, bzip2 or xz", where)
-    return ArchiveError(f"is compressed with {kind}; images may use gzip, bzip2 or xz", where)
+        raise ArchiveError("is no image: neither a tar archive nor one compressed with gzip, bzip2 or xz", where)
+    raise ArchiveError(f"is compressed with {kind}; images may use gzip, bzip2 or xz", where)
 
 
 class _Rules:

@@ -96,11 +96,19 @@ class Extractor:
 
     Entries must have `path` (and hard links `link_path`) set; `prefix` ("rootfs") is taken off both. With
     `owners` false (not root) owners, devices and privileged attributes are left out and counted in
-    `skipped`. `implied` holds the directories that the archive has no entry for. Call `finish` after the
-    last entry, `close` always.
+    `skipped`. `implied` holds the directories that the archive has no entry for. `written` is called with the
+    descriptor and the size of each file whose content is complete. Call `finish` after the last entry, `close` always.
     """
 
-    def __init__(self, root_fd: int, *, prefix: str = "", owners: bool = True, where: str = "") -> None:
+    def __init__(
+        self,
+        root_fd: int,
+        *,
+        prefix: str = "",
+        owners: bool = True,
+        where: str = "",
+        written: Callable[[int, int], None] | None = None,
+    ) -> None:
         import hashlib
 
         self._sha256 = hashlib.sha256
@@ -109,6 +117,7 @@ class Extractor:
         self._inside = f"{prefix}/"
         self._owners = owners
         self._where = where
+        self._written = written
         self._directories: dict[str, Record] = {}
         self._stack: list[tuple[str, int]] = []
         self._parent = ""
@@ -228,6 +237,8 @@ class Extractor:
                     digest.update(hole)
             record.sha256 = digest.hexdigest()
             self._metadata(fd, record)
+            if self._written is not None:
+                self._written(fd, record.size)
         finally:
             os.close(fd)
 

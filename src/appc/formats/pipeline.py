@@ -1,4 +1,7 @@
-"""Reading ahead in a thread, and hashing in another, so that neither waits for parsing and writing."""
+"""Reading ahead in a thread, and hashing in another, so that neither waits for parsing and writing.
+
+Stages follow each other: one `ReadAhead` receives, another around what decompresses that.
+"""
 
 from __future__ import annotations
 
@@ -20,28 +23,28 @@ if TYPE_CHECKING:
         def update(self, data: bytes, /) -> None: ...
 
 
-_CHUNK = 1 << 20
-_AHEAD = 8
+# Small enough to stay in a processor's cache until the next stage takes it.
+_CHUNK = 256 << 10
+# Enough for the stages before to go on while the last one makes many small files.
+_AHEAD = 128
 
 
 class ReadAhead:
-    """Reads `source` to its end in a thread of its own, has every byte hashed in another, and hands the chunks on.
+    """Reads `source` to its end in a thread of its own, and hands the chunks on; with a `digest` every byte of them is
+    hashed in another thread.
 
-    At most 8 MiB wait to be handed on, and as much to be hashed. An exception of the source is raised by `read` in its
+    At most `chunks` of 256 KiB wait to be handed on or hashed. An exception of the source is raised by `read` in its
     turn; when that returns b"", the digest is complete. `close` ends the threads; all of the source has been read only
     if `read` has returned b"".
     """
 
-    def __init__(self, source: Source, digest: Digest) -> None:
+    def __init__(self, source: Source, digest: Digest | None = None, chunks: int = _AHEAD) -> None:
         self._source = source
-        self._digest = digest
-        self._queue: queue.Queue[bytes | BaseException] = queue.Queue(_AHEAD)
-        self._unhashed: queue.Queue[bytes] = queue.Queue(_AHEAD)
+        self._queue: queue.Queue[bytes | BaseException] = queue.Queue(chunks)
+        self._hasher = _Hasher(digest, chunks) if digest is not None else None
         self._stopped = False
         self._ended = False
-        self._hasher = threading.Thread(target=self._hash, name="appc-hash", daemon=True)
         self._thread = threading.Thread(target=self._run, name="appc-read", daemon=True)
-        self._hasher.start()
         self._thread.start()
 
     def __enter__(self) -> ReadAhead:
@@ -60,7 +63,8 @@ class ReadAhead:
             raise item
         if not item:
             self._ended = True
-            self._hasher.join()
+            if self._hasher is not None:
+                self._hasher.join()
         return item
 
     def close(self) -> None:
@@ -73,22 +77,38 @@ class ReadAhead:
             except queue.Empty:
                 self._thread.join(0.01)
         self._thread.join()
-        self._hasher.join()
+        if self._hasher is not None:
+            self._hasher.join()
 
     def _run(self) -> None:
+        hasher = self._hasher
         try:
             while not self._stopped:
                 data = self._source.read(_CHUNK)
                 # The end is for the hasher to know first: who reads it waits for the digest.
-                self._unhashed.put(data)
+                if hasher is not None:
+                    hasher.put(data)
                 self._queue.put(data)
                 if not data:
                     return
         except BaseException as error:
             self._queue.put(error)
         finally:
-            self._unhashed.put(b"")
+            if hasher is not None:
+                hasher.put(b"")
 
-    def _hash(self) -> None:
-        while data := self._unhashed.get():
+
+class _Hasher:
+    """Hashes what it is given in a thread, until that is b""."""
+
+    def __init__(self, digest: Digest, chunks: int) -> None:
+        self._digest = digest
+        self._queue: queue.Queue[bytes] = queue.Queue(chunks)
+        self._thread = threading.Thread(target=self._run, name="appc-hash", daemon=True)
+        self._thread.start()
+        self.put = self._queue.put
+        self.join = self._thread.join
+
+    def _run(self) -> None:
+        while data := self._queue.get():
             self._digest.update(data)

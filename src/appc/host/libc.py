@@ -41,6 +41,9 @@ PR_SET_PDEATHSIG = 1
 PR_CAPBSET_READ = 23
 PR_SET_NO_NEW_PRIVS = 38
 
+# linux/fs.h
+SYNC_FILE_RANGE_WRITE = 2
+
 # linux/openat2.h
 RESOLVE_NO_SYMLINKS = 0x4
 RESOLVE_BENEATH = 0x8
@@ -177,6 +180,11 @@ def openat2(directory: int, path: str, flags: int, *, mode: int = 0, resolve: in
     how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     size = ctypes.c_size_t(ctypes.sizeof(how))
     return _check(_syscall(_NR_OPENAT2, directory, _bytes(path), ctypes.byref(how), size), path)
+
+
+def sync_file_range(fd: int, offset: int, size: int, flags: int) -> None:
+    """sync_file_range(2) with SYNC_FILE_RANGE_*."""
+    _check(_libc.sync_file_range(fd, ctypes.c_int64(offset), ctypes.c_int64(size), ctypes.c_uint(flags)), fd)
 
 
 def bpf(command: int, attributes: bytes) -> int:

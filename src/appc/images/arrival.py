@@ -10,6 +10,7 @@ import time
 
 from appc.errors import NetworkError, StoreError
 from appc.images.transport import Context
+from appc.store.durable import WriteBack
 from appc.store.intake import Space
 
 TYPE_CHECKING = False
@@ -131,6 +132,7 @@ class Arrival:
         if now.start == 0:
             self._held.begin(now.validators)
         self._stored = now.start
+        self._disk = WriteBack(self._file.fileno(), now.start)
         self._take(now)
         if self.size is not None and self._limit is not None and self.size > self._limit:
             raise NetworkError(f"has {self.size} bytes, more than the {self._limit} it may have", self._url)
@@ -180,6 +182,7 @@ class Arrival:
         except OSError as error:
             raise StoreError(f"cannot be stored: {error.strerror}", self._url) from None
         self._stored += len(data)
+        self._disk.wrote(len(data))
 
     def _again(self, error: NetworkError) -> None:
         """Ask for the rest after the stream broke, if that may help; else raise `error`."""

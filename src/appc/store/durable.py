@@ -6,6 +6,43 @@ import os
 
 _QUIET = ((os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),)
 
+# Fewer bytes are not worth a system call of their own.
+_LEAST = 64 << 10
+_STEP = 8 << 20
+
+
+class WriteBack:
+    """Keeps the disk busy while a file grows: what `start`, its present length, and `wrote` tell of goes there early.
+
+    Left to itself the kernel may begin only when the flush at the end waits for it. Nothing is promised before that.
+    """
+
+    def __init__(self, fd: int, start: int = 0) -> None:
+        self._fd = fd
+        self._begun = self._end = start
+
+    def wrote(self, size: int) -> None:
+        """Note that `size` bytes were appended."""
+        self._end += size
+        while self._end - self._begun >= _STEP:
+            _write_back(self._fd, self._begun, _STEP)
+            self._begun += _STEP
+
+
+def write_back(fd: int, size: int) -> None:
+    """Have the kernel begin to write a complete file of `size` bytes to the disk, as `WriteBack` does."""
+    if size >= _LEAST:
+        _write_back(fd, 0, size)
+
+
+def _write_back(fd: int, offset: int, size: int) -> None:
+    from appc.host import libc  # dear, and this module is on the way of a launch
+
+    try:
+        libc.sync_file_range(fd, offset, size, libc.SYNC_FILE_RANGE_WRITE)
+    except OSError:
+        pass  # what fails is reported by the flush
+
 
 def flush_tree(path: str) -> None:
     """Write everything below `path` to the disk; OSError when the disk refuses.

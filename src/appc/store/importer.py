@@ -21,7 +21,7 @@ from appc.formats.tarlog import TarLog
 from appc.schema.image import ImageManifest
 from appc.schema.json import dumps
 from appc.store import locks, names, sources
-from appc.store.durable import flush_directory, flush_tree, write_file
+from appc.store.durable import flush_directory, flush_tree, write_back, write_file
 from appc.store.image import StoredImage
 from appc.store.intake import CHANGED, Sink, Space, Tee
 from appc.store.layout import ID_LENGTH, META_VERSION, gives_owners, make_directory, store_path
@@ -170,7 +170,7 @@ class Import:
         root = os.open(f"{path}/rootfs", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             with (
-                Extractor(root, prefix="rootfs", owners=owners, where=self._where) as extractor,
+                Extractor(root, prefix="rootfs", owners=owners, where=self._where, written=write_back) as extractor,
                 open(f"{path}/entries", "xb") as entries,
                 open(f"{path}/tar", "xb") as log,
                 Tee(stream, self._where, check, copied, space, self._how.progress, most) as tee,

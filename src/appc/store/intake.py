@@ -6,6 +6,7 @@ import os
 
 from appc.errors import ArchiveError, StoreError
 from appc.formats.tar import CHAR
+from appc.store.durable import WriteBack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Tee:
         self._check = check
         self._space = space
         self._copy = open(copy, "xb") if copy else None  # noqa: SIM115 - closed by __exit__
+        self._disk = WriteBack(self._copy.fileno()) if self._copy is not None else None
         self.count = 0
 
     def __enter__(self) -> Tee:
@@ -103,9 +105,10 @@ class Tee:
             raise ArchiveError(CHANGED, self._where)
         if self._check is not None:
             self._check.feed(data)
-        if self._copy is not None:
+        if self._copy is not None and self._disk is not None:
             self._space.take(len(data))
             self._copy.write(data)
+            self._disk.wrote(len(data))
         if self._progress is not None:
             self._progress(len(data))
         return data

@@ -8,10 +8,12 @@ second core. pysequoia is preferred because its policy on algorithms is stricter
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 
 from appc.errors import SignatureError
 from appc.trust.packets import Certificate, Signature
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 
 # Up to here buffering costs less than starting a process.
 SMALL = 4 << 20
+
+# The most that a pipe may hold without privileges (pipe(7)).
+_PIPE = 1 << 20
 
 MISMATCH = "the signature does not match: the file or its signature was changed"
 
@@ -174,6 +179,9 @@ class _Worker:
         finally:
             for fd in files:
                 os.close(fd)
+        assert self._process.stdin is not None
+        with suppress(OSError):  # it is only faster: whoever feeds need not wait for the worker all the time
+            fcntl.fcntl(self._process.stdin, fcntl.F_SETPIPE_SZ, _PIPE)
         self._ended = False
 
     def feed(self, data: bytes) -> None:
