@@ -65,14 +65,14 @@ class Page(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Serve on the loopback address."""
+    """Serve at the address ADDRESS, else on the loopback address."""
     # So that `appc stop` ends with status 0: nothing went wrong.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-    port = int(os.environ["PORT"])
+    address, port = os.environ.get("ADDRESS", "127.0.0.1"), int(os.environ["PORT"])
     Page.redis = Redis(os.environ["REDIS"])
     Page.redis.wait()
-    with ThreadingHTTPServer(("127.0.0.1", port), Page) as server:
-        print(f"serving http://127.0.0.1:{port}/", flush=True)
+    with ThreadingHTTPServer((address, port), Page) as server:
+        print(f"serving http://{address}:{port}/", flush=True)
         server.serve_forever()
 
 

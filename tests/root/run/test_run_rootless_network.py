@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from pod_kit import PATIENCE, PROBE, base_files, one_app, wait_for
+from pod_kit import PATIENCE, PROBE, base_files, one_app, until, wait_for
 from rootless_kit import User as AnyUser
 from rootless_kit import made
 
@@ -300,3 +300,14 @@ def test_a_pod_in_the_foreground_leaves_nothing(host: User, words: tuple[str, ..
     assert (done.status == 0) == (words == ("/bin/true",)), done
     assert host.pods() == []
     assert programs() == []
+
+
+def test_two_apps_share_a_volume_and_are_asked_at_a_port(host: User) -> None:
+    shared = ("--volume", "data,kind=empty,uid=999,mode=0770", "--mount", "volume=data,target=/data")
+    ask = "wget -qO /data/new $AC_METADATA_URL/acMetadata/v1/pod/uuid; mv /data/new /data/uuid; exec sleep 1000"
+    serve = f"{until('[ -e /data/uuid ]')}; while :; do nc -l -p 8080 -e sh -c 'read x; cat /data/uuid'; done"
+    first = (PROBE, "--name", "writer", "--user", "999", "--exec", "/bin/sh", "--", "-c", ask)
+    second = (SERVER, "--name", "web", "--user", "999", "--exec", "/bin/sh", "--", "-c", serve)
+    port = ("--net", "default", "--port", "web:127.0.0.1:18080")
+    uuid = host("run", "--detach", *port, *shared, *first, "---", *second).out.strip()
+    assert answer("127.0.0.1", 18080) == uuid
