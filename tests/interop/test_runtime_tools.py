@@ -38,6 +38,7 @@ EXPLAINED = {
     "linux_cgroups_relative_memory": "it needs kernel memory limits, which kernels no longer have",
     "linux_cgroups_relative_network": "it needs net_cls and net_prio",
     "linux_cgroups_relative_pids": "it compares addresses of numbers",
+    "linux_mount_label": "it needs SELinux; a label that cannot be had is refused",
     "linux_process_apparmor_profile": "it needs AppArmor; a profile that cannot be had is refused",
     "misc_props": "its first bundle lacks the program it runs",
     "pidfile": "it kills a process that has ended",

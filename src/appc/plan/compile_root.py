@@ -137,6 +137,8 @@ class RootBuilder:
 
     def build(self) -> list[Op]:
         """Return all ops up to and including the pivot."""
+        if self._linux.get("mountLabel") and not self._facts.selinux:
+            raise Unenforceable("selinux is not enabled on this host", "linux.mountLabel")
         self._propagation()
         self._base()
         for index, mount, path, options in self._mounts:
@@ -255,7 +257,7 @@ class RootBuilder:
             raise Unenforceable("neither a file system type nor a bind mount", f"{where}.type")
         attributes, data = options.attributes | options.below_set, tuple(options.data)
         label = self._linux.get("mountLabel")
-        if label and self._facts.selinux and fstype not in _UNLABELLED:
+        if label and fstype not in _UNLABELLED:
             data += (f"context={label}",)
         if fstype == "tmpfs" and attributes & ATTR_RDONLY and self._something_below(path):
             attributes &= ~ATTR_RDONLY

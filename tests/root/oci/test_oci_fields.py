@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from appc.host.probe import facts
 from capabilities import need
 from conftest import Runtime, configuration
 
+# For what the front has no part in.
+ONCE = pytest.mark.parametrize("runtime", ["front"], indirect=True)
 SCRIPT_ENDS = "; echo end"  # so that the shell makes a process for what comes before
 
 
@@ -32,7 +35,10 @@ def test_clocks_are_shifted_and_shared_by_commands(runtime: Runtime) -> None:
     need("time-namespace")
     config = configuration("/bin/sleep", "1000")
     config["linux"]["namespaces"].append({"type": "time"})
-    config["linux"]["timeOffsets"] = {"boottime": {"secs": 1_000_000, "nanosecs": 5}, "monotonic": {"secs": 7}}
+    config["linux"]["timeOffsets"] = {
+        "boottime": {"secs": 1_000_000, "nanosecs": 5},
+        "monotonic": {"secs": 7, "nanosecs": 9},
+    }
     runtime.configure(config)
     runtime.create("one")
     runtime("start", "one")
@@ -40,7 +46,7 @@ def test_clocks_are_shifted_and_shared_by_commands(runtime: Runtime) -> None:
     inside = float(runtime("exec", "one", "/bin/cat", "/proc/uptime").stdout.split()[0])
     assert 999_990 < inside - outside < 1_000_100
     lines = Path(f"/proc/{runtime.state('one')['pid']}/timens_offsets").read_text().split()
-    assert lines == ["monotonic", "7", "0", "boottime", "1000000", "5"]
+    assert lines == ["monotonic", "7", "9", "boottime", "1000000", "5"]
 
 
 def test_the_scheduler_knows_the_process(runtime: Runtime) -> None:
@@ -305,3 +311,95 @@ def test_namespaces_are_joined_or_the_hosts(runtime: Runtime, joined: str, file:
     message = runtime.create("four", fails=1)
     assert "no namespace of that type" in message
     assert "linux.namespaces" in message
+
+
+@ONCE
+def test_real_time_is_had_or_refused(runtime: Runtime) -> None:
+    """A group without a budget for it (cgroup v1), or a process bound to some processors, cannot have it."""
+    for scheduler, expected in (
+        ({"policy": "SCHED_FIFO", "priority": 7}, "1 7"),
+        ({"policy": "SCHED_DEADLINE", "runtime": 10**6, "deadline": 10**7, "period": 10**8}, "6 0"),
+    ):
+        # Threads of such a policy cannot fork, but for ones whose children begin anew.
+        config = configuration("/bin/sleep", "1000")
+        config["process"]["scheduler"] = {**scheduler, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}
+        runtime.configure(config)
+        done = subprocess.run(
+            runtime.words("run", "--detach", "--bundle", str(runtime.bundle), "one"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(runtime.base / "errors").open("w"),
+            check=False,
+        )
+        if done.returncode:
+            assert "process.scheduler" in (runtime.base / "errors").read_text()
+            continue
+        stat = runtime("exec", "one", "/bin/cat", "/proc/1/stat").stdout.rpartition(")")[2].split()
+        assert f"{stat[38]} {stat[37]}" == expected
+        runtime("delete", "--force", "one")
+
+
+@ONCE
+@pytest.mark.parametrize(("propagation", "tag"), [("shared", "shared:"), ("unbindable", "unbindable"), ("private", "")])
+def test_the_root_has_its_propagation(runtime: Runtime, propagation: str, tag: str) -> None:
+    config = configuration("/probe", "mounts")
+    config["linux"]["rootfsPropagation"] = propagation
+    (line,) = (line for line in run(runtime, config).splitlines() if line.split(" ")[4:5] == ["/"])
+    tags = line.partition(" - ")[0].split(" ")[6:]
+    assert [word.startswith(tag) for word in tags] == ([True] if tag else [])
+
+
+@ONCE
+def test_labels_of_security_modules_that_are_missing_are_refused(runtime: Runtime) -> None:
+    """Where they are there, tests/vm looks at them."""
+    host = facts()
+    for missing, section, field in (
+        (not host.apparmor, "process", "apparmorProfile"),
+        (not host.selinux, "process", "selinuxLabel"),
+        (not host.selinux, "linux", "mountLabel"),
+    ):
+        if missing:
+            config = shell("true")
+            config[section][field] = "system_u:object_r:container_t:s0"
+            runtime.configure(config)
+            assert f"{section}.{field}" in runtime.create("one", fails=1)
+
+
+@ONCE
+def test_a_personality_has_no_flags(runtime: Runtime) -> None:
+    config = shell("true")
+    config["linux"]["personality"] = {"domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"]}
+    runtime.configure(config)
+    assert "linux.personality.flags" in runtime.create("one", fails=1)
+
+
+@ONCE
+def test_bundles_say_where_their_root_is_and_what_they_follow(runtime: Runtime) -> None:
+    config = shell("ls /")
+    elsewhere = runtime.base / "elsewhere"
+    (runtime.bundle / "rootfs").rename(elsewhere)
+    (elsewhere / "here").touch()
+    config["root"] = {"path": str(elsewhere)}
+    config["ociVersion"] = "1.0.2"
+    assert "here" in run(runtime, config)
+    config["root"] = {"path": "rootfs"}
+    runtime.configure(config)
+    assert "root.path" in runtime.create("one", fails=1)
+    config.update(root={"path": str(elsewhere)}, ociVersion="2.0.0")
+    runtime.configure(config)
+    assert "ociVersion: 2.0.0 is a later major version" in runtime.create("one", fails=1)
+
+
+@ONCE
+@pytest.mark.parametrize("kind", ["createRuntime", "createContainer", "poststart", "poststop"])
+def test_hooks_get_their_words_and_no_more_than_their_time(runtime: Runtime, sandbox: Path, kind: str) -> None:
+    out = sandbox / "words"
+    said = {"path": "/bin/sh", "args": ["name", "-c", f'echo "$0 $A" > {out}', "zero"], "env": ["A=b"]}
+    late = {"path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1}
+    config = shell("true")
+    config["hooks"] = {kind: [said, late]}
+    runtime.configure(config)
+    done = runtime("run", "--bundle", str(runtime.bundle), "one", fails=None)
+    assert out.read_text() == "zero b\n"
+    assert f"hooks.{kind}[1]" in done.stderr
+    assert (done.returncode == 0) == (kind == "poststop")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from compiling import config, mounted, named, ops, refused
 
+from appc.errors import Unenforceable
 from appc.plan.compile_root import FILE, NO_SYMLINKS, REPLACES_FILE
 from appc.plan.ops import BIND_NO_SYMLINKS, BIND_RECURSIVE, Op
 from golden.examples import facts
@@ -93,7 +94,9 @@ class TestMounts:
             ("context=u:r:t:s0",),
             (),
         ]
-        assert [args[4] for args in named(ops(given), "mount")] == [(), ()]
+        with pytest.raises(Unenforceable) as caught:
+            ops(given)
+        assert caught.value.where == "linux.mountLabel"
 
     @pytest.mark.parametrize(
         ("mount", "where"),
