@@ -16,7 +16,7 @@ _KEPT = {"systemd-journald.service"}
 _UNITS = ("/lib/systemd/system", "/etc/systemd/system")
 _GENERATORS = ("/lib/systemd/system-generators", "/etc/systemd/system-generators")
 # What every unit waits for; whatever these want is about devices, disks and clocks of a real machine.
-_EARLY = ("sysinit.target.wants", "local-fs.target.wants")
+_EARLY = ("sysinit.target.wants", "local-fs.target.wants", "network-online.target.wants")
 
 _TARGET = """[Unit]
 Description=The command of a test

@@ -11,7 +11,7 @@ from vm.test_smoke import run_tests
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", ["tests/root/oci/test_oci_systemd.py"])
+@pytest.mark.parametrize("path", ["tests/root/oci/test_oci_systemd.py", "tests/root/run/test_run_systemd.py"])
 def test_under_systemd(path: str) -> None:
     need("systemd-files")
     output = run_tests((path,), timeout=900, init="systemd")

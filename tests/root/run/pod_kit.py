@@ -241,9 +241,9 @@ def pending(pid: int, number: int) -> bool:
     return bool(int(fields["ShdPnd"], 16) >> (number - 1) & 1)
 
 
-def wait_for(condition: Callable[[], Any], what: str = "") -> Any:
-    """Wait until `condition` gives something true, and return that."""
-    end = time.monotonic() + PATIENCE
+def wait_for(condition: Callable[[], Any], what: str = "", patience: float = PATIENCE) -> Any:
+    """Wait until `condition` gives something true, for `patience` seconds, and return that."""
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         found = condition()
         if found:
