@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from capabilities import missing, need
 from conftest import PATIENCE, Runtime, configuration
+from interop.engine_kit import run, write_root
 from starter import installed
 
 pytestmark = pytest.mark.root
@@ -27,15 +30,20 @@ class UnderSystemd(Runtime):
         return super().words("--systemd-cgroup", *words)
 
 
+def with_jeepney(base: Path) -> Path:
+    """Install this source tree below `base` with what it needs to speak with systemd; return its `appc-oci`."""
+    program = installed(base / "installed")
+    (packages,) = (base / "installed").glob("lib/*/site-packages")
+    (packages / "jeepney").symlink_to(Path(jeepney.__file__).parent)
+    return program
+
+
 @pytest.fixture
 def runtime(sandbox: Path) -> Iterator[UnderSystemd]:
     need("root", "native", "busybox")
     if missing("systemd"):
         pytest.skip(missing("systemd"))
-    program = installed(sandbox / "installed")
-    (packages,) = (sandbox / "installed").glob("lib/*/site-packages")
-    (packages / "jeepney").symlink_to(Path(jeepney.__file__).parent)
-    made = UnderSystemd(sandbox, str(program))
+    made = UnderSystemd(sandbox, str(with_jeepney(sandbox)))
     yield made
     for name in made("list", "--quiet").stdout.split():
         made("delete", "--force", name)
@@ -192,3 +200,35 @@ def test_the_scope_of_another_container_is_left_alone(runtime: UnderSystemd) -> 
     assert "test-one.scope: systemd refuses" in other.create("two", fails=1)
     assert runtime.state("one")["status"] == "created"
     assert properties("test-one.scope")["ActiveState"] == "active"
+
+
+def test_podman_with_its_usual_manager_of_control_groups(sandbox: Path) -> None:
+    if missing("systemd"):
+        pytest.skip(missing("systemd"))
+    need("root", "native", "busybox", "podman", "conmon")
+    program = with_jeepney(sandbox)
+    # podman makes paths of sockets from these, which may be a hundred bytes long.
+    place = Path(tempfile.mkdtemp(prefix="p"))
+    places = ("--root", str(place / "root"), "--runroot", str(place / "run"), "--tmpdir", str(place / "tmp"))
+    manner = ("--storage-driver", "vfs", "--cgroup-manager", "systemd", "--events-backend", "file")
+
+    def podman(*words: str) -> str:
+        return run(["podman", *places, *manner, "--runtime", str(program), *words])
+
+    network = ("--network", "none")
+    podman("import", f"{write_root(sandbox / 'rootfs')}.tar", "box")
+    assert podman("run", "--rm", *network, "box", "/bin/echo", "hello") == "hello\n"
+    podman("run", "--detach", "--name", "one", "--memory", "64m", *network, "box", "/bin/sleep", "1000")
+    try:
+        (group,) = (GROUPS / "machine.slice").glob("libpod-*.scope")
+        assert properties(group.name)["MemoryMax"] == str(64 * MIB)
+        podman("update", "--memory", "96m", "one")
+        assert (group / "memory.max").read_text() == f"{96 * MIB}\n"
+        assert podman("exec", "one", "/bin/echo", "inside") == "inside\n"
+        podman("pause", "one")
+        podman("unpause", "one")
+    finally:
+        podman("rm", "--force", "--time", "0", "one")
+        podman("rmi", "--force", "box")
+        shutil.rmtree(place)
+    assert "libpod" not in systemctl("list-units", "--all", "--plain", "--no-legend", "*.scope")

@@ -70,7 +70,8 @@ def services(appc: Appc) -> Iterator[Services]:
 
 
 def test_a_service_is_started_when_its_apps_are_ready(services: Services, appc: Appc, sandbox: Path) -> None:
-    script = "echo waiting; until test -e /data/go; do sleep 0.1; done; /probe tell /dev/appc/notify READY=1; exec sleep 1000"
+    ready = "/probe tell /dev/appc/notify READY=1"
+    script = f"echo waiting; until test -e /data/go; do sleep 0.1; done; {ready}; exec sleep 1000"
     words = ("--volume", f"data,kind=host,source={sandbox}", PROBE, "--mount", "volume=data,target=/data")
     services.make("--unit-name=slow", *words, "--annotation", NOTIFY, "--exec", "/bin/sh", "--", "-c", script)
     systemctl("start", "--no-block", "slow.service")
