@@ -225,6 +225,9 @@ POD_OPTIONS = (
     Option("--interactive", "-i", help="give the one app this terminal"),
 )
 
+# Of those who run the pod.
+REGISTER = Option("--register", help="register the pod with systemd-machined, for machinectl")
+
 APP_OPTIONS = (
     Option("--name", metavar="NAME", parse=ACName.parse, help="the app's name in the pod (default: from the image's)"),
     Option("--exec", metavar="PROGRAM", parse=word, help="run this instead of the image's command"),

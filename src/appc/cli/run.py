@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from appc.cli.options import Args, Operand, Option, Verb
-from appc.cli.pod_options import APP_OPTIONS, EXCLUSIVE, POD_OPTIONS, Warnings, request, save_uuid
+from appc.cli.pod_options import APP_OPTIONS, EXCLUSIVE, POD_OPTIONS, REGISTER, Warnings, request, save_uuid
+from appc.errors import HostError
 from appc.executor import launch, recording
 from appc.executor.prepare import prepare
 
@@ -23,7 +24,11 @@ VERB = Verb(
         "status is that of the first app that failed (128+N when signal N ended it), else 0. Arguments after -- are "
         "appended to the image's command; --- begins the next image."
     ),
-    options=(*POD_OPTIONS, Option("--detach", "-d", help="return when all apps run, and print the pod's UUID")),
+    options=(
+        *POD_OPTIONS,
+        REGISTER,
+        Option("--detach", "-d", help="return when all apps run, and print the pod's UUID"),
+    ),
     app_options=APP_OPTIONS,
     operands=(Operand("image", count="*", complete="image", help="any IMAGE form; see appc(1)"),),
     exclusive=(*EXCLUSIVE, ("--detach", "--interactive")),
@@ -39,27 +44,59 @@ def run(args: Args, context: Context) -> int:
     warnings = Warnings(context)
     prepared = prepare(context, request(args, context), warnings.found)
     save_uuid(args.uuid_file_save, prepared.pod)
-    return start(prepared, args.detach, warnings, context)
+    return start(prepared, args, warnings, context)
 
 
-def start(prepared: Prepared, detach: bool, warnings: Warnings, context: Context) -> int:
-    """Become the keeper of a prepared pod, or start one beside this process and print the pod's UUID."""
+def start(prepared: Prepared, args: Args, warnings: Warnings, context: Context) -> int:
+    """Become the keeper of a prepared pod, or with --detach start one beside this process and print the pod's UUID."""
+    if args.register:
+        _check_register(prepared)
 
     def before(entered: launch.Entered) -> None:
         recording.keep(context.words, entered, context)
+        if args.register:
+            from appc.executor import machine
+
+            machine.register(prepared, os.getpid())
         warnings.say()
 
     if "LISTEN_FDS" in os.environ:
         from appc.executor.sockets import given
 
         prepared.given = given()
-    if not detach:
+    if not args.detach:
         launch.replace_process(prepared, context, before, service=True)
     try:
-        launch.launch(prepared, context)
+        keeper = launch.launch(prepared, context)
+        if args.register:
+            _register(prepared, keeper)
     finally:
         warnings.say()
     from appc.cli.output import out
 
     out(f"{prepared.pod.uuid}\n")
     return 0
+
+
+def _check_register(prepared: Prepared) -> None:
+    """Refuse a pod that cannot be registered before anything of it runs."""
+    from appc.executor import machine
+    from appc.executor.prepare import discard
+
+    try:
+        machine.check(prepared)
+    except HostError:
+        if not prepared.again:
+            discard(prepared.pod)
+        raise
+
+
+def _register(prepared: Prepared, keeper: int) -> None:
+    """Register a detached pod, which ends where that fails."""
+    from appc.executor import control, machine
+
+    try:
+        machine.register(prepared, keeper)
+    except HostError:
+        control.stop(prepared.pod.refresh())
+        raise

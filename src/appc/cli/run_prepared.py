@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from appc.cli.options import Args, Operand, Option, Verb
-from appc.cli.pod_options import Warnings
+from appc.cli.pod_options import REGISTER, Warnings
 from appc.cli.run import start
 from appc.executor.prepare import load
 
@@ -15,7 +15,7 @@ VERB = Verb(
     "run-prepared",
     "run a prepared pod",
     description="Runs the pod once. Of several that try at the same time one wins; the others say so.",
-    options=(Option("--detach", "-d", help="return when all apps run, and print the pod's UUID"),),
+    options=(REGISTER, Option("--detach", "-d", help="return when all apps run, and print the pod's UUID")),
     operands=(Operand("uuid", complete="pod", help="any unique beginning of it"),),
 )
 
@@ -23,4 +23,4 @@ VERB = Verb(
 def run(args: Args, context: Context) -> int:
     """In the foreground this process becomes the pod's keeper and never returns."""
     warnings = Warnings(context)
-    return start(load(context, args.uuid, warnings.found), args.detach, warnings, context)
+    return start(load(context, args.uuid, warnings.found), args, warnings, context)

@@ -6,7 +6,7 @@ import os
 
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.output import out
-from appc.cli.pod_options import APP_OPTIONS, EXCLUSIVE, POD_OPTIONS, Warnings, request
+from appc.cli.pod_options import APP_OPTIONS, EXCLUSIVE, POD_OPTIONS, REGISTER, Warnings, request
 from appc.errors import UsageError
 from appc.executor import unit
 from appc.executor.prepare import discard, prepare
@@ -32,7 +32,7 @@ VERB = Verb(
         "(Type=notify), and stopping it stops the pod in order. For each port with socketActivated there is a socket "
         "unit. Pods are removed when they end (--rm); what their apps write goes to the journal. Nothing is run."
     ),
-    options=(*POD_OPTIONS, *_OWN),
+    options=(*POD_OPTIONS, REGISTER, *_OWN),
     app_options=APP_OPTIONS,
     operands=(Operand("image", count="*", complete="image", help="any IMAGE form; see appc(1)"),),
     exclusive=EXCLUSIVE,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from appc.schema.pod import PodManifest
 
 # What a keeper needs beyond the grace time of its apps: post-stop handlers and taking the pod away.
-_MORE_SECONDS = 20
+MORE_SECONDS = 20
 _PLAIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.-"
 
 
@@ -52,7 +52,7 @@ def service(description: str, words: Sequence[str], grace: float, sockets: Seque
         "Type=notify",
         f"ExecStart={' '.join(_word(word) for word in words)}",
         "KillMode=mixed",
-        f"TimeoutStopSec={round(grace) + _MORE_SECONDS}",
+        f"TimeoutStopSec={round(grace) + MORE_SECONDS}",
         # An app that SIGTERM ended has done what it was asked for.
         "SuccessExitStatus=143",
         "Restart=on-failure",

@@ -1,4 +1,5 @@
-"""What systemd does when it is asked: units of its manager, by D-Bus (org.freedesktop.systemd1(5)).
+"""What systemd does when it is asked by D-Bus: units of its manager (org.freedesktop.systemd1(5)), and entries in the
+register of machines (org.freedesktop.machine1(5)).
 
 jeepney speaks D-Bus, and is imported when the first connection is made. Values of properties are (signature, value).
 """
@@ -12,14 +13,17 @@ from appc.errors import HostError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, Self
 
 Property = tuple[str, tuple[str, "Any"]]
 
 _BOOTED = "/run/systemd/system"  # sd_booted(3)
-_NAME, _PATH = "org.freedesktop.systemd1", "/org/freedesktop/systemd1"
+_MANAGER_NAME, _MANAGER_PATH = "org.freedesktop.systemd1", "/org/freedesktop/systemd1"
 _MANAGER = "org.freedesktop.systemd1.Manager"
+_MACHINES_NAME, _MACHINES_PATH = "org.freedesktop.machine1", "/org/freedesktop/machine1"
+_MACHINES = "org.freedesktop.machine1.Manager"
 _NO_UNIT, _UNIT_EXISTS = "org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.systemd1.UnitExists"
+_SERVICE = "appc"  # what `machinectl list` says made them
 _PATIENCE = 60.0  # seconds that systemd gets for an answer, and for a job
 
 
@@ -36,8 +40,10 @@ class Refused(HostError):
         self.name = name
 
 
-class Manager:
-    """A connection to the manager of system units. HostError when there is none, and for what it refuses."""
+class _Service:
+    """A connection to a service of systemd's. HostError when there is none, and for what it refuses."""
+
+    name = path = interface = ""
 
     def __init__(self) -> None:
         if not booted():
@@ -52,11 +58,35 @@ class Manager:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise HostError(f"D-Bus cannot be reached: {reason}", address, "see systemctl status dbus") from None
 
-    def __enter__(self) -> Manager:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+    def _call(self, method: str, signature: str, arguments: tuple[Any, ...], unit: str) -> tuple[Any, ...]:
+        address = self._jeepney.DBusAddress(self.path, bus_name=self.name, interface=self.interface)
+        return self._send(self._jeepney.new_method_call(address, method, signature or None, arguments), unit)
+
+    def _send(self, message: Any, unit: str) -> tuple[Any, ...]:
+        from jeepney.wrappers import unwrap_msg
+
+        try:
+            reply = self._connection.send_and_get_reply(message, timeout=_PATIENCE)
+        except (TimeoutError, OSError):
+            raise HostError("systemd does not answer", unit) from None
+        try:
+            body: tuple[Any, ...] = unwrap_msg(reply)
+        except self._jeepney.DBusErrorResponse as error:
+            text = str(error.data[0]) if error.data else error.name
+            raise Refused(error.name, f"systemd refuses: {text.splitlines()[0]}", unit) from None
+        return body
+
+
+class Manager(_Service):
+    """The manager of system units."""
+
+    name, path, interface = _MANAGER_NAME, _MANAGER_PATH, _MANAGER
 
     def start_scope(self, unit: str, properties: Sequence[Property]) -> None:
         """Make a transient scope, which has the processes that its property `PIDs` names, and wait until it is there.
@@ -96,7 +126,7 @@ class Manager:
         """Call what starts a job, and wait until it is done."""
         from collections import deque
 
-        rule = self._jeepney.MatchRule(type="signal", path=_PATH, interface=_MANAGER, member="JobRemoved")
+        rule = self._jeepney.MatchRule(type="signal", path=self.path, interface=self.interface, member="JobRemoved")
         self._send(self._jeepney.message_bus.AddMatch(rule), unit)
         self._call("Subscribe", "", (), unit)
         removed: deque[Any] = deque()
@@ -115,23 +145,23 @@ class Manager:
         except (TimeoutError, OSError):
             raise HostError("systemd does not answer", unit) from None
 
-    def _call(self, method: str, signature: str, arguments: tuple[Any, ...], unit: str) -> tuple[Any, ...]:
-        address = self._jeepney.DBusAddress(_PATH, bus_name=_NAME, interface=_MANAGER)
-        return self._send(self._jeepney.new_method_call(address, method, signature or None, arguments), unit)
 
-    def _send(self, message: Any, unit: str) -> tuple[Any, ...]:
-        from jeepney.wrappers import unwrap_msg
+class Machines(_Service):
+    """The register of virtual machines and containers, systemd-machined."""
 
-        try:
-            reply = self._connection.send_and_get_reply(message, timeout=_PATIENCE)
-        except (TimeoutError, OSError):
-            raise HostError("systemd does not answer", unit) from None
-        try:
-            body: tuple[Any, ...] = unwrap_msg(reply)
-        except self._jeepney.DBusErrorResponse as error:
-            text = str(error.data[0]) if error.data else error.name
-            raise Refused(error.name, f"systemd refuses: {text.splitlines()[0]}", unit) from None
-        return body
+    name, path, interface = _MACHINES_NAME, _MACHINES_PATH, _MACHINES
+
+    def create(self, machine: str, identity: bytes, leader: int, properties: Sequence[Property]) -> None:
+        """Register a container whose process `leader` moves into a scope made for it, with `properties`.
+
+        `identity` are the 16 bytes of its machine ID. It is registered until its unit ends, as with `register`.
+        """
+        arguments = (machine, identity, _SERVICE, "container", leader, "", list(properties))
+        self._call("CreateMachine", "sayssusa(sv)", arguments, machine)
+
+    def register(self, machine: str, identity: bytes, leader: int) -> None:
+        """Register a container whose process `leader` stays in the unit that it is in."""
+        self._call("RegisterMachine", "sayssus", (machine, identity, _SERVICE, "container", leader, ""), machine)
 
 
 def _import_jeepney() -> Any:

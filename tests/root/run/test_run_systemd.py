@@ -21,10 +21,14 @@ NOTIFY = "appc.io/executor/supports-systemd-notify=true"
 PORTS = [{"name": "http", "protocol": "tcp", "port": 80, "socketActivated": True}]
 
 
-def systemctl(*words: str, status: int = 0) -> str:
-    done = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=LONG)
-    assert done.returncode == status, done
+def run_command(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LONG)
+    assert done.returncode == 0, done
     return done.stdout
+
+
+def systemctl(*words: str) -> str:
+    return run_command("systemctl", *words)
 
 
 def journal(*words: str) -> str:
@@ -142,3 +146,35 @@ def test_limits_hold_when_systemd_is_reloaded(services: Services, appc: Appc) ->
     systemctl("stop", "system-other.slice")
     assert [(group / name).read_text() for name in files] == before
     assert appc("stop", uuid).status == 0
+
+
+def machines() -> dict[str, str]:
+    """The machines there are, and who made them."""
+    rows = run_command("machinectl", "list", "--no-legend", "--full").splitlines()
+    return {row.split()[0]: row.split()[2] for row in rows if row.strip() and not row.startswith("No machines")}
+
+
+def test_a_registered_pod_is_a_machine_that_can_be_terminated(services: Services, appc: Appc) -> None:
+    uuid = appc.detached("--register", PROBE, "--exec", "/bin/sh", "--", "-c", "trap 'exit 7' TERM; sleep 1000 & wait")
+    assert machines() == {f"appc-{uuid}": "appc"}
+    shown = dict(line.split("=", 1) for line in run_command("machinectl", "show", f"appc-{uuid}").splitlines())
+    keeper = int(shown["Leader"])
+    assert Path(f"/proc/{keeper}/comm").read_text() == "appc-keep\n"
+    assert (shown["Class"], shown["Id"]) == ("container", uuid.replace("-", ""))
+    run_command("machinectl", "terminate", f"appc-{uuid}")
+    # In good order: the app had its say.
+    assert "app-probe=exited, status 7" in appc("status", "--wait", uuid).out
+    wait_for(lambda: machines() == {}, patience=LONG)
+
+
+def test_a_services_machine_is_the_service(services: Services, appc: Appc) -> None:
+    services.make("--unit-name=machine", "--register", PROBE, "--exec", "/bin/sleep", "--", "1000")
+    systemctl("start", "machine.service")
+    (name,) = machines()
+    assert name == f"appc-{appc.the_pod().uuid}"
+    assert "Unit=machine.service\n" in run_command("machinectl", "show", name)
+    run_command("machinectl", "terminate", name)
+    wait_for(lambda: properties("machine.service")["ActiveState"] == "inactive", patience=LONG)
+    assert properties("machine.service")["Result"] == "success"
+    assert appc.pods() == []
+    assert machines() == {}

@@ -35,7 +35,7 @@ class Bus:
         self._thread.start()
 
     def methods(self) -> list[str]:
-        """The methods of the manager that were called, in their order."""
+        """The methods of services that were called, in their order."""
         return [name for name, _ in self.calls]
 
     def close(self) -> None:

@@ -77,6 +77,23 @@ def test_what_is_refused_is_said_in_one_line(world: World) -> None:
     assert world.bus.calls[-1][1] == (UNIT, True, PROPERTIES)
 
 
+def test_a_machine_is_registered_with_its_leader(world: World) -> None:
+    identity = bytes(range(16))
+    with systemd.Machines() as machines:
+        machines.create("appc-one", identity, 42, [("TimeoutStopUSec", ("t", 30_000_000))])
+        machines.register("appc-two", identity, 43)
+    assert world.bus.calls == [
+        (
+            "CreateMachine",
+            ("appc-one", identity, "appc", "container", 42, "", [("TimeoutStopUSec", ("t", 30_000_000))]),
+        ),
+        ("RegisterMachine", ("appc-two", identity, "appc", "container", 43, "")),
+    ]
+    world.errors["RegisterMachine"] = [Error("org.freedesktop.machine1.MachineExists", "Machine 'appc-two' exists")]
+    with systemd.Machines() as machines, pytest.raises(HostError, match="appc-two: systemd refuses: Machine"):
+        machines.register("appc-two", identity, 43)
+
+
 def test_what_is_gone_has_been_stopped(world: World) -> None:
     with systemd.Manager() as manager:
         manager.stop(UNIT)
