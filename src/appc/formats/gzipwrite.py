@@ -11,6 +11,7 @@ because they have all of a block at once. Where they are not installed zlib does
 from __future__ import annotations
 
 import os
+from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 _BLOCK = 1 << 20
 _FAST = 3
 _MAX_THREADS = 16
+_AHEAD = 16
 
 
 class GzipWriter:
@@ -35,9 +37,9 @@ class GzipWriter:
         self._sink = sink
         self._pack = _packer(level)
         self._pool = ThreadPoolExecutor(count, "appc-gzip")
-        # As many wait as are in work: enough for no thread to run dry, and memory stays bounded.
-        self._most = 2 * count
-        self._jobs: list[Future[bytes]] = []
+        # Enough wait for no thread to run dry while one block takes its time, and memory stays bounded.
+        self._most = count + _AHEAD
+        self._jobs: deque[Future[bytes]] = deque()
         self._pieces: list[bytes | memoryview] = []
         self._waiting = 0
         self._empty = True
@@ -73,7 +75,7 @@ class GzipWriter:
         self._jobs.append(self._pool.submit(self._pack, block))
 
     def _take(self) -> None:
-        self._sink.write(self._jobs.pop(0).result())
+        self._sink.write(self._jobs.popleft().result())
 
 
 def threads() -> int:

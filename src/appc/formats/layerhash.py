@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 
 TYPE_CHECKING = False
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 _BATCH = 1 << 20
 _FEW = 8
+# Batches that may wait: enough for the writer to go on while the processors are busy with something else.
+_AHEAD = 16
 
 
 class Hashed:
@@ -26,7 +29,7 @@ class Hashed:
         self._out = out
         self._hash = hashlib.new(algorithm)
         self._pool = ThreadPoolExecutor(1, "appc-hash")
-        self._job: Future[None] | None = None
+        self._jobs: deque[Future[None]] = deque()
         self._pieces: list[bytes] = []
         self._waiting = 0
         self.size = 0
@@ -57,10 +60,9 @@ class Hashed:
         if self._progress is not None:
             self._progress(self._waiting)
         self._waiting = 0
-        # One batch is hashed while the next one gathers.
-        if self._job is not None:
-            self._job.result()
-        self._job = self._pool.submit(self._update, batch)
+        while len(self._jobs) >= _AHEAD:
+            self._jobs.popleft().result()
+        self._jobs.append(self._pool.submit(self._update, batch))
 
     def _update(self, batch: list[bytes]) -> None:
         for data in batch:
