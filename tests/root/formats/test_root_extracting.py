@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,7 @@ def test_without_root_the_rest_is_extracted_and_the_loss_is_said(tree: Path, tmp
 
 def _unprivileged(*words: str) -> tuple[int, str]:
     """Exit status and stderr of a command line under another user's ID."""
+    import_module("appc.cli.rootless")  # what that user alone needs of appc's files, which they may not be able to read
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
