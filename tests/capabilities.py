@@ -228,7 +228,8 @@ def _native() -> str:
 
 @_probe("systemd")
 def _systemd() -> str:
-    return "" if os.path.isdir("/run/systemd/system") else "systemd is not PID 1"
+    """A systemd that tests may do with as they like; that of a host they leave alone."""
+    return "" if os.environ.get("APPC_SYSTEMD") else "systemd is not PID 1 of a machine made for tests"
 
 
 @_probe("systemd-files")

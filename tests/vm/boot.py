@@ -74,6 +74,7 @@ def run(
         "HOME": "/root",
         "TMPDIR": initramfs.TMPDIR,
         "APPC_EMULATED": "1" if _ACCELERATION.startswith("tcg") else "",
+        "APPC_SYSTEMD": "1" if init == "systemd" else "",
     }
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name:

@@ -28,7 +28,7 @@ REASONS = (
     "this kernel has no such file",
     "SELinux is not enabled",
     "cannot have its owners mapped before Linux",
-    "systemd is not PID 1",
+    "systemd is not PID 1 of a machine made for tests",
 )
 
 
