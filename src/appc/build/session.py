@@ -196,8 +196,6 @@ class Session:
         dependencies = ImageManifest.parse(self.manifest).dependencies
         if not dependencies:
             return None
-        if os.geteuid():
-            raise UsageError("needs root, for the image has dependencies", self.path)
         obstacle = overlay_obstacle(self.path)
         if obstacle:
             raise HostError(obstacle, self.path, "--work-path DIR keeps the build on another file system")

@@ -71,8 +71,6 @@ def run_file(args: Args, context: Context) -> int:
     source = args.source or os.path.dirname(args.file) or "."
     if not os.path.isdir(source):
         raise UsageError("is not a directory", source)
-    if os.geteuid():
-        raise UsageError("needs root", "image build --file")
     directory = os.path.realpath(source)
     store = ImageStore(context.root)
     warnings: list[str] = []

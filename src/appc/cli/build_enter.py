@@ -6,7 +6,7 @@ import os
 
 from appc.cli.build_options import NETWORKS, network
 from appc.cli.options import Args, Operand, Option, Verb
-from appc.errors import AppcError, UsageError
+from appc.errors import AppcError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ def run(args: Args, context: Context) -> int:
     from appc.store import layers, locks
     from appc.store.layout import store_path
 
-    if os.geteuid():
-        raise UsageError("needs root", "build enter")
     known = layers.builds(context.root)
     name = args.build or (known[-1] if known else "")
     if name not in known:

@@ -74,8 +74,6 @@ def run(args: Args, context: Context) -> int:
     from appc.store.layout import store_path
     from appc.store.staging import Staging
 
-    if os.geteuid():
-        raise UsageError("needs root", "image build from-dockerfile")
     if not os.path.isdir(args.directory):
         raise UsageError("is not a directory", args.directory)
     store = ImageStore(context.root)

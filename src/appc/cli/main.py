@@ -219,7 +219,7 @@ def _dispatch(asked: Args, context: Context) -> int:
     if os.geteuid() != 0 and words[:1] not in (["--help"], ["-h"]):
         from appc.cli import rootless
 
-        if name in rootless.VERBS:
+        if rootless.concerns(name, words):
             rootless.enter(context, name, words)
     if name == "run":
         from appc.executor.replay import replay

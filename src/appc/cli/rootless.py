@@ -15,22 +15,36 @@ if TYPE_CHECKING:
 
 # Verbs that look into a pod that runs: its user namespace is the one to be in.
 _OF_PODS = ("enter", "cp", "top", "attach", "export", "update", "app add", "app start", "app stop", "app rm")
-_MAKE = ("fetch", "run", "prepare")
-VERBS = frozenset(
+_MAKE = ("fetch", "run", "prepare", "image build", "image build from-dockerfile", "build run")
+_IN_PODS = ("build run", "build enter")
+_VERBS = frozenset(
     (
         *_OF_PODS,
         *("run", "prepare", "run-prepared", "plan", "rm", "gc", "fetch"),
         *("image render", "image rm", "image gc", "image check", "image diff", "image export"),
         *("df", "image df", "image tree"),
+        "image build from-dockerfile",
     )
 )
 
 
+def concerns(verb: str, words: Sequence[str]) -> bool:
+    """Whether a verb with these words makes or changes what only root may."""
+    if verb == "image build":
+        # From a build file; from a layout it takes nothing but the user's own files.
+        return any(word in ("-f", "--file") or word.startswith("--file=") for word in words)
+    # What a command makes in a build belongs to users of the namespace.
+    return verb in _VERBS or verb.startswith("build ")
+
+
 def enter(context: Context, verb: str, words: Sequence[str]) -> None:
-    """Be root in a user namespace from now on, for a verb of `VERBS`: a running pod's, or one of our own.
+    """Be root in a user namespace from now on, for a verb that this `concerns`: a running pod's, or one of our own.
 
     Raises HostError when it cannot be had.
     """
+    if verb.startswith("build ") and verb not in _IN_PODS and not rootless.possible():
+        # It changes files, and those may all be the user's own.
+        return
     # Where an ordinary user keeps things, not where root does.
     os.makedirs(context.root, 0o700, exist_ok=True)
     os.makedirs(context.state, 0o700, exist_ok=True)

@@ -57,6 +57,21 @@ def enter() -> bool:
     return several
 
 
+def possible() -> bool:
+    """Whether a user namespace can be made here."""
+    from appc.host import libc
+
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            libc.unshare(libc.CLONE_NEWUSER)
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def several() -> bool:
     """Whether this user's namespaces can have other users than its own."""
     return all(_helper(name) for name in _HELPERS) and all(_ranges(file, os.geteuid()) for file in _FILES)
