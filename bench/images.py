@@ -135,6 +135,8 @@ def comparisons(inputs: Inputs) -> dict[str, tuple[str, list[Contender]]]:
     podman = "podman --root $OUT/podman --runroot $OUT/run --storage-driver overlay"
     storage = "containers-storage:[overlay@$OUT/skopeo+$OUT/run]example.com/bench:1"
     insecure = "--insecure image"
+    # Without a signature, which appc's own row "signed" verifies in addition. It keeps the archive, decompressed.
+    rkt = "rkt --dir=$OUT/rkt --local-config=$OUT --system-config=$OUT --insecure-options=image"
     found = {
         "build": [
             Contender("appc image build", f"{one.appc} image build {one.layout} $OUT/a.aci"),
@@ -147,6 +149,10 @@ def comparisons(inputs: Inputs) -> dict[str, tuple[str, list[Contender]]]:
             Contender("appc fetch", f"{fetch} {insecure} {one.aci}"),
             Contender("appc image extract", f"{one.appc} image extract {one.aci} $OUT/tree"),
             Contender("tar xzf", f"tar -C $OUT -xzf {one.aci}"),
+            Contender("rkt fetch", f"{rkt} fetch file://{one.aci}"),
+            Contender(
+                "rkt fetch, image render", f"{rkt} fetch file://{one.aci} && {rkt} image render {NAME} $OUT/tree"
+            ),
             Contender("umoci unpack", f"umoci unpack --image {one.oci} $OUT/bundle"),
             Contender("podman load", f"{podman} load -i {one.oci_archive}"),
             Contender("skopeo copy to a store", f"skopeo --insecure-policy copy -q oci:{one.oci} {storage}"),
@@ -183,7 +189,7 @@ def comparisons(inputs: Inputs) -> dict[str, tuple[str, list[Contender]]]:
 
 def _there(contender: Contender) -> bool:
     words = contender.command.replace("|", " ").split()
-    return all(shutil.which(name) for name in ("actool", "pigz", "umoci", "podman", "skopeo") if name in words)
+    return all(shutil.which(name) for name in ("actool", "pigz", "rkt", "umoci", "podman", "skopeo") if name in words)
 
 
 def conditions(directory: Path) -> dict[str, str]:
