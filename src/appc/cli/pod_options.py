@@ -95,6 +95,14 @@ def gids(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in words)
 
 
+def pod_prefix(text: str) -> str:
+    """Return the UUID, or its beginning, in `pod:UUID`."""
+    prefix = text.removeprefix("pod:")
+    if prefix in (text, ""):
+        raise ValueError(f"{text!r} is not pod:UUID")
+    return prefix
+
+
 def port(text: str) -> tuple[str, str, int]:
     """Parse NAME:PORT, NAME:IP:PORT or NAME:[IPv6]:PORT."""
     name, colon, rest = text.partition(":")
@@ -167,6 +175,12 @@ POD_OPTIONS = (
         default="none",
         help="none (loopback only, the default), host, default (built in), pod:UUID (that pod's), or networks of "
         "net.d: NAME[:K=V;...],...",
+    ),
+    Option(
+        "--cgroup",
+        metavar="pod:UUID",
+        parse=pod_prefix,
+        help="let that pod's limits bound this one too, which ends with it",
     ),
     Option(
         "--port",
@@ -292,9 +306,6 @@ _NOT_WITH_A_MANIFEST = tuple(
         "annotation",
         "user-annotation",
         "user-label",
-        "pull",
-        "insecure",
-        "offline",
     )
 )
 # What a Kubernetes Pod says itself.
@@ -356,6 +367,7 @@ def request(args: Args, context: Context) -> PodRequest:
         user_annotations=tuple(args.user_annotation),
         user_labels=tuple(args.user_label),
         net=args.net,
+        cgroup=args.cgroup or "",
         ports=tuple(args.port),
         names=_names(args),
         interactive=args.interactive,

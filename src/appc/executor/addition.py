@@ -135,7 +135,7 @@ class _Addition:
         for entry in self.old.apps:
             resources[str(entry.name)] = self.pod.read_json(f"config/{entry.name}")["linux"]["resources"]
         everybody = [str(entry.name) for entry in self.whole.apps]
-        groups, directories = cgroup_update.add(self.pod.uuid, everybody, self.names, resources, self.facts)
+        groups, directories = cgroup_update.add(self.pod.cgroup, everybody, self.names, resources, self.facts)
         made += directories
         compilation.judge(groups)
         self.rows = compilation.isolators

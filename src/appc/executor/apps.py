@@ -98,7 +98,7 @@ def remove(pod: Pod, app: str, *, force: bool = False) -> None:
         if force:
             perform(pod, compile_stop(app, grace=0, facts=facts))
         _check_ended(pod, app)
-        groups = [f"{path}/{app}" for path in cgroupfs.pod_directories(pod.uuid, facts)]
+        groups = [f"{path}/{app}" for path in cgroupfs.pod_directories(pod.cgroup, facts, alone=True)]
         groups = [path for path in groups if os.path.isdir(path)]
         perform(pod, compile_removal(app, cgroups=groups, facts=facts))
         rest = [index for index, entry in enumerate(manifest.apps) if entry.name != app]

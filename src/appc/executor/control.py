@@ -132,9 +132,10 @@ def app_pid(pod: Pod, app: str) -> int:
 
 def app_groups(pod: Pod, app: str, facts: HostFacts) -> list[str]:
     """Return the groups of an app as they are by now: in each hierarchy its own or, where it has none, the pod's."""
-    from appc.host.cgroupfs import ROOT
+    from appc.host.cgroupfs import place
 
-    pods = [f"{base}/{ROOT}/{pod.uuid}" for base in facts.bases.values()]
+    name = pod.cgroup
+    pods = [place(base, name) for base in facts.bases.values()]
     candidates = [next((path for path in (f"{one}/{app}", one) if os.path.isdir(path)), "") for one in pods]
     return [path for path in candidates if path]
 

@@ -1,4 +1,4 @@
-"""Pods that share the network of another pod (`--net pod:UUID`): its interfaces, addresses and ports."""
+"""Pods that share with another pod its network (`--net pod:UUID`) or its control groups (`--cgroup pod:UUID`)."""
 
 from __future__ import annotations
 
@@ -75,10 +75,20 @@ def service_port(pod: Pod) -> int:
     return port
 
 
+def check_groups(root: str, request: PodRequest) -> None:
+    """Write into `request` in whose control groups it is; a pod that has joined another's lends those.
+
+    Raises PodNotFound, PodStateError for a pod that does not run.
+    """
+    owner = _running(root, request.cgroup)
+    theirs = owner.read_json("request").get("cgroup", "")
+    request.cgroup = _running(root, theirs).uuid if theirs else owner.uuid
+
+
 def _running(root: str, prefix: str) -> Pod:
     pod = layout.find(root, prefix)
     if pod.phase != "run" or not pod.locked() or records.init_pid(pod) is None:
         raise PodStateError(
-            f"is not running ({pod.state()})", f"pod {pod.uuid}", "its network is gone, or not yet there"
+            f"is not running ({pod.state()})", f"pod {pod.uuid}", "what others would join is gone, or not yet there"
         )
     return pod

@@ -113,7 +113,7 @@ def compile_only(prepared: Prepared, where: Directories) -> tuple[Plan, list[Row
         networked = joining.network(pod.root, prepared.request, prepared.manifest)
     compilation = Compilation(prepared, pod, where, FOREGROUND, facts, networked, _sockets(prepared))
     groups = cgroups.predict(
-        prepared.pod.uuid, _names(prepared), compilation.resources(), facts, everywhere=bool(prepared.request.runtime)
+        _cgroup(prepared), _names(prepared), compilation.resources(), facts, everywhere=bool(prepared.request.runtime)
     )
     compilation.judge(groups)
     return compilation.plan(groups), compilation.isolators
@@ -153,7 +153,9 @@ def _enter_run(prepared: Prepared, where: Directories, kind: str) -> Entered:
             networked = joining.network(pod.root, prepared.request, prepared.manifest)
         compilation = Compilation(prepared, pod, where, kind, facts, networked, sockets)
         everywhere = bool(prepared.request.runtime)
-        groups = cgroups.create(pod.uuid, _names(prepared), compilation.resources(), facts, everywhere=everywhere)
+        groups = cgroups.create(
+            _cgroup(prepared), _names(prepared), compilation.resources(), facts, everywhere=everywhere
+        )
         compilation.settle(groups)
         plan = compilation.plan(groups)
         data = wire.encode(plan)
@@ -162,6 +164,16 @@ def _enter_run(prepared: Prepared, where: Directories, kind: str) -> Entered:
         _undo(prepared, groups)
         raise
     return Entered(compilation, plan, data, groups)
+
+
+def _cgroup(prepared: Prepared) -> str:
+    """What names the control groups of the pod; PodStateError when it joins those of one that has ended since."""
+    if not prepared.request.cgroup:
+        return prepared.pod.uuid
+    from appc.executor import joining
+
+    joining.check_groups(prepared.pod.root, prepared.request)
+    return prepared.pod.cgroup
 
 
 def _sockets(prepared: Prepared) -> dict[str, list[PodSocket]]:

@@ -89,6 +89,10 @@ def prepare(where: Directories, request: PodRequest, warnings: list[str]) -> Pre
     facts = probe.facts()
     _check_networks(where, request, manifest, warnings, ordinary=not facts.initial_userns)
     modes = [stream_modes(request, index, FOREGROUND) for index in range(len(manifest.apps))]
+    if request.cgroup:
+        from appc.executor import joining
+
+        joining.check_groups(where.root, request)
     if request.runtime:
         from appc.executor import runtime
 

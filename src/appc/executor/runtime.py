@@ -52,6 +52,8 @@ def check(request: PodRequest, manifest: PodManifest, facts: HostFacts, modes: I
         raise Unenforceable("only root can have apps made by another runtime", _WHERE)
     if request.private_users:
         raise Unenforceable("cannot go together with users of the pod's own", _WHERE, "leave out --private-users")
+    if request.cgroup:
+        raise Unenforceable("cannot go together with another pod's control groups", _WHERE, "leave out --cgroup")
     for entry, streams in zip(manifest.apps, modes, strict=True):
         if "tty" in streams:
             raise Unenforceable(

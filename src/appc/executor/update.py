@@ -92,7 +92,7 @@ def _update(pod: Pod, app: str, isolators: Sequence[Isolator], strict: bool) -> 
         namespaces=() if net == "host" or net.startswith(POD_NETWORK) else ("network",),
         alone=len(manifest.apps) == 1,
     )
-    told = update_groups(pod.uuid, pod.app_names(), app, resources, lambda: _members(pod, app), facts)
+    told = update_groups(pod.cgroup, pod.app_names(), app, resources, lambda: _members(pod, app), facts)
     given = {str(isolator.name) for isolator in isolators}
     if _OOM_SCORE in given and score is not None:
         _set_oom_score(pod, app, score)
@@ -133,8 +133,7 @@ def _members(pod: Pod, app: str) -> list[int]:
     """Return the processes of an app, or of all apps: those in the pod's groups with the app's mount namespace."""
     found = {
         pid
-        for directory in cgroupfs.pod_directories(pod.uuid, probe.facts())
-        for group in cgroupfs.tree(directory)
+        for group in cgroupfs.pod_directories(pod.cgroup, probe.facts(), alone=True)
         for pid in cgroupfs.processes(group)
     }
     if not app:

@@ -73,9 +73,10 @@ def _pod(pod: Pod, facts: HostFacts) -> list[Usage]:
         traffic = _traffic(init[0]) if init and pod.read_json("request")["net"] != "host" else (0, 0)
     except FileNotFoundError:
         return []
-    groups = [f"{base}/{cgroupfs.ROOT}/{pod.uuid}" for base in facts.bases.values()]
+    name = pod.cgroup
+    groups = [cgroupfs.place(base, name) for base in facts.bases.values()]
     by_namespace: dict[str, list[int]] = {}
-    for pid in {pid for group in groups for one in cgroupfs.tree(group) for pid in cgroupfs.processes(one)}:
+    for pid in {pid for group in groups for one in cgroupfs.tree(group, alone=True) for pid in cgroupfs.processes(one)}:
         by_namespace.setdefault(procs.mount_namespace(pid), []).append(pid)
     found = []
     for name in names:

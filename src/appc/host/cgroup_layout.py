@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from appc.host import limits
-from appc.host.cgroupfs import ROOT
+from appc.host.cgroupfs import place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Group:
 
 
 class Layout:
-    """The `groups` of a pod in the order to make them, and the `result` they add up to.
+    """The `groups` of a pod in the order to make them, and the `result` they add up to; `name` is as `place` takes it.
 
     `unmet` are the settings that need no write or cannot be enforced, by scope; `device_scopes` the scopes
     that asked for device rules, which BPF programs enforce where `device_programs` is set (a v1 devices
@@ -78,7 +78,7 @@ class Layout:
 
     def __init__(
         self,
-        uuid: str,
+        name: str,
         app_names: Sequence[str],
         resources: Mapping[str, Mapping[str, Any]],
         facts: HostFacts,
@@ -86,7 +86,7 @@ class Layout:
         everywhere: bool = False,
     ) -> None:
         self._everywhere = everywhere
-        self._uuid = uuid
+        self._name = name
         self._facts = facts
         self._app_names = app_names
         versions = {name: 2 if place == facts.unified else 1 for name, place in facts.controllers.items()}
@@ -144,7 +144,7 @@ class Layout:
         base = facts.bases[mountpoint]
         controllers = frozenset(name for name, place in facts.controllers.items() if place == mountpoint)
         rules = self._rules if "devices" in controllers else dict.fromkeys(self._rules, ())
-        pod = f"{base}/{ROOT}/{self._uuid}"
+        pod = place(base, self._name)
         self.groups.append(Group(pod, POD, self._here(POD, mountpoint), rules[POD], controllers, base))
         self.result.pod_paths.append(pod)
         self.result.init_paths.append(pod)
@@ -161,7 +161,7 @@ class Layout:
         base = self._facts.bases[unified]
         rules = self._rules if self.device_programs else dict.fromkeys(self._rules, ())
         enable = sorted({s.controller for name in self._app_names for s in self._here(name, unified) if s.controller})
-        pod = f"{base}/{ROOT}/{self._uuid}"
+        pod = place(base, self._name)
         self.groups.append(Group(pod, POD, self._here(POD, unified), rules[POD], base=base, enable=enable))
         self.result.pod_paths.append(pod)
         init = pod

@@ -21,7 +21,7 @@ _ROUNDS = 100
 
 
 def update(
-    pod_uuid: str,
+    pod_name: str,
     app_names: Sequence[str],
     scope: str,
     resources: Mapping[str, Any],
@@ -33,7 +33,7 @@ def update(
     `members` gives the processes of the scope; they move into groups that are made now. Returns outcomes as
     `cgroups.create` does. Raises HostError for a memory limit below what is in use, and when a group cannot be made.
     """
-    updater = _Updater(Layout(pod_uuid, app_names, {scope: resources}, facts), scope, members)
+    updater = _Updater(Layout(pod_name, app_names, {scope: resources}, facts), scope, members)
     limit = (resources.get("memory") or {}).get("limit") or 0
     if limit > 0:
         updater.refuse_less_than_used(limit)
@@ -41,11 +41,11 @@ def update(
         return updater.make().outcome
     except OSError as error:
         reason = error.strerror or str(error)
-        raise HostError(f"the control group cannot be changed: {reason}", str(error.filename or pod_uuid)) from error
+        raise HostError(f"the control group cannot be changed: {reason}", str(error.filename or pod_name)) from error
 
 
 def add(
-    pod_uuid: str,
+    pod_name: str,
     app_names: Sequence[str],
     new: Sequence[str],
     resources: Mapping[str, Mapping[str, Any]],
@@ -56,14 +56,14 @@ def add(
     `app_names` and `resources` are those of the whole pod, with the new ones. Returns what `cgroups.create` does, with
     the outcomes of the new apps alone, and the directories that were made. HostError when that fails; none is left.
     """
-    adder = _Adder(Layout(pod_uuid, app_names, resources, facts), new)
+    adder = _Adder(Layout(pod_name, app_names, resources, facts), new)
     try:
         groups = adder.make()
     except BaseException as error:
         remove(reversed(adder.made))
         if isinstance(error, OSError):
             reason = error.strerror or str(error)
-            raise HostError(f"the control group cannot be made: {reason}", str(error.filename or pod_uuid)) from error
+            raise HostError(f"the control group cannot be made: {reason}", str(error.filename or pod_name)) from error
         raise
     groups.outcome = [row for row in groups.outcome if row[0] in new]
     return groups, adder.made

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from appc.host.probe import HostFacts
 
 ROOT = "appc"  # the directory of all pods in each hierarchy
+# What the group of a pod that joined another's begins with, inside that one's; no app's name can.
+JOINED = "_pod-"
 _PATIENCE = 2.0  # seconds that killed processes get to die
 _SIGKILL = 9
 
@@ -37,14 +39,33 @@ def read(path: str) -> str:
         os.close(fd)
 
 
-def tree(path: str) -> list[str]:
-    """Return the group at `path` and all below it, innermost first; nothing when it does not exist."""
+def place(base: str, name: str) -> str:
+    """Return the directory of a pod's groups in the hierarchy that begins at `base`.
+
+    `name` is the pod's UUID, or OWNER/_pod-UUID of one that joined the groups of another. Where that one has none, as
+    in v1 hierarchies in which nothing of it is limited, the pod's place is the usual one.
+    """
+    owner, _, own = name.rpartition("/")
+    usual = f"{base}/{ROOT}/{own.removeprefix(JOINED)}"
+    if not owner:
+        return usual
+    joined = f"{base}/{ROOT}/{name}"
+    if os.path.isdir(joined) or (os.path.isdir(f"{base}/{ROOT}/{owner}") and not os.path.isdir(usual)):
+        return joined
+    return usual
+
+
+def tree(path: str, *, alone: bool = False) -> list[str]:
+    """Return the group at `path` and all below it, innermost first; nothing when it does not exist.
+
+    Groups of pods that joined this one's are left out if it is to be `alone`.
+    """
     found: list[str] = []
     try:
         with os.scandir(path) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    found += tree(entry.path)
+                if entry.is_dir(follow_symlinks=False) and not (alone and entry.name.startswith(JOINED)):
+                    found += tree(entry.path, alone=alone)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -172,9 +193,12 @@ def others(facts: HostFacts) -> list[str]:
     return [place for place in (unescape(line.split(" ")[4]) for line in lines) if place not in facts.bases]
 
 
-def pod_directories(uuid: str, facts: HostFacts) -> list[str]:
-    """Return every group of a pod that exists, in the order to remove them."""
-    return [group for base in facts.bases.values() for group in tree(f"{base}/{ROOT}/{uuid}")]
+def pod_directories(name: str, facts: HostFacts, *, alone: bool = False) -> list[str]:
+    """Return every group of a pod that exists, in the order to remove them; `name` is as `place` takes it.
+
+    Those of pods that joined it, which end with it, are left out if it is to be `alone`.
+    """
+    return [group for base in facts.bases.values() for group in tree(place(base, name), alone=alone)]
 
 
 def remove_root(facts: HostFacts) -> None:

@@ -1,8 +1,9 @@
 """Make, limit, measure and remove the control groups of pods on cgroup v1, hybrid and v2.
 
-A pod's groups lie in `<hierarchy>/appc/<uuid>`, each app's below that, so that the pod's limits bound its
-apps. In the unified hierarchy the pod and every app have a group; PID 1 has `_init`, since v2 allows no
-processes beside groups with controllers. In a v1 hierarchy groups exist only where something is limited.
+A pod's groups lie in `<hierarchy>/appc/<uuid>`, each app's below that, so that the pod's limits bound its apps; those
+of a pod that joined another's lie in that one's. In the unified hierarchy the pod and every app have a group; PID 1 has
+`_init`, since v2 allows no processes beside groups with controllers. In a v1 hierarchy groups exist only where
+something is limited.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ __all__ = [
 
 
 def predict(
-    pod_uuid: str,
+    pod_name: str,
     app_names: Sequence[str],
     resources: Mapping[str, Mapping[str, Any]],
     facts: HostFacts,
@@ -46,11 +47,11 @@ def predict(
 ) -> Cgroups:
     """Return the directories that `create` with the same arguments would make, and the outcome if the kernel takes
     every value; nothing is made or written."""
-    return Maker(Layout(pod_uuid, app_names, resources, facts, everywhere=everywhere)).foresee()
+    return Maker(Layout(pod_name, app_names, resources, facts, everywhere=everywhere)).foresee()
 
 
 def create(
-    pod_uuid: str,
+    pod_name: str,
     app_names: Sequence[str],
     resources: Mapping[str, Mapping[str, Any]],
     facts: HostFacts,
@@ -63,14 +64,14 @@ def create(
     told in `outcome`, never raised; `everywhere` is Layout's. HostError when a group cannot be made, and then none is
     left.
     """
-    maker = Maker(Layout(pod_uuid, app_names, resources, facts, everywhere=everywhere))
+    maker = Maker(Layout(pod_name, app_names, resources, facts, everywhere=everywhere))
     try:
         return maker.make()
     except BaseException as error:
         remove(reversed(maker.made))
         if isinstance(error, OSError):
             reason = error.strerror or str(error)
-            raise HostError(f"the control group cannot be made: {reason}", str(error.filename or pod_uuid)) from error
+            raise HostError(f"the control group cannot be made: {reason}", str(error.filename or pod_name)) from error
         raise
 
 
@@ -139,7 +140,8 @@ class Maker:
         if not needed:
             return
         root = f"{pod.base}/{ROOT}"
-        enabled = read(f"{root}/cgroup.subtree_control").split()
+        above = os.path.dirname(pod.path)
+        enabled = read(f"{above}/cgroup.subtree_control").split()
         wanted = [name for name in needed if name not in enabled]
         # Only the root of all groups (which has no type) may have both processes and controlled children. The
         # kernel lets some controllers be enabled all the same, but nothing could then join the groups below.
@@ -148,6 +150,8 @@ class Maker:
         else:
             self._enable(pod.base, wanted)
             self._enable(root, wanted)
+            if above != root:
+                self._enable(above, wanted)
         self._enable(pod.path, pod.enable)
 
     def _enable(self, directory: str, controllers: Sequence[str]) -> None:

@@ -129,7 +129,7 @@ def remove_cgroups(pod: Pod) -> None:
     from appc.host import cgroupfs, probe
 
     facts = probe.facts()
-    paths = cgroupfs.pod_directories(pod.uuid, facts)
+    paths = cgroupfs.pod_directories(pod.cgroup, facts)
     if os.path.exists(pod.file(layout.RUNTIME)):
         places = [f"{place}/{cgroupfs.ROOT}/{pod.uuid}" for place in cgroupfs.others(facts)]
         paths += [group for place in places for group in cgroupfs.tree(place)]

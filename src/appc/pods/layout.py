@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 
-from appc.errors import InvalidValue, PodNotFound, PodStateError
+from appc.errors import InvalidValue, ManifestError, PodNotFound, PodStateError
 from appc.schema.json import dumps, loads
 from appc.values import PodUUID
 
@@ -62,6 +62,19 @@ class Pod:
     def path(self) -> str:
         """The pod's directory in the phase last seen."""
         return f"{self.root}/pods/{self.phase}/{self.uuid}"
+
+    @property
+    def cgroup(self) -> str:
+        """What names the pod's control groups, as `host.cgroupfs.place` takes it."""
+        try:
+            owner = self.read_json("request").get("cgroup", "")
+        except (FileNotFoundError, ManifestError):
+            owner = ""
+        if not owner:
+            return self.uuid
+        from appc.host.cgroupfs import JOINED
+
+        return f"{owner}/{JOINED}{self.uuid}"
 
     def file(self, name: str) -> str:
         """Return the path of a file of this pod."""

@@ -121,14 +121,15 @@ class PodRequest:
     image file, by its path. `network` is called when an image has to be fetched, and nothing is without it; `started`
     when one begins to arrive (see `images.fetch.resolve`). `net` is none, host, or the names of networks
     (network/setup.py); `ports` are (name of an app's port, address of the host or "", port of the host); `names` is
-    what is asked of name resolution. `private_users` is a range of users for the pod alone, as
-    `pods.private_users.parse` takes it, or "" for the host's users. `runtime` is the path or name of the OCI
-    runtime that makes the apps, "" for none but us.
+    what is asked of name resolution. `cgroup` is the UUID of the pod whose control groups this one joins, "" for none.
+    `private_users` is a range of users for the pod alone, as `pods.private_users.parse` takes it, or "" for the host's
+    users. `runtime` is the path or name of the OCI runtime that makes the apps, "" for none but us.
     """
 
     __slots__ = (
         "annotations",
         "apps",
+        "cgroup",
         "environment",
         "grace",
         "hostname",
@@ -166,6 +167,7 @@ class PodRequest:
         ports: tuple[tuple[str, str, int], ...] = (),
         names: Names | None = None,
         hostname: str = "",
+        cgroup: str = "",
         private_users: str = "",
         runtime: str = "",
         environment: tuple[tuple[str, str], ...] = (),
@@ -194,6 +196,7 @@ class PodRequest:
         self.volumes = volumes
         self.mounts = mounts
         self.net = net
+        self.cgroup = cgroup
         self.private_users = private_users
         self.runtime = runtime
         self.ports = ports
@@ -245,6 +248,7 @@ class PodRequest:
         """
         return {
             "net": self.net,
+            "cgroup": self.cgroup,
             "private-users": self.private_users,
             "runtime": self.runtime,
             "names": self.names.to_json(),
@@ -268,6 +272,7 @@ class PodRequest:
             ),
             manifest=manifest,
             net=document["net"],
+            cgroup=document.get("cgroup", ""),
             private_users=document.get("private-users", ""),
             runtime=document.get("runtime", ""),
             names=Names.from_json(document["names"]),

@@ -294,6 +294,8 @@ def test_ids_say_which_images_are_fetched(bench: Bench) -> None:
     bench("trust", "add", "--prefix", "example.com", "--fingerprint", bench.fingerprint)
     bench("image", "rm", *bench.ids.values())
     assert bench("image", "list", "--no-legend").out == ""
+    done = bench("run", "--offline", "--net", "default", "--pod-manifest", bench.manifest(bench.ids))
+    assert (done.status, "is not in the store" in done.err) == (1, True)
     uuid = bench.start(bench.ids)
     assert {app["image"]["id"] for app in json.loads(bench("manifest", uuid).out)["apps"]} == set(bench.ids.values())
     bench.stop(uuid)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from pod_kit import ASK_UUID, PROBE, Appc, pod_manifest, wait_for
+
+from appc.host import cgroupfs, probe
+from capabilities import need
 
 pytestmark = pytest.mark.root
 
@@ -94,3 +98,62 @@ def test_parameters_of_the_network_are_its_own_pods(appc: Appc, owner: str, tmp_
         assert "parameters of the network are its own pod's" in done.err
     else:
         assert done.status == 0, done
+
+
+def test_limits_of_the_pod_that_was_joined_bound_both(appc: Appc) -> None:
+    need("memory-controller")
+    owner = appc.detached("--isolator", "resource/memory,limit=48Mi", PROBE, "--", "wait")
+    uuid = appc.detached("--cgroup", f"pod:{owner[:8]}", PROBE, "--name", "eater", "--memory", "1Gi", "--", "wait")
+    assert appc("enter", uuid, "--app", "eater", "/probe", "memory", "16").status == 0
+    assert appc("enter", uuid, "--app", "eater", "/probe", "memory", "96").status != 0
+    assert appc.status(owner)["state"] == appc.status(uuid)["state"] == "running"
+    outcomes = {row["name"]: row["outcome"] for row in appc.status(uuid)["isolators"]}
+    assert outcomes["resource/memory"] == "enforced"
+    # Both stay what they are: changed, looked at and ended each for itself.
+    assert appc("update", uuid, "--app", "eater", "--memory", "32Mi", "--pids", "50").status == 0
+    assert appc("enter", uuid, "--app", "eater", "/probe", "memory", "40").status != 0
+    assert appc("app", "add", uuid, PROBE, "--name", "late", "--memory", "24Mi", "--", "wait").status == 0
+    assert appc("app", "add", owner, PROBE, "--name", "late", "--memory", "24Mi", "--", "wait").status == 0
+    assert appc("app", "rm", "--force", owner, "late").status == 0
+    assert {app["name"]: app["state"] for app in appc.status(uuid)["apps"]} == {"eater": "running", "late": "running"}
+    assert appc("app", "rm", "--force", uuid, "late").status == 0
+    assert {row["app"] for row in json.loads(appc("top", "--format", "json", owner).out)} == {"probe"}
+    assert appc("stop", uuid).status == 0
+    assert appc("rm", uuid).status == 0
+    assert appc.status(owner)["state"] == "running"
+
+
+def test_it_ends_with_the_pod_it_joined(appc: Appc) -> None:
+    owner = appc.detached(PROBE, "--", "wait")
+    second = appc.detached("--cgroup", f"pod:{owner}", PROBE, "--", "wait")
+    third = appc.detached("--cgroup", f"pod:{second}", PROBE, "--memory", "64Mi", "--", "wait")
+    assert appc("stop", owner).status == 0
+    for uuid in (second, third):
+        wait_for(lambda uuid=uuid: appc.status(uuid)["state"] == "exited")  # type: ignore[misc]
+        assert appc.status(uuid)["apps"][0]["signal"] == 9
+    assert appc("gc", "--grace-period", "0").status == 0
+    assert appc.pods() == []
+
+
+def test_groups_of_what_was_killed_are_collected(appc: Appc) -> None:
+    owner = appc.detached(PROBE, "--", "wait")
+    uuid = appc.detached("--cgroup", f"pod:{owner}", PROBE, "--memory", "64Mi", "--", "wait")
+    os.kill(appc.status(uuid)["keeper"], signal.SIGKILL)
+    wait_for(lambda: appc.status(uuid)["state"] == "exited")
+    assert appc("gc", "--grace-period", "0").status == 0
+    assert [pod.uuid for pod in appc.pods()] == [owner]
+    assert appc.status(owner)["state"] == "running"
+    assert not [group for group in cgroupfs.pod_directories(owner, probe.facts()) if uuid in group]
+
+
+def test_groups_that_cannot_be_joined(appc: Appc) -> None:
+    ended = appc.detached(PROBE, "--", "exit", "0")
+    wait_for(lambda: appc.status(ended)["state"] == "exited")
+    for words, status, said in (
+        (("--cgroup", "pod:ffffffff"), 1, "ffffffff"),
+        (("--cgroup", f"pod:{ended}"), 1, "is not running (exited)"),
+        (("--cgroup", ended), 2, "is not pod:UUID"),
+    ):
+        done = appc.run(*words, PROBE)
+        assert (done.status, said in done.err) == (status, True), done
+    assert len(appc.pods()) == 1
