@@ -16,7 +16,6 @@ from conftest import PATIENCE, Runtime, configuration, installed
 
 CYCLES = int(os.environ.get("APPC_CYCLES", "1000"))
 AT_ONCE = CYCLES // 5
-CALLERS = 16  # of those at once
 
 
 @pytest.fixture
@@ -108,7 +107,7 @@ def test_many_at_once_leave_nothing(runtime: Runtime) -> None:
     before = left()
     names = [f"cycle-{number}" for number in range(AT_ONCE)]
     bundle = str(runtime.bundle)
-    with ThreadPoolExecutor(CALLERS) as callers:
+    with ThreadPoolExecutor(AT_ONCE) as callers:
         list(callers.map(lambda name: call(runtime, "create", "--bundle", bundle, name), names))
         list(callers.map(lambda name: call(runtime, "start", name), names))
         listed = json.loads(runtime("list", "--format", "json").stdout)
