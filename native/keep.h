@@ -68,7 +68,8 @@ struct task {
 	bool later;          /* begun after the launch, which it cannot spoil any more */
 	bool detached;       /* whoever comes after the keeper collects its status */
 	bool left;           /* goes on without the keeper */
-	bool made;           /* a runtime made it; what comes of that is reported by who performed the track */
+	bool made;           /* a runtime made it; what comes of that is reported by who performed the track: */
+	pid_t maker;         /* 0 when it is gone */
 	bool collected;      /* its status is known, though not yet all of that report */
 	bool failed;         /* an op of its track did */
 	bool noted;          /* which is on record */

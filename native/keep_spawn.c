@@ -170,6 +170,7 @@ int spawn_task(struct task *task, int flags, const int stdio[3])
 	task->phase = BUILDING;
 	task->started = now_ns();
 	task->failed = task->ran = task->timed_out = task->made = task->collected = false;
+	task->maker = 0;
 	task->deadline = task->timeout == 0 ? 0 : now_ms() + task->timeout;
 	error = watch_add(task->report, POLLIN, task_ready, task);
 	if (error != 0)

@@ -64,6 +64,9 @@ void task_kill(struct task *task, int signal_number)
 	/* Not reaped yet, so the number is still this child's. */
 	if (task->pid > 0 && task->phase != DECLARED && task->phase != ENDED && !task->collected)
 		kill(task->pid, signal_number);
+	/* And whatever the runtime still does for it. */
+	if (task->maker > 0 && signal_number == SIGKILL)
+		kill(task->maker, signal_number);
 }
 
 /* What fails after the launch spoils the pod's record, not the pod. */
@@ -148,11 +151,12 @@ static void made(struct task *task, const struct report *report)
 	pid_t pid = (pid_t)report->value;
 
 	if (task->made || !goes_on(task) || !wire_op_at(&task->source->plan, task->track, report->index, &op) ||
-	    op.code != OP_runtime || pid <= 0 || waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0) {
+	    op.code != OP_runtime || pid <= 0 || pid == task->pid || waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0) {
 		refuse(task, report->index);
 		return;
 	}
 	task->made = true;
+	task->maker = task->pid;
 	task->pid = pid;
 	task_proceed(task);
 }
@@ -333,9 +337,12 @@ void task_reap(void)
 		return;
 	while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0) {
 		listen_helper_ended(pid);
-		for (size_t i = 0; i < keep.tasks; i++)
+		for (size_t i = 0; i < keep.tasks; i++) {
+			if (keep.task[i].maker == pid)
+				keep.task[i].maker = 0;
 			if (keep.task[i].pid == pid && keep.task[i].phase != ENDED && keep.task[i].phase != DECLARED)
 				collected(&keep.task[i], status);
+		}
 	}
 }
 

@@ -129,6 +129,7 @@ def run(
     ports: Mapping[str, int | str] | None = None,
     sockets: Mapping[str, Socket] | None = None,
     hostname: str = "",
+    runtime: str = "",
     isolators: Sequence[Isolator] = (),
     read_only: bool = False,
     strict: bool = False,
@@ -149,8 +150,9 @@ def run(
     `grace` is the time between SIGTERM and SIGKILL in seconds, the configuration's when not given; `net` is none, host
     or the names of networks (by default none, or `default` when there are ports); `ports` opens ports of apps, by name,
     on the host: 8080, or "192.0.2.1:8080"; `sockets` are handed to the apps for their ports with `socketActivated`, by
-    name; `isolators` are the pod's, which bound its apps'; `verify` refuses images whose files are not as they were
-    imported; `insecure`, `pull` and `offline` are those of `fetch`. Raises AppcError; nothing runs then.
+    name; `runtime` is the OCI runtime that makes the apps, as `--runtime` has it; `isolators` are the pod's, which
+    bound its apps'; `verify` refuses images whose files are not as they were imported; `insecure`, `pull` and `offline`
+    are those of `fetch`. Raises AppcError; nothing runs then.
     """
     single = len(apps) == 1 and not isinstance(apps[0], AppRequest)
     described = any((args, name, exec, env, user, group, working_dir, memory, cpu, restart, health, mounts, read_only))
@@ -188,6 +190,7 @@ def run(
         net=net or ("default" if ports else "none"),
         ports=tuple(_port(port, place) for port, place in (ports or {}).items()),
         hostname=hostname,
+        runtime=runtime,
         isolators=tuple(isolators),
         strict=strict,
         verify=verify,

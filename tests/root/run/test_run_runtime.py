@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 from pod_kit import PROBE, Appc, Done, one_app, wait_for
 
+from appc.config import Directories
+from appc.errors import UsageError
+from appc.executor import api
 from appc.host.probe import facts
 from appc.host.procs import start_time
 from capabilities import need
@@ -312,6 +315,11 @@ class TestRefusals:
 
     def test_no_runtime(self, appc: Appc) -> None:
         assert "--runtime nothing: there is no such program" in refused(appc, "run", "--runtime", "nothing", PROBE)
+
+    def test_no_runtime_from_python(self, appc: Appc) -> None:
+        where = Directories(str(appc.root), str(appc.state), (str(appc.config),))
+        with pytest.raises(UsageError, match="there is no such program"):
+            api.run(PROBE, runtime="nothing", directories=where)
 
     def test_a_terminal(self, appc: Appc) -> None:
         assert "has no terminal" in refused(appc, "run", "--runtime", "/bin/true", "--interactive", PROBE)
