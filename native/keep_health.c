@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "keep.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -12,6 +11,10 @@
 
 #define MAX_CHECKS 256
 #define ANSWER 12 /* bytes: "HTTP/1.1 200" */
+
+/* Where an app may listen, in the order to try. */
+static const char *const LOOPBACK[] = {"127.0.0.1", "::1"};
+#define ADDRESSES (sizeof LOOPBACK / sizeof *LOOPBACK)
 
 enum state { UNKNOWN, GOOD, BAD };
 
@@ -27,6 +30,7 @@ static struct health {
 	uint64_t begun, next, until; /* ms, 0 = not yet */
 	uint64_t row;                /* failures */
 	int fd;                      /* the connection */
+	size_t address;              /* of LOOPBACK, where it leads */
 	char answer[ANSWER];
 	size_t got;
 } checks[MAX_CHECKS];
@@ -123,6 +127,8 @@ static void answer_ready(void *owner, short events)
 	                       (health->answer[9] == '2' || health->answer[9] == '3'));
 }
 
+static int connect_in_pod(struct health *health);
+
 static void connection_ready(void *owner, short events)
 {
 	struct health *health = owner;
@@ -131,8 +137,17 @@ static void connection_ready(void *owner, short events)
 	socklen_t size = sizeof error;
 
 	(void)events;
-	if (getsockopt(health->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 || error != 0 || health->path[0] == '\0') {
-		result(health, error == 0 && health->path[0] == '\0');
+	if (getsockopt(health->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+		error = errno;
+	if (error != 0) {
+		hang_up(health);
+		health->address++;
+		if (connect_in_pod(health) != 0)
+			result(health, false);
+		return;
+	}
+	if (health->path[0] == '\0') {
+		result(health, true);
 		return;
 	}
 	text_add(&request, "GET ");
@@ -145,21 +160,37 @@ static void connection_ready(void *owner, short events)
 		result(health, false);
 }
 
-static int connect_in_pod(struct health *health)
+static int connect_to(struct health *health)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)health->port)};
-	int error = net_enter_pod();
+	struct sockaddr_storage address;
+	socklen_t size;
+	int error = net_address(LOOPBACK[health->address], health->port, &address, &size);
 
+	if (error == 0)
+		error = net_enter_pod();
 	if (error != 0)
 		return error;
-	health->fd = high_fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+	health->fd = high_fd(socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 	error = net_leave_pod();
 	if (error != 0 || health->fd < 0)
 		return error != 0 ? error : EMFILE;
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (connect(health->fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS)
+	if (connect(health->fd, (struct sockaddr *)&address, size) < 0 && errno != EINPROGRESS)
 		return errno;
 	return watch_add(health->fd, POLLOUT, connection_ready, health);
+}
+
+/* Begins a connection to the first address, from the one it is at, that can be tried. */
+static int connect_in_pod(struct health *health)
+{
+	int error = ECONNREFUSED;
+
+	for (; health->address < ADDRESSES; health->address++) {
+		error = connect_to(health);
+		if (error == 0)
+			return 0;
+		hang_up(health);
+	}
+	return error;
 }
 
 static void ask(struct health *health, uint64_t now)
@@ -169,6 +200,7 @@ static void ask(struct health *health, uint64_t now)
 	health->asking = true;
 	health->until = now + health->timeout;
 	if (health->check == NULL) {
+		health->address = 0;
 		error = connect_in_pod(health);
 	} else {
 		health->check->phase = DECLARED;

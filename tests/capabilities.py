@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable
 
@@ -77,6 +78,17 @@ def _linux() -> str:
 @_probe("initial-userns")
 def _initial_userns() -> str:
     return "" if _facts().initial_userns else "running inside a user namespace"
+
+
+@_probe("ipv6")
+def _ipv6() -> str:
+    """An address of IPv6 on the loopback interface."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError as error:
+        return f"::1 cannot be used: {error.strerror}"
+    return ""
 
 
 @_probe("idmap")

@@ -13,6 +13,7 @@ import pytest
 from planlib import CLONE_NEWNET, CLONE_NEWNS, POD, Keeper, app_ops, pod_plan, run_probe, wait_for
 
 from appc.plan.ops import Op, Plan, Track
+from capabilities import need
 
 pytestmark = pytest.mark.root
 
@@ -102,10 +103,10 @@ def test_failures_at_the_start_do_not_count(binaries: Path, pod: Path, tree: Pat
 class Server:
     """Answers every request with `answer`; with None it only takes connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
         self.answer: bytes | None = b"HTTP/1.0 200 OK\r\n\r\n"
         self.asked = b""
-        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.socket = socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
         self.port: int = self.socket.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -159,6 +160,20 @@ def test_a_port_that_takes_connections(binaries: Path, pod: Path, tree: Path, se
     server.answer = None
     keeper = Keeper(binaries, port_plan(pod, tree, server.port, ""), pod)
     wait_for(lambda: health(keeper) == "good")
+    server.socket.shutdown(socket.SHUT_RDWR)
+    server.socket.close()
+    wait_for(lambda: health(keeper) == "bad")
+    assert end(keeper) == 143
+
+
+@pytest.mark.parametrize("path", ["", "/"])
+def test_an_app_that_listens_on_ipv6_alone(binaries: Path, pod: Path, tree: Path, path: str) -> None:
+    need("ipv6")
+    server = Server("::1")
+    keeper = Keeper(binaries, port_plan(pod, tree, server.port, path), pod)
+    wait_for(lambda: health(keeper) == "good")
+    server.answer = b"HTTP/1.0 500 Broken\r\n\r\n"
+    wait_for(lambda: health(keeper) == ("bad" if path else "good"))
     server.socket.shutdown(socket.SHUT_RDWR)
     server.socket.close()
     wait_for(lambda: health(keeper) == "bad")
