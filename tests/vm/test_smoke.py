@@ -23,6 +23,7 @@ ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1", "APPC_KILLS": "10", "APPC_CYCLES"
 
 # Why a test may be skipped there; any other reason is a fault of the machine or of the test.
 REASONS = (
+    "there is no /dev/net/tun",
     "the processor is emulated",
     "no cgroup v1 controllers here",
     "this kernel has no such file",

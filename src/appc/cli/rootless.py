@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # Verbs that look into a pod that runs: its user namespace is the one to be in.
 _OF_PODS = ("enter", "cp", "top", "attach", "export", "update", "app add", "app start", "app stop", "app rm")
 _MAKE = ("fetch", "run", "prepare", "image build", "image build from-dockerfile", "build run")
+# Verbs that can put a pod into the network of another that runs.
+_JOIN = ("run", "plan")
 _IN_PODS = ("build run", "build enter")
 _VERBS = frozenset(
     (
@@ -48,13 +50,20 @@ def enter(context: Context, verb: str, words: Sequence[str]) -> None:
     # Where an ordinary user keeps things, not where root does.
     os.makedirs(context.root, 0o700, exist_ok=True)
     os.makedirs(context.state, 0o700, exist_ok=True)
-    keeper = _keeper(context.root, words) if verb in _OF_PODS else 0
+    keeper = _keeper(context.root, words if verb in _OF_PODS else _lenders(words) if verb in _JOIN else ())
     if keeper:
         rootless.join(keeper)
     elif not rootless.enter() and verb in _MAKE:
         context.warn(
             "images have no users but root: /etc/subuid and /etc/subgid give you none, or newuidmap is missing"
         )
+
+
+def _lenders(words: Sequence[str]) -> list[str]:
+    """Return the pods whose network the words ask for: it belongs to the user namespace that they are in."""
+    options = [word.removeprefix("--net=") for word in words if word.startswith("--net=")]
+    options += [words[at + 1] for at, word in enumerate(words[:-1]) if word == "--net"]
+    return [option.removeprefix("pod:") for option in options if option.startswith("pod:")]
 
 
 def _keeper(root: str, words: Sequence[str]) -> int:

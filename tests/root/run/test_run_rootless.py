@@ -14,7 +14,7 @@ from pod_kit import PATIENCE, PROBE
 from rootless_kit import User, made
 
 from appc.host.probe import facts
-from capabilities import need
+from capabilities import missing, need
 from user_kit import COUNT, FIRST, RANGES, UID, environment
 
 pytestmark = pytest.mark.root
@@ -126,7 +126,11 @@ def group() -> Iterator[Path]:
     """A control group of version 2 that belongs to the user, with one in it for the user's commands."""
     need("unified")
     host = facts()
-    made = Path(host.bases[host.unified]) / f"appc-rootless-{os.getpid()}"
+    base = Path(host.bases[host.unified])
+    if missing("cgroup-v2") == "":
+        # As systemd delegates them.
+        (base / "cgroup.subtree_control").write_text("+memory +pids")
+    made = base / f"appc-rootless-{os.getpid()}"
     for directory in (made, made / "commands"):
         directory.mkdir()
         for name in ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
@@ -136,18 +140,36 @@ def group() -> Iterator[Path]:
         directory.rmdir()
 
 
-def test_a_group_that_is_the_user_s_holds_its_pods(user: User, group: Path) -> None:
-    words = user.words("run", "--detach", PROBE, "--", "wait")
-    into = ["sh", "-c", f'echo $$ >{group}/commands/cgroup.procs; exec "$@"', "sh"]
+def run_in(user: User, group: Path, *words: str, status: int = 0) -> str:
+    """What `appc run` says when the user calls it in that control group, and it ends with `status`."""
+    into = ["sh", "-c", f'echo $$ >{group}/commands/cgroup.procs; exec "$@"', "sh", *user.words("run", *words)]
     done = subprocess.run(
-        [*into, *words], capture_output=True, text=True, env=environment(user.base), check=True, timeout=PATIENCE
+        into, capture_output=True, text=True, env=environment(user.base), check=False, timeout=PATIENCE
     )
-    uuid = done.stdout.strip()
+    assert done.returncode == status, done
+    return done.stdout.strip()
+
+
+def test_a_group_that_is_the_user_s_holds_its_pods(user: User, group: Path) -> None:
+    uuid = run_in(user, group, "--detach", PROBE, "--", "wait")
     (pid,) = [app["pid"] for app in user.status(uuid)["apps"]]
     assert (group / f"appc/{uuid}/probe/cgroup.procs").read_text().split() == [str(pid)]
     assert user("kill", uuid).status == 0
     assert user("status", "--wait", uuid).status == 0
     assert not (group / "appc" / uuid).exists()
+
+
+def test_limits_hold_where_the_group_is_the_user_s(user: User, group: Path) -> None:
+    need("cgroup-v2")
+    run_in(user, group, PROBE, "--memory", "24Mi", "--", "memory", "100", status=137)
+    (app,) = user.status(user.the_pod().uuid)["apps"]
+    assert app["death"].startswith("killed: memory limit 24 MiB, peak 2")
+    uuid = run_in(user, group, "--detach", PROBE, "--pids", "7", "--memory", "64Mi", "--", "wait")
+    assert {row["outcome"] for row in user.status(uuid)["isolators"]} == {"enforced"}
+    made = group / f"appc/{uuid}/probe"
+    assert ((made / "pids.max").read_text(), (made / "memory.max").read_text()) == ("7\n", f"{64 << 20}\n")
+    assert user("kill", uuid).status == 0
+    assert user("status", "--wait", uuid).status == 0
 
 
 def test_what_is_on_disk_is_measured(user: User) -> None:

@@ -211,6 +211,13 @@ def test_ports_are_open_on_ipv6(host: User) -> None:
     assert answer("::1", 18081) == "server"
 
 
+def test_a_pod_joins_the_network_of_another(host: User) -> None:
+    uuid = host("run", "--detach", "--net", "default", SERVER).out.strip()
+    ask = "until echo | nc 127.0.0.1 8080; do sleep 0.1; done; ls /sys/class/net"
+    done = host("run", "--net", f"pod:{uuid}", PROBE, "--exec", "/bin/sh", "--", "-c", ask)
+    assert done.out.split() == ["server", "eth0", "lo"], done
+
+
 def test_a_program_that_has_ended_is_said(host: User) -> None:
     uuid = host("run", "--detach", "--net", "default", SERVER).out.strip()
     assert host("status", "--check", uuid).status == 0
