@@ -51,8 +51,7 @@ class Crio:
         waits, start = os.pipe()
         base = str(self.base)
         command = ["conmon", "-c", ID, "-n", "k8s_box", "-u", ID, "-r", str(self.runtime)]
-        command += ["--runtime-arg", f"--root={base}/states", "--socket-dir-path", f"{base}/attach", "--syslog"]
-        command += ["--exit-dir", f"{base}/exits", "--persist-dir", f"{base}/persist", "--log-level", "info", *words]
+        command += ["--runtime-arg", f"--root={base}/states", "--socket-dir-path", f"{base}/attach", "--syslog", *words]
         environment = {**os.environ, "_OCI_SYNCPIPE": str(told), "_OCI_STARTPIPE": str(waits)}
         # It waits until its caller has moved it into a control group.
         os.write(start, b"\0")
@@ -75,7 +74,8 @@ class Crio:
         self.config["process"]["args"] = list(args)
         (self.base / "bundle/config.json").write_text(json.dumps(self.config))
         places = ("-b", f"{self.base}/bundle", "-l", f"{self.base}/log", "-p", f"{self.base}/pidfile")
-        return self.conmon(*places, "-P", f"{self.base}/conmon-pidfile")
+        ends = ("--exit-dir", f"{self.base}/exits", "--persist-dir", f"{self.base}/persist")
+        return self.conmon(*places, *ends, "-P", f"{self.base}/conmon-pidfile")
 
     def state(self) -> dict[str, Any]:
         return json.loads(self("state", ID))  # type: ignore[no-any-return]

@@ -90,6 +90,7 @@ def test_a_detached_container_is_entered_paused_and_killed(containerd: Container
     containerd("tasks", "pause", "long")
     assert "PAUSED" in containerd("tasks", "ls")
     containerd("tasks", "resume", "long")
+    assert "pids.current" in containerd("tasks", "metrics", "long")
     pid = containerd("tasks", "ps", "long").splitlines()[1].split()[0]
     assert os.path.exists(f"/proc/{pid}")
     containerd("tasks", "kill", "--signal", "SIGKILL", "long")

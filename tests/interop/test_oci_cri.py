@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,13 @@ from xml.etree import ElementTree
 
 import pytest
 from cri_kit import BOX, Cri
-from engine_kit import SHORT
+from engine_kit import SHORT, run, write_runtime
 
 from capabilities import need
 
 pytestmark = pytest.mark.slow
 
+DOCUMENT = Path(__file__).parents[2] / "docs/kubernetes.md"
 LONGEST = 1200  # seconds that no run of critest takes
 # What critest asks of images in registries is not the runtime's, and what it measures is another matter.
 SKIPPED = "benchmark|Image Manager"
@@ -117,14 +120,38 @@ def test_a_program_that_is_not_there_is_named(crictl: Crictl) -> None:
     assert "CONTAINER_EXITED" in crictl("inspect", box)
 
 
+def documented(language: str) -> list[str]:
+    """The blocks of a language in docs/kubernetes.md."""
+    return re.findall(rf"```{language}\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+
+
+def test_the_configurations_that_are_documented_name_the_handler(tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    need("native", "containerd", "podman")
+    containerd, crio, containers = documented("toml")
+    (tmp_path / "config.toml").write_text(containerd)
+    merged = tomllib.loads(run(["containerd", "--config", f"{tmp_path}/config.toml", "config", "dump"]))
+    runtimes = merged["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"]
+    handler = yaml.safe_load(documented("yaml")[0])["handler"]
+    assert runtimes[handler]["options"]["BinaryName"].endswith("/appc-oci")
+    assert tomllib.loads(crio)["crio"]["runtime"]["runtimes"][handler]["runtime_type"] == "oci"
+    program = write_runtime(tmp_path / "appc-oci")
+    (tmp_path / "containers.conf").write_text(containers.replace("/usr/local/bin/appc-oci", str(program)))
+    with tempfile.TemporaryDirectory(prefix="d", dir=SHORT) as base:
+        places = [f"--{name}={base}/{name}" for name in ("root", "runroot", "tmpdir")]
+        words = ["podman", *places, "--storage-driver", "vfs", "info", "--format", "{{.Host.OCIRuntime.Path}}"]
+        said = run(["env", f"CONTAINERS_CONF={tmp_path}/containers.conf", *words])
+    assert said.splitlines()[-1] == str(program)
+
+
 def test_what_kubernetes_wants_of_runtimes(cri: Cri, tmp_path: Path) -> None:
     """critest's specifications of containers and of pods."""
+    report = tmp_path / "report.xml"
     endpoints = ("--runtime-endpoint", cri.endpoint, "--image-endpoint", cri.endpoint)
-    words = (tool("critest"), *endpoints, "--runtime-handler", "appc", "--report-dir", str(tmp_path))
+    words = (tool("critest"), *endpoints, "--runtime-handler", "appc", f"--ginkgo.junit-report={report}")
     said = cri(*words, "--ginkgo.no-color", "--ginkgo.skip", SKIPPED, patience=LONGEST, fails=None)
-    reports = list(tmp_path.glob("junit*.xml"))
-    assert reports, said
-    cases = [case for report in reports for case in ElementTree.parse(report).iter("testcase")]
+    assert report.exists(), said
+    cases = list(ElementTree.parse(report).iter("testcase"))
     done = [case for case in cases if case.get("status") != "skipped" and case.find("skipped") is None]
     failed = [str(case.get("name")) for case in done if case.find("failure") is not None]
     unexplained = [name for name in failed if not any(known in name for known in EXPLAINED)]
