@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from appc.host.disks import whole_disks
+from appc.host.limits import io_weight_of_blkio
 from appc.host.probe import facts
 from capabilities import need
 from conftest import Runtime, configuration
@@ -95,7 +96,6 @@ def test_processors(runtime: Runtime) -> None:
 def test_a_realtime_budget_is_had_or_refused(runtime: Runtime, field: str) -> None:
     """Only kernels with CONFIG_RT_GROUP_SCHED have it, under cgroup v1, and as far as the groups above have some."""
     need("cpu-controller")
-    runtime.configure(looking({"cpu": {field: 500000}}))
     name = {"realtimeRuntime": "cpu.rt_runtime_us", "realtimePeriod": "cpu.rt_period_us"}[field]
     files = in_files("cpu", {name: "500000"}, {})
     runtime.configure(looking({"cpu": {field: 500000}}, *files))
@@ -150,13 +150,17 @@ def test_weights_of_disks_are_had_or_refused(runtime: Runtime) -> None:
     need("disks")
     controller = "blkio" if "blkio" in facts().controllers else "io"
     major, minor = min(whole_disks())
-    files = in_files(controller, {"blkio.bfq.weight": "300"}, {"io.bfq.weight": "default 300"})
+    files = in_files(
+        controller,
+        {"blkio.weight": "300", "blkio.bfq.weight": "300"},
+        {"io.weight": f"default {io_weight_of_blkio(300)}", "io.bfq.weight": "default 300"},
+    )
     runtime.configure(looking({"blockIO": {"weight": 300}}, *files))
     done = runtime("run", "--bundle", str(runtime.bundle), "one", fails=None)
     if done.returncode:
         assert "linux.resources.blockIO.weight" in done.stderr
     else:
-        assert [line.partition(": ")[2] for line in done.stdout.splitlines()] == [*files.values()]
+        assert {tuple(line.split(": ", 1)) for line in done.stdout.splitlines()} & set(files.items())
     for field, value in (("weight", {"weight": 300}), ("leafWeight", {"leafWeight": 300})):
         runtime.configure(looking({"blockIO": {"weightDevice": [{"major": major, "minor": minor, **value}]}}, "."))
         done = runtime("run", "--bundle", str(runtime.bundle), "one", fails=None)
