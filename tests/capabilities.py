@@ -120,7 +120,12 @@ def _ordinary_user() -> str:
 
 @_probe("tun")
 def _tun() -> str:
-    return "" if os.path.exists("/dev/net/tun") else "there is no /dev/net/tun"
+    try:
+        os.close(os.open("/dev/net/tun", os.O_RDWR))
+    except OSError:
+        # It may be a file with nothing behind it.
+        return "there is no /dev/net/tun"
+    return ""
 
 
 @_probe("mount")

@@ -55,9 +55,12 @@ def choose(wanted: str = "") -> str:
     if not found:
         what = f"{wanted} is not installed" if wanted else "neither pasta nor slirp4netns is installed"
         raise HostError(what, "network default", REMEDY)
-    if not os.access(TUN, os.R_OK | os.W_OK):
-        remedy = "as root: modprobe tun; chmod 0666 /dev/net/tun"
-        raise HostError("is not there, or not for ordinary users", TUN, remedy)
+    try:
+        os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        raise HostError(
+            f"cannot be opened: {error.strerror}", TUN, "as root: modprobe tun; chmod 0666 /dev/net/tun"
+        ) from None
     if found[0] == PASTA and not _versions():
         # It gives the pod the addresses of the interface with that route.
         if SLIRP not in found:
