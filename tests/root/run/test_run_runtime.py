@@ -130,9 +130,23 @@ def test_two_apps_share_all_but_their_files(host: Host) -> None:
     kinds = ("pid", "net", "ipc", "uts", "mnt")
     links = [word for kind in kinds for word in ("link", f"/proc/self/ns/{kind}")]
     volume = ("--volume", "v,kind=empty", "--mount", "volume=v,target=/data")
-    first = ("--name", "a", "--", *links, "write", "/data/x", "shared", "write", "/dev/shm/x", "memory")
+    # The first outlives the second: numbers of namespaces that are gone are used again.
+    first = (
+        "--name",
+        "a",
+        "--",
+        *links,
+        "write",
+        "/data/x",
+        "shared",
+        "write",
+        "/dev/shm/x",
+        "memory",
+        "await",
+        "/data/y",
+    )
     second = ("--name", "b", "--", "await", "/data/x", "await", "/dev/shm/x", "read", "/data/x", "read", "/dev/shm/x")
-    done = host.run(*volume, PROBE, *first, "---", PROBE, *second, *links)
+    done = host.run(*volume, PROBE, *first, "---", PROBE, *second, *links, "write", "/data/y", "done")
     assert done.status == 0, done
     assert "shared" in done.out
     assert "memory" in done.out
