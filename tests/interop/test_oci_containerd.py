@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from engine_kit import PATIENCE, SHORT, listens, run, write_root, write_runtime
 
+from appc.host import criu
 from capabilities import need
 
 pytestmark = pytest.mark.slow
@@ -101,3 +102,20 @@ def test_a_detached_container_is_entered_paused_and_killed(containerd: Container
     containerd("tasks", "rm", "long", fails=None)
     containerd("containers", "rm", "long")
     assert "long" not in containerd("tasks", "ls")
+
+
+def test_a_container_is_written_down(containerd: Containerd, tmp_path: Path) -> None:
+    obstacle = criu.obstacle()
+    if obstacle:
+        pytest.skip(obstacle)
+    containerd.run("kept", "/bin/sleep", "1000", options=("--detach",))
+    for name, more in (("first", ()), ("last", ("--exit",))):
+        image = tmp_path / name
+        work = tmp_path / f"{name}-work"
+        work.mkdir()
+        containerd("tasks", "checkpoint", *more, "--image-path", str(image), "--work-path", str(work), "kept")
+        assert (image / "inventory.img").exists()
+        assert (work / "dump.log").exists()
+        assert ("RUNNING" in containerd("tasks", "ls")) == (name == "first")
+    containerd("tasks", "rm", "kept", fails=None)
+    containerd("containers", "rm", "kept")

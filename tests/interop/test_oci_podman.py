@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_kit import run
+from engine_kit import PATIENCE, run
 from podman_kit import COMMON, Podman, a_podman
+
+from appc.host import criu
 
 pytestmark = pytest.mark.slow
 
@@ -102,3 +105,38 @@ def test_descriptors_are_handed_on(podman: Podman, tmp_path: Path) -> None:
     words = podman.words("run", "--rm", "--preserve-fds", "1", *COMMON, "box", "/bin/cat", "/proc/self/fd/3")
     script = f'exec "$@" 3< {tmp_path}/given'
     assert run(["/bin/sh", "-c", script, "sh", *words]) == "given\n"
+
+
+def test_a_container_is_written_down_and_brought_back(podman: Podman, tmp_path: Path) -> None:
+    """Where it ended, and elsewhere from an archive; left running it goes on."""
+    obstacle = criu.obstacle()
+    if obstacle:
+        pytest.skip(obstacle)
+    script = "i=0; while :; do i=$((i+1)); echo $i; echo $i >/dev/shm/count; sleep 0.1; done"
+    podman.start("counter", "/bin/sh", "-c", script)
+    assert reached(podman, "counter", 0) > 0
+    archive = str(tmp_path / "counter.tar")
+    podman("container", "checkpoint", "--leave-running", "--export", archive, "--compress", "none", "counter")
+    assert "Up" in podman("ps", "--all", "--format", "{{.Status}}")
+    podman("container", "checkpoint", "counter")
+    assert "Exited" in podman("ps", "--all", "--format", "{{.Status}}")
+    last = len(podman("logs", "counter").splitlines())
+    podman("container", "restore", "counter")
+    assert reached(podman, "counter", last) < last + 1000
+    assert podman("exec", "counter", "/bin/echo", "in") == "in\n"
+    podman("rm", "--force", "--time", "0", "counter")
+    podman("container", "restore", "--import", archive, "--name", "again")
+    assert reached(podman, "again", 1) > 1
+    podman("stop", "--time", "1", "again")
+    podman("rm", "again")
+
+
+def reached(podman: Podman, name: str, number: int) -> int:
+    """Wait until a container has counted beyond a number; return how far it is."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        last = podman("exec", name, "/bin/cat", "/dev/shm/count", fails=None).strip()
+        if last.isdigit() and int(last) > number:
+            return int(last)
+        assert time.monotonic() < deadline, last
+        time.sleep(0.1)

@@ -39,11 +39,12 @@ def run_tests(
     kernel_options: str = "",
     variables: Mapping[str, str] | None = None,
     init: str = "command",
+    marks: str = "not interop",
 ) -> str:
     """Run pytest in the VM, with `variables` in its environment; return what it says, after failing unless everything
-    passed. `init` is what boot.run takes."""
-    # Comparisons with other tools are made on the host: they say nothing of the kernel.
-    select = ("-m", "not interop", "-rs", "--durations", "10", "-o", f"faulthandler_timeout={timeout:.0f}")
+    passed. `init` is what boot.run takes, `marks` what pytest does: comparisons with other tools are made on the host,
+    since they say nothing of the kernel."""
+    select = ("-m", marks, "-rs", "--durations", "10", "-o", f"faulthandler_timeout={timeout:.0f}")
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", *select, *paths]
     environment = {**ENVIRONMENT, **(variables or {}), "PATH": f"{Path(sys.executable).parent}:{boot.PATH}"}
     if "PYTHONPATH" in os.environ:

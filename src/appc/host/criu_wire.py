@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # enum criu_req_type
 DUMP, RESTORE, PRE_DUMP, NOTIFY = 1, 2, 4, 6
-# enum criu_cg_mode, by the names of --manage-cgroups-mode
-CGROUP_MODES = {"ignore": 0, "soft": 3, "full": 4, "strict": 5}
+# enum criu_cg_mode, by the names of --manage-cgroups-mode; IGNORE would restore processes to the caller's groups.
+CGROUP_MODES = {"soft": 3, "full": 4, "strict": 5}
 # message criu_opts: what is a tuple here is a message of its own there.
 OPTIONS = {
     "images_dir_fd": 1,

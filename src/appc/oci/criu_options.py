@@ -22,7 +22,7 @@ _BOTH = ("tcp-established", "ext-unix-sk", "shell-job", "file-locks", "link-rema
 _DUMP_FLAGS = (*_BOTH, "leave-running", "tcp-skip-in-flight")
 _RESTORE_FLAGS = (*_BOTH, "tcp-close")
 # Namespaces that stay outside of what is written down, by the keys that runc gives them, too.
-_OUTSIDE = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRootPidNS")}
+_OUTSIDE = {"network": ("net", "extRootNetNS")}
 # Those that are written down and joined again instead of made anew.
 _JOINED = {"ipc": "ipc", "uts": "uts"}
 
@@ -34,6 +34,9 @@ def refuse(config: Mapping[str, Any]) -> None:
         raise Unenforceable("a container in the host's mount namespace cannot be restored", "linux.namespaces")
     for index, namespace in enumerate(linux.get("namespaces") or ()):
         kind = namespace["type"]
+        if kind == "user":
+            # What is restored in it opens the image, and streams that are files, as a user who may not.
+            raise Unenforceable("a container with users of its own cannot be restored", f"linux.namespaces[{index}]")
         if namespace.get("path") and kind not in (*_OUTSIDE, *_JOINED):
             raise Unenforceable(
                 f"a {kind} namespace that was joined cannot be restored", f"linux.namespaces[{index}].path"

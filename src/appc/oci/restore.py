@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from appc.errors import AppcError, Unenforceable, UsageError
+from appc.errors import AppcError, HostError, Unenforceable, UsageError
 from appc.host import criu, criu_wire, devices, libc, procs
 from appc.oci import container as containers
 from appc.oci import hooks
@@ -18,6 +18,8 @@ from appc.plan.compile_container import HOOKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from appc.host.probe import HostFacts
     from appc.oci.main import Context
     from appc.oci.options import Args
@@ -48,6 +50,7 @@ class _Restoring(Making):
     def __init__(self, args: Args, context: Context, *, detached: bool) -> None:
         super().__init__(args, context, detached=detached, awaits_start=False)
         self._program = context.criu
+        self._groups: list[tuple[str, str]] = []
         refuse_unsupported(self.config, HOOKS)
         refuse(self.config)
         terminal = (self.config.get("process") or {}).get("terminal")
@@ -62,6 +65,7 @@ class _Restoring(Making):
             devices.attach(group, code)
         rootfs = self.container.record["rootfs"]
         make_mount_points(self.config, self.bundle, rootfs)
+        self._groups = group_roots(self.container.cgroups, facts)
         namespaces = self._namespaces()
         options = restore_options(
             self._args,
@@ -69,7 +73,7 @@ class _Restoring(Making):
             mounts=restored_mounts(self.config, self.bundle),
             streams=streams,
             namespaces=namespaces,
-            cgroups=group_roots(self.container.cgroups, facts),
+            cgroups=self._groups,
         )
         joined: list[int] = []
         try:
@@ -121,6 +125,8 @@ class _Restoring(Making):
             state = {**self.container.state(containers.CREATING), "pid": pid}
             for kind in ("prestart", "createRuntime"):
                 hooks.run(kind, self.config, state)
+        elif script == "post-restore":
+            check_groups(pid, self._groups, self.config, self.container.name)
         elif script == "orphan-pts-master" and fds and self._handles.console:
             _send(self._handles.console, fds[0])
 
@@ -133,6 +139,23 @@ class _Restoring(Making):
         _write(self.container.file("status/_process"), text, 0o600)
         if self._handles.pid_file:
             _write(self._handles.pid_file, str(pid), 0o644)
+
+
+def check_groups(pid: int, groups: list[tuple[str, str]], config: dict[str, Any], name: str) -> None:
+    """HostError when a restored process, which does not run yet, is not where its limits hold: an image may say so.
+
+    `groups` are (controller, path) as /proc/PID/cgroup has them.
+    """
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+        lines = [line.rstrip("\n").split(":", 2) for line in file]
+    places = {controller: path for _, controllers, path in lines for controller in controllers.split(",")}
+    for controller, path in groups:
+        if not f"{places.get(controller, '')}/".startswith(path.rstrip("/") + "/"):
+            raise HostError("the image does not restore it to its control groups", name)
+    entries = (config.get("linux") or {}).get("namespaces") or ()
+    own = any(entry["type"] == "cgroup" for entry in entries)
+    if own and os.readlink(f"/proc/{pid}/ns/cgroup") == os.readlink("/proc/self/ns/cgroup"):
+        raise HostError("the image does not restore its control group namespace", name)
 
 
 def _write(path: str, text: str, mode: int) -> None:

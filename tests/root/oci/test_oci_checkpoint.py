@@ -223,6 +223,32 @@ def test_who_waits_for_a_restored_container_gets_its_status(restorer: Runtime) -
 
 
 @in_python
+def test_namespaces_that_were_joined_are_joined_again(restorer: Runtime) -> None:
+    runtime = restorer
+    names = {"ipc": "ipc", "uts": "uts", "network": "net"}
+    words = ["unshare", "--ipc", "--uts", "--net", "sh", "-c", "echo; exec sleep 1000"]
+    holder = subprocess.Popen(words, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.read(1)
+        config = counting(runtime)
+        for namespace in config["linux"]["namespaces"]:
+            if namespace["type"] in names:
+                namespace["path"] = f"/proc/{holder.pid}/ns/{names[namespace['type']]}"
+        started(runtime, config)
+        checkpoint(runtime)
+        assert restore(runtime, "--detach") == 0, (runtime.base / "again").read_text()
+        goes_on(runtime)
+        pid = runtime.state("one")["pid"]
+        for name in names.values():
+            assert os.readlink(f"/proc/{pid}/ns/{name}") == os.readlink(f"/proc/{holder.pid}/ns/{name}")
+        runtime("delete", "--force", "one")
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+@in_python
 def test_what_comes_from_outside_is_named(runtime: Runtime) -> None:
     """The keys that CRIU is given for it are found again from the configuration alone."""
     config = counting(runtime, "ro")

@@ -60,10 +60,10 @@ def test_what_lies_outside_is_named_by_keys() -> None:
     options = dumped(
         mounts=[("/vol", "/vol"), ("/proc/kcore", "device c 1:3")],
         streams=["file[16:4]", "file[16:4]"],
-        namespaces={"network": 12, "pid": 13, "ipc": 14},
+        namespaces={"network": 12, "ipc": 14},
     )
     assert values(options, "ext_mnt") == [("/vol", "/vol"), ("/proc/kcore", "device c 1:3")]
-    assert values(options, "external") == ["file[16:4]", "net[12]:extRootNetNS", "pid[13]:extRootPidNS"]
+    assert values(options, "external") == ["file[16:4]", "net[12]:extRootNetNS"]
 
 
 def test_memory_is_tracked_for_what_is_written_in_steps() -> None:
@@ -75,7 +75,7 @@ def test_memory_is_tracked_for_what_is_written_in_steps() -> None:
 
 def test_containerds_restore() -> None:
     words = ("--image-path", "/i", "--work-path", "/w", "--detach", "--pid-file", "/p", "-no-subreaper", "--bundle=/b")
-    namespaces = {"network": "/n", "uts": "/u", "ipc": "/j", "pid": "/q"}
+    namespaces = {"network": "/n", "uts": "/u", "ipc": "/j"}
     options = restored(
         *words,
         mounts=[("/vol", "/host")],
@@ -90,10 +90,9 @@ def test_containerds_restore() -> None:
         ("file[16:4]", 4),
         ("pipe:[9]", 5),
         ("extRootNetNS", 6),
-        ("extRootPidNS", 7),
     ]
     assert handed(["", "pipe:[9]", "pipe:[9]"]) == [1]
-    assert outside(namespaces) == ["network", "pid"]
+    assert outside(namespaces) == ["network"]
     assert values(options, "join_ns") == [("uts", "/u"), ("ipc", "/j")]
     assert values(options, "cg_root") == [("", "/g/one")]
     assert [values(options, name) for name in ("rst_sibling", "notify_scripts", "tcp_close")] == [[1], [1], []]
@@ -106,11 +105,16 @@ def test_labels_are_handed_on() -> None:
     assert values(options, "tcp_close") == [1]
 
 
-@pytest.mark.parametrize(("mode", "number"), [("ignore", 0), ("soft", 3), ("full", 4), ("strict", 5)])
+@pytest.mark.parametrize(("mode", "number"), [("soft", 3), ("full", 4), ("strict", 5)])
 def test_modes_of_control_groups(mode: str, number: int) -> None:
     assert values(dumped("--manage-cgroups-mode", mode), "manage_cgroups_mode") == [number]
     with pytest.raises(UsageError, match="--manage-cgroups-mode"):
         restored("--manage-cgroups-mode", mode.upper())
+
+
+def test_nothing_is_restored_out_of_its_groups() -> None:
+    with pytest.raises(UsageError, match="'ignore' is none of soft, full, strict"):
+        dumped("--manage-cgroups-mode", "ignore")
 
 
 def test_only_networks_are_left_empty() -> None:
@@ -133,10 +137,11 @@ def test_groups_by_hierarchy() -> None:
 @pytest.mark.parametrize(
     ("linux", "field"),
     [
-        ({"namespaces": [{"type": "mount"}, {"type": "user", "path": "/u"}]}, r"linux\.namespaces\[1\]\.path"),
+        ({"namespaces": [{"type": "mount"}, {"type": "user"}]}, r"linux\.namespaces\[1\]"),
         ({"namespaces": [{"type": "cgroup", "path": "/u"}, *OWN]}, r"linux\.namespaces\[0\]\.path"),
         ({"namespaces": [{"type": "mount", "path": "/m"}]}, r"linux\.namespaces\[0\]\.path"),
         ({"namespaces": [{"type": "pid"}]}, r"linux\.namespaces: "),
+        ({"namespaces": [*OWN, {"type": "pid", "path": "/p"}]}, r"linux\.namespaces\[1\]\.path"),
         ({"namespaces": OWN, "seccomp": {"listenerPath": "/agent"}}, r"linux\.seccomp\.listenerPath"),
         ({"namespaces": OWN, "netDevices": {"eth0": {}}}, r"linux\.netDevices"),
     ],
