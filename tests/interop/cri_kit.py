@@ -155,7 +155,7 @@ def write_images(base: Path) -> list[Path]:
 
 
 class Cri:
-    """A containerd in a network namespace of its own, with its CRI plug-in."""
+    """A containerd in namespaces of its own, with its CRI plug-in; critest leaves segments of shared memory there."""
 
     def __init__(self, base: Path) -> None:
         self.base = base
@@ -170,7 +170,7 @@ class Cri:
         script = 'ip link set lo up && exec containerd --config "$0"'
         with (base / "log").open("w") as log:
             self._process = subprocess.Popen(
-                ["unshare", "--net", "sh", "-c", script, str(base / "config.toml")],
+                ["unshare", "--net", "--ipc", "sh", "-c", script, str(base / "config.toml")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -185,8 +185,9 @@ class Cri:
             path.unlink()
 
     def __call__(self, *words: str, patience: float = PATIENCE, fails: int | None = 0) -> str:
-        """Run a command in containerd's network namespace; return what it said."""
-        entered = ("nsenter", f"--net=/proc/{self._process.pid}/ns/net", *words)
+        """Run a command in containerd's namespaces; return what it said."""
+        own = f"/proc/{self._process.pid}/ns"
+        entered = ("nsenter", f"--net={own}/net", f"--ipc={own}/ipc", *words)
         return run([*entered], patience=patience, fails=fails)
 
     def end(self) -> None:
