@@ -17,7 +17,7 @@ from starter import BANNED, CODE, run
 NAME = "example.com/true"
 # Of ours; see tests/unit/test_launch_imports.py. On pure cgroup v2 also appc.host.libc, for the program that says which
 # devices an app may use.
-MOST = 84 if missing("cgroup-v2") else 85
+MOST = 85 if missing("cgroup-v2") else 86
 
 
 @pytest.fixture
