@@ -5,7 +5,8 @@ its own, as in eStargz and BGZF files; to readers they are one stream (RFC 1952,
 is recorded.
 
 Levels 1 to 3 are made by ISA-L and levels 4 to 9 by libdeflate, which take a fraction of zlib's time at its size
-because they have all of a block at once. Where they are not installed zlib does it.
+because they have all of a block at once. Where they are not installed zlib does it. ISA-L alone does not promise the
+same bytes for the same block.
 """
 
 from __future__ import annotations
