@@ -258,7 +258,6 @@ def test_what_takes_more_than_the_word_or_removing_is_python_s(front: Front, con
         ["--version"],
         ["--debug=false", "state", "one"],
         ["--rootless", "true", "state", "one"],
-        ["--systemd-cgroup", "state", "one"],
         ["--log-format", "xml", "state", "one"],
         ["--root", "relative", "state", "one"],
         ["--root", "/x/../y", "state", "one"],

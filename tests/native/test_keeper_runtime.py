@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ Bundle = Callable[..., list[Op]]
 
 
 @pytest.fixture
-def bundle(sandbox: Path) -> Bundle:
+def bundle(sandbox: Path) -> Iterator[Bundle]:
     """Makes a bundle with scripts: the program, and what comes after a verb; returns what a track makes it with."""
     program = sandbox / "runtime"
     program.write_text(RUNTIME)
@@ -53,7 +54,12 @@ def bundle(sandbox: Path) -> Bundle:
         env = (f"PATH={os.environ['PATH']}", f"BUNDLES={sandbox}")
         return [Op("runtime", (str(program),), env, str(directory), name, f"{directory}/pid")]
 
-    return make
+    yield make
+    # What a runtime that was stopped in the middle had made is in no group here, by which pods are cleared of it.
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if f"{sandbox}/" in line.read_text(errors="replace"):
+                os.kill(int(line.parent.name), signal.SIGKILL)
 
 
 def app(make: list[Op]) -> list[Op]:

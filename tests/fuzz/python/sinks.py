@@ -35,9 +35,9 @@ class Inside:
 
 
 class NoThread:
-    """In the place of the thread that reads ahead: it is not what is fuzzed, and waiting for it takes longest."""
+    """In the place of a thread that reads ahead: it is not what is fuzzed, and waiting for it takes longest."""
 
-    def __init__(self, source: compress.Reader, digest: hashlib._Hash) -> None:
+    def __init__(self, source: compress.Reader, digest: hashlib._Hash | None = None, chunks: int = 0) -> None:
         self._source = source
         self._digest = digest
 
@@ -49,7 +49,8 @@ class NoThread:
 
     def read(self, size: int = 1 << 20, /) -> bytes:
         data = self._source.read(size)
-        self._digest.update(data)
+        if self._digest is not None:
+            self._digest.update(data)
         return data
 
     def close(self) -> None:

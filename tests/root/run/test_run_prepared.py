@@ -120,7 +120,7 @@ def test_the_reified_manifest_names_everything(appc: Appc) -> None:
 
 def test_a_given_manifest_goes_with_no_other_word(appc: Appc, sandbox: Path) -> None:
     manifest = pod_manifest(sandbox / "pod.json", [])
-    for words in (("--volume", "v,kind=empty"), ("--set-env", "A=b"), ("--annotation", "a=b"), ("--pull", "never")):
+    for words in (("--volume", "v,kind=empty"), ("--set-env", "A=b"), ("--annotation", "a=b")):
         done = appc.run("--pod-manifest", manifest, *words)
         assert done.status == 2
         assert f"--pod-manifest: cannot go together with {words[0]}" in done.err

@@ -63,6 +63,11 @@ limiting = pytest.mark.parametrize(
 )
 
 
+def states() -> set[Path]:
+    """What lies where runtimes keep their states, if they are not told another place."""
+    return {path for name in ("runc", "crun", "appc-oci") for path in Path("/run", name).glob("*")}
+
+
 @pytest.fixture(params=RUNTIMES)
 def host(request: pytest.FixtureRequest, appc: Appc, sandbox: Path) -> Iterator[Host]:
     """The command line with one runtime after the other, none of which leaves anything of its own behind."""
@@ -79,8 +84,9 @@ def host(request: pytest.FixtureRequest, appc: Appc, sandbox: Path) -> Iterator[
         runtime = str(sandbox / "crun")
         Path(runtime).write_text(WITHOUT_DEVICES)
         Path(runtime).chmod(0o755)
+    before = states()
     yield Host(appc, runtime, within)
-    assert not any(Path("/run", place).exists() for place in ("runc", "crun", "appc-oci"))
+    assert states() == before
 
 
 def app_of(document: dict[str, Any]) -> dict[str, Any]:
