@@ -6,7 +6,7 @@ import os
 
 from appc.errors import AppcError, Unenforceable, UsageError
 from appc.executor import joining, outcome
-from appc.executor.apps import Changing, clear, limit_again, perform
+from appc.executor.apps import clear, limit_again, perform
 from appc.executor.compilation import Compilation, declared_ports
 from appc.executor.prepare import DETACHED, Prepared, check_platform, fill_apps, find_images, stream_modes
 from appc.executor.update import keep_outcome
@@ -16,6 +16,7 @@ from appc.plan import wire
 from appc.plan.compile_change import compile_addition
 from appc.plan.ops import Plan
 from appc.pods import reify
+from appc.pods.changes import Changing
 from appc.pods.request import PodRequest
 from appc.schema import policies
 from appc.schema.pod import PodManifest

@@ -6,7 +6,6 @@ its files (manifest, configurations, plan) say what is so once the change was ma
 
 from __future__ import annotations
 
-import fcntl
 import os
 
 from appc.errors import PodStateError, UsageError
@@ -19,34 +18,13 @@ from appc.plan.compile_change import compile_removal, compile_start, compile_sto
 from appc.plan.explain import explain
 from appc.plan.ops import Plan
 from appc.pods import records
+from appc.pods.changes import Changing
 from appc.pods.layout import RUNTIME
 from appc.schema.pod import PodManifest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from appc.pods.layout import Pod
-
-
-class Changing:
-    """A block in which nobody else changes the pod; PodStateError unless it runs."""
-
-    def __init__(self, pod: Pod) -> None:
-        self._pod = pod
-        self._fd = -1
-
-    def __enter__(self) -> None:
-        pod = self._pod
-        if pod.phase != "run" or not pod.locked():
-            raise PodStateError(f"is not running ({pod.state()})", f"pod {pod.uuid}")
-        self._fd = pod.open("config")
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        os.close(self._fd)
 
 
 def stop(pod: Pod, app: str, *, grace: float) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-
-from appc.errors import PodStateError, Unenforceable
+from appc.errors import Unenforceable
 from appc.executor import control, outcome
 from appc.formats import convert
 from appc.host import cgroupfs, probe, procs
@@ -15,6 +12,7 @@ from appc.network.setup import POD as POD_NETWORK
 from appc.network.setup import bandwidth
 from appc.network.setup import limit as limit_networks
 from appc.pods import records
+from appc.pods.changes import Changing
 from appc.pods.reify import merged_isolators
 from appc.schema.isolators import APP, POD
 from appc.schema.pod import PodManifest
@@ -47,21 +45,15 @@ def update(pod: Pod, app: str, isolators: Sequence[Isolator], *, strict: bool = 
     Raises PodStateError for a pod that does not run, Unenforceable for an isolator the kernel does not change in a
     running process, HostError for a limit it does not take.
     """
-    if pod.phase != "run" or not pod.locked():
-        raise PodStateError(f"is not running ({pod.state()})", f"pod {pod.uuid}")
     for isolator in isolators:
         if isolator.name not in (*_IN_GROUPS, _BANDWIDTH, *([_OOM_SCORE] if app else [])):
             hint = f"{', '.join(_IN_GROUPS)}, {_BANDWIDTH} and, of an app, {_OOM_SCORE} can be"
             raise Unenforceable("cannot be changed while the pod runs", f"isolator {isolator.name}", hint)
-    if app:
-        control.chosen_apps(pod, (app,))
     # Two changes at once would each write the manifest they began with.
-    fd = pod.open("config")
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+    with Changing(pod):
+        if app:
+            control.chosen_apps(pod, (app,))
         return _update(pod, app, isolators, strict)
-    finally:
-        os.close(fd)
 
 
 def _update(pod: Pod, app: str, isolators: Sequence[Isolator], strict: bool) -> list[outcome.Row]:

@@ -82,12 +82,15 @@ def end(pod: Pod) -> bool:
     """Finish what a killed keeper could not: kill the rest, remove its control groups, mark it exited."""
     if not pod.acquire():
         return False
+    from appc.pods.changes import Clearing
+
     try:
-        remove_cgroups(pod)
-        release_network(pod)
-        pod.move("exited")
-        # The grace period begins now.
-        os.utime(pod.file("status"))
+        with Clearing(pod):
+            remove_cgroups(pod)
+            release_network(pod)
+            pod.move("exited")
+            # The grace period begins now.
+            os.utime(pod.file("status"))
     except FileNotFoundError:
         pass
     finally:
@@ -99,9 +102,12 @@ def remove(pod: Pod) -> bool:
     """Remove a pod of which nothing is alive; False when something is, or another was first."""
     if not pod.acquire():
         return False
+    from appc.pods.changes import Clearing
+
     try:
-        remove_cgroups(pod)
-        discard(pod)
+        with Clearing(pod):
+            remove_cgroups(pod)
+            discard(pod)
     finally:
         pod.release()
     return True
