@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import select
-import time
 from pathlib import Path
 
 import pytest
@@ -24,13 +22,14 @@ def test_piping_through_an_app(appc: Appc) -> None:
 
 
 def test_only_one_stream(appc: Appc) -> None:
-    uuid = appc.detached(PROBE, "--", "await", "/go", "echo", "out", "error", "err")
+    speak = "until [ -e /done ]; do echo out; echo err >&2; sleep 0.1; done"
+    uuid = appc.detached(PROBE, "--exec", "/bin/sh", "--", "-c", speak)
     attached = appc.start("attach", "--streams", "stderr", uuid)
-    root = Path("/proc") / str(appc.status(uuid)["apps"][0]["pid"]) / "root"
-    wait_for(lambda: any("socket:" in os.readlink(fd) for fd in Path(f"/proc/{attached.pid}/fd").iterdir()))
-    time.sleep(0.2)
-    (root / "go").touch()
-    assert attached.communicate(timeout=PATIENCE) == (b"", b"err\n")
+    assert attached.stderr is not None
+    assert attached.stderr.readline() == b"err\n"
+    (Path("/proc") / str(appc.status(uuid)["apps"][0]["pid"]) / "root/done").touch()
+    out, err = attached.communicate(timeout=PATIENCE)
+    assert (out, set(err.splitlines()) - {b"err"}) == (b"", set())
     assert attached.returncode == 0
 
 
