@@ -43,7 +43,7 @@ def run(args: Args, context: Context) -> int:
 
         error = recorded(pod)
     if pod.read_json("request").get("remove"):
-        gc.discard(pod)
+        gc.clear(pod)
     else:
         gc.release_network(pod)
     if error is not None:

@@ -13,6 +13,7 @@ from appc.network.setup import bandwidth
 from appc.network.setup import limit as limit_networks
 from appc.pods import records
 from appc.pods.changes import Changing
+from appc.pods.layout import CHANGED
 from appc.pods.reify import merged_isolators
 from appc.schema.isolators import APP, POD
 from appc.schema.pod import PodManifest
@@ -84,6 +85,7 @@ def _update(pod: Pod, app: str, isolators: Sequence[Isolator], strict: bool) -> 
         namespaces=() if net == "host" or net.startswith(POD_NETWORK) else ("network",),
         alone=len(manifest.apps) == 1,
     )
+    pod.write(CHANGED, b"")
     told = update_groups(pod.cgroup, pod.app_names(), app, resources, lambda: _members(pod, app), facts)
     given = {str(isolator.name) for isolator in isolators}
     if _OOM_SCORE in given and score is not None:

@@ -113,6 +113,16 @@ def remove(pod: Pod) -> bool:
     return True
 
 
+def clear(pod: Pod) -> None:
+    """Remove a pod that ended in order, whose keeper waits for this; HostError as `discard` raises it."""
+    if os.path.exists(pod.file(layout.CHANGED)):
+        from appc.pods.changes import Clearing
+
+        with Clearing(pod):
+            remove_cgroups(pod)
+    discard(pod)
+
+
 def discard(pod: Pod) -> None:
     """Delete the directory of a pod that is locked by this process (or by its keeper, which waits for it).
 

@@ -45,6 +45,8 @@ NETWORK = "network"
 """The file of a pod that records what its networks made (network/setup.py)."""
 RUNTIME = "runtime"
 """The directory of what another OCI runtime is given that makes the apps of a pod (executor/runtime.py)."""
+CHANGED = "changed"
+"""An empty file of a pod whose limits were changed: it may have control groups that its keeper does not know."""
 
 
 class Pod:

@@ -48,6 +48,15 @@ def test_a_limit_that_was_not_there_binds_what_runs(appc: Appc) -> None:
     assert appc("stop", uuid).status == 0
 
 
+def test_a_pod_that_removes_itself_leaves_no_group_that_came_late(appc: Appc) -> None:
+    need("memory-controller")
+    uuid = appc.detached("--rm", PROBE, "--name", "web", "--", "wait")
+    assert appc("update", uuid, "--app", "web", "--memory", "32Mi").status == 0
+    appc("stop", uuid)
+    wait_for(lambda: appc.pods() == [])
+    assert cgroupfs.pod_directories(uuid, probe.facts()) == []
+
+
 def test_a_pods_limit_bounds_all_its_apps(appc: Appc) -> None:
     need("memory-controller")
     uuid = appc.detached(PROBE, "--name", "one", "--", "wait", "---", PROBE, "--name", "two", "--", "wait")
