@@ -369,9 +369,10 @@ def test_an_update_holds_for_the_next_start_too(appc: Appc) -> None:
     first = app_of(appc.status(uuid))["pid"]
     os.kill(first, signal.SIGKILL)
     again = wait_for(lambda: (pid := app_of(appc.status(uuid))["pid"]) not in (None, first) and pid)
-    group = next(
-        line.split(":")[2] for line in Path(f"/proc/{again}/cgroup").read_text().splitlines() if ":memory:" in line
-    )
-    file = Path(facts().controllers["memory"] + group, "memory.limit_in_bytes")
-    assert file.read_text().strip() == str(32 << 20)
+    lines = Path(f"/proc/{again}/cgroup").read_text().splitlines()
+    groups = {controllers: path for _, controllers, path in (line.split(":", 2) for line in lines)}
+    group = groups["memory"] if "memory" in groups else groups[""]
+    directory = Path(facts().controllers["memory"] + group)
+    limits = [path for name in ("memory.max", "memory.limit_in_bytes") if (path := directory / name).exists()]
+    assert [path.read_text().strip() for path in limits] == [str(32 << 20)]
     assert appc("stop", "--force", uuid).status == 0
