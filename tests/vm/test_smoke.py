@@ -78,6 +78,6 @@ def test_everything_that_needs_root() -> None:
     pods = "tests/root/run"
     # pytest finds the others itself: of directories that are named it would load all fixtures at once.
     with ThreadPoolExecutor() as pool:
-        halves = pool.map(lambda paths: run_tests(paths, timeout=3600), ([pods], ["tests/root", f"--ignore={pods}"]))
+        halves = pool.map(lambda paths: run_tests(paths, timeout=5400), ([pods], ["tests/root", f"--ignore={pods}"]))
         results = list(halves)
     assert all(re.search(r"\d+ passed", output) for output in results)
