@@ -13,6 +13,7 @@ FIRST, COUNT = 300_000, 65_536
 RANGES = f"{NAME}:{FIRST}:{COUNT}\n"
 
 TUN = "/dev/net/tun"
+PROJECT = Path(__file__).resolve().parents[1]
 
 _MOUNTS = (
     ("passwd", "/etc/passwd"),
@@ -42,9 +43,27 @@ def make_user(base: Path, ranges: str = RANGES) -> None:
 def as_user(base: Path, *words: str, instead: Mapping[str, str] | None = None) -> list[str]:
     """Return the words that run a command as that user, on a machine that has other files `instead` of some."""
     mounts = {path: f"{base}/{mine}" for mine, path in _MOUNTS if (base / mine).exists()} | dict(instead or {})
-    script = "; ".join(f"mount --bind {source} {path}" for path, source in mounts.items())
+    script = _opened(base) + "; ".join(f"mount --bind {source} {path}" for path, source in mounts.items())
     become = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups", *words]
     return ["unshare", "--mount", "sh", "-c", f'{script}; cd /; exec "$@"', "sh", *become]
+
+
+def closed() -> Path | None:
+    """The first directory above the project that other users may not enter, such as root's home."""
+    return next((path for path in reversed(PROJECT.parents) if not path.stat().st_mode & 0o001), None)
+
+
+def _opened(base: Path) -> str:
+    """Commands that put a directory that anybody may enter in the place of the closed one, with the project alone."""
+    above = closed()
+    if above is None:
+        return ""
+    way = base / "project"
+    way.mkdir(exist_ok=True)
+    return (
+        f"mount --bind {PROJECT} {way}; mount -t tmpfs -o mode=755 none {above}; mkdir -p {PROJECT}; "
+        f"mount --bind {way} {PROJECT}; "
+    )
 
 
 def environment(base: Path) -> dict[str, str]:
