@@ -23,6 +23,8 @@ VERB = Verb(
         Option("--enter", metavar="APP", help="it was a command beside this app that failed"),
         Option("--program", metavar="NAME", default="", help="which"),
         Option("--tty", help="it had a terminal"),
+        Option("--user", metavar="USER", default="", help="it was to run as this user"),
+        Option("--group", metavar="GROUP", default="", help="and as this group"),
     ),
     operands=(Operand("uuid"), Operand("failure", "TRACK OP ERRNO STATUS", count="*")),
     hidden=True,
@@ -35,7 +37,8 @@ def run(args: Args, context: Context) -> int:
     if args.enter:
         from appc.executor import enter
 
-        raise enter.explain(pod, args.enter, args.program, args.tty, _failure(args.failure))
+        failure = _failure(args.failure)
+        raise enter.explain(pod, args.enter, args.program, args.tty, args.user, args.group, failure)
     error: AppcError | None = None
     if records.read(pod, "_failure"):
         # What explains a failure is not needed for pods that fare well.

@@ -22,9 +22,16 @@ WIDTH = 100
 
 # What IMAGE and UUID stand for in every verb.
 WORDS = (
-    ("NAME[:VERSION][,LABEL=VALUE...]", "an image of the store by name: example.com/app:1.0,os=linux,arch=amd64"),
+    (
+        "NAME[:VERSION][,LABEL=VALUE...]",
+        "an image by name, example.com/app:1.0,os=linux,arch=amd64: one of the store, else what discovery finds",
+    ),
     ("sha512-...", "an image of the store by its ID, or by any beginning that only one has"),
     ("FILE.aci, ./FILE, /FILE", "an image file, imported when it is run or fetched; its signature is FILE.asc"),
+    ("https://HOST/PATH", "an image by its URL; its signature is at URL.asc"),
+    ("docker://[REGISTRY/]REPOSITORY[:TAG][@DIGEST]", "an OCI image, or an ACI that was pushed, in a registry"),
+    ("oci:DIR[:TAG], oci-archive:FILE[:TAG]", "an OCI image in a layout or an archive"),
+    ("docker-archive:FILE[:NAME:TAG]", "what `docker save` wrote"),
     ("UUID", "a pod by its UUID, or by any beginning that only one has"),
 )
 
@@ -137,11 +144,12 @@ def option_help(option: Option) -> str:
         notes.append(f"of {', '.join(option.choices)}")
     if option.kind == REPEAT:
         notes.append("repeatable")
-    if option.default not in (None, False, True, "", ()):
-        default = ",".join(option.default) if isinstance(option.default, tuple) else option.default
-        notes.append(f"default {default}")
-    elif option.default is True:
+    default = ",".join(option.default) if isinstance(option.default, tuple) else option.default
+    if option.default is True:
         notes.append(f"on by default, --no-{option.long[2:]} turns it off")
+    # What the table has as a parsed value, the help puts in the user's words.
+    elif isinstance(default, (str, int)) and default and "(default" not in option.help:
+        notes.append(f"default {default}")
     return option.help + (f" ({', '.join(notes)})" if notes else "")
 
 

@@ -39,7 +39,9 @@ VERB = Verb(
     ),
     operands=OPERANDS,
     exclusive=(*PASSPHRASE_EXCLUSIVE, ("--replace", "--overwrite")),
-    examples=(("appc image encrypt app.aci secret.aci --passphrase-file pass", "gpg --decrypt secret.aci undoes it"),),
+    examples=(
+        ("appc image encrypt app.aci secret.aci --passphrase-file pass", "what `gpg --decrypt secret.aci` undoes"),
+    ),
 )
 
 

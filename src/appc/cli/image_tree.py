@@ -24,8 +24,8 @@ VERB = Verb(
         "the most. An image that occurs again is marked with * and its dependencies are not repeated."
     ),
     options=(
-        Option("--depth", metavar="N", parse=integer(1, 100), default=3, help="levels of directories (default 3)"),
-        Option("--top", metavar="N", parse=integer(0, 100000), default=10, help="number of directories (default 10)"),
+        Option("--depth", metavar="N", parse=integer(1, 100), default=3, help="levels of directories"),
+        Option("--top", metavar="N", parse=integer(0, 100000), default=10, help="number of directories"),
         Option("--full", help="shorten nothing"),
         FORMAT,
     ),

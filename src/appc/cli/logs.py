@@ -34,7 +34,7 @@ VERB = Verb(
         Option("--app", metavar="NAME", kind="repeat", help="only this app (may be given several times)"),
         Option("--follow", "-f", help="go on until the pod ends"),
         Option("--since", metavar="TIME", parse=moment, default=0, help="from this time or age (10m) on"),
-        Option("--until", metavar="TIME", parse=moment, default=2**63, help="up to this time or age"),
+        Option("--until", metavar="TIME", parse=moment, help="up to this time or age"),
         Option("--timestamps", "-t", help="put the time before each line"),
         Option("--raw", help="give a terminal control characters, too"),
         Option("--format", choices=("table", "json"), default="table", help="text, or one JSON object per line"),
@@ -51,7 +51,8 @@ def run(args: Args, context: Context) -> int:
     if args.raw:
         escaping.clear()
     last = sys.stdout
-    for line in logs.read(pod, wanted, follow=args.follow, since_ns=args.since, until_ns=args.until):
+    until = 2**63 if args.until is None else args.until
+    for line in logs.read(pod, wanted, follow=args.follow, since_ns=args.since, until_ns=until):
         stream = sys.stderr if line.stream == "stderr" and context.format != "json" else sys.stdout
         if stream is None:
             continue

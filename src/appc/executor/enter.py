@@ -25,28 +25,32 @@ if TYPE_CHECKING:
 SHELLS = ("/bin/bash", "/bin/sh")
 
 
-def enter(pod: Pod, app: str, command: tuple[str, ...], tty: bool, state: str) -> NoReturn:
+def enter(
+    pod: Pod, app: str, command: tuple[str, ...], tty: bool, state: str, user: str = "", group: str = ""
+) -> NoReturn:
     """Become the keeper of `command` in the surroundings of `app`; its status becomes ours.
 
-    Without a command the first shell the image has is run. Raises AppcError when the app is not running.
+    Without a command the first shell the image has is run; without `user` and `group`, as a manifest has them, by the
+    app's own. Raises AppcError when the app is not running.
     """
     pid = control.app_pid(pod, app)
     command = command or (_shell(f"/proc/{pid}/root"),)
-    plan = _plan(pod, app, pid, command, tty)
+    plan = _plan(pod, app, pid, command, tty, user, group)
     # The keeper has nothing of the plan's sources; who explains a failure compiles the same plan again.
     words = (f"--enter={app}", f"--program={command[0]}", *(("--tty",) if tty else ()))
+    words += tuple(f"--{name}={text}" for name, text in (("user", user), ("group", group)) if text)
     plan.tracks.append(failure_track(finish_argv(pod, state, *words)))
     spawn.replace_process(wire.encode(plan), None, spawn.plain_environment())
 
 
-def explain(pod: Pod, app: str, program: str, tty: bool, failure: Failure) -> AppcError:
+def explain(pod: Pod, app: str, program: str, tty: bool, user: str, group: str, failure: Failure) -> AppcError:
     """Return the error for `program` not having been run beside `app`."""
     from appc.executor.failure import find_op, tried
     from appc.launch.diagnose import RootView, explain_exec
     from appc.plan.explain import explain as explain_op
 
     pid = control.app_pid(pod, app)
-    plan = _plan(pod, app, pid, (program,), tty)
+    plan = _plan(pod, app, pid, (program,), tty, user, group)
     op = find_op(plan, failure)
     if op is not None and op.name == "exec":
         view = RootView((f"/proc/{pid}/root",), mounted=True)
@@ -54,8 +58,13 @@ def explain(pod: Pod, app: str, program: str, tty: bool, failure: Failure) -> Ap
     return LaunchError(explain_op(plan, failure.track, failure.index, failure.errno), f"pod {pod.uuid[:8]}")
 
 
-def _plan(pod: Pod, app: str, pid: int, command: tuple[str, ...], tty: bool) -> Plan:
+def _plan(pod: Pod, app: str, pid: int, command: tuple[str, ...], tty: bool, user: str, group: str) -> Plan:
     config: dict[str, Any] = convert.enter_config(pod.read_json(f"config/{app}"), command, terminal=tty)
+    if user or group:
+        from appc.pods.users import beside
+
+        found = beside(TreeView((f"/proc/{pid}/root",)), user, group, config["process"]["user"])
+        config = convert.as_user(config, found.uid, found.gid, found.home if user else None)
     variables = config["process"]["env"]
     if tty and "TERM" in os.environ and not any(variable.startswith("TERM=") for variable in variables):
         config["process"]["env"] = [*variables, f"TERM={os.environ['TERM']}"]

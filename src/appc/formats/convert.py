@@ -224,6 +224,19 @@ def enter_config(config: dict[str, Any], args: Sequence[str], *, terminal: bool)
     return {**config, "process": {**process, **changes}}
 
 
+def as_user(config: dict[str, Any], uid: int, gid: int, home: str | None) -> dict[str, Any]:
+    """Return `config` for a command of another user or group: without supplementary groups, with the app's bounding
+    set, all of which root holds and nobody else any of. `home` is the user's ("" for none, None for the app's)."""
+    process = config["process"]
+    environment = [entry for entry in process["env"] if home is None or not entry.startswith("HOME=")]
+    changes = {
+        "user": {**process["user"], "uid": uid, "gid": gid, "additionalGids": []},
+        "capabilities": _capability_sets(process["capabilities"]["bounding"], uid),
+        "env": [*environment, f"HOME={home}"] if home else environment,
+    }
+    return {**config, "process": {**process, **changes}}
+
+
 def _without_sockets(process: dict[str, Any]) -> list[str]:
     """The environment of a process beside the app: the sockets that are handed to the app are not its own."""
     names = ("LISTEN_PID=", "LISTEN_FDS=", "LISTEN_FDNAMES=")

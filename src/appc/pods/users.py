@@ -12,6 +12,9 @@ from appc.errors import AppcError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from appc.images.view import TreeView
 
 DATABASE_LIMIT = 4 * 1024 * 1024
@@ -44,6 +47,19 @@ def resolve(view: TreeView, user: str, group: str, supplementary: tuple[int, ...
         gid = _lookup(_entries(view, "/etc/group", 3, f"{where}.group"), group, f"{where}.group", "/etc/group")
     entry = next((fields for fields in users if fields[0] == user or fields[2] == str(uid)), None)
     return Identity(uid, gid, supplementary, entry[0] if entry else "", entry[5] if entry else "")
+
+
+def beside(view: TreeView, user: str, group: str, own: Mapping[str, Any]) -> Identity:
+    """Resolve who a command beside an app is to run as; `own` is the app's user as its OCI configuration has it.
+
+    Without `user` that is the app's own. Without `group` it is that of the user's entry in /etc/passwd, else the app's.
+    """
+    found = resolve(view, user or str(own["uid"]), group or str(own["gid"]), (), "enter")
+    if user and not group and found.name:
+        fields = next(entry for entry in _entries(view, "/etc/passwd", 7, "enter.user") if entry[0] == found.name)
+        if _is_number(fields[3]):
+            found.gid = _checked(fields[3], "enter.user")
+    return found
 
 
 def _entries(view: TreeView, path: str, count: int, where: str) -> list[list[str]]:

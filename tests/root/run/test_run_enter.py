@@ -41,6 +41,47 @@ def test_what_is_entered_is_what_the_app_has(appc: Appc, pod: str) -> None:
     assert {key for key in entered.report if key.startswith("fd.")} == {"fd.0", "fd.1", "fd.2"}
 
 
+@pytest.mark.parametrize(
+    ("options", "uid", "gid", "held"),
+    [
+        (("--user", "root"), 0, 0, "0000000000000001"),
+        (("--user", "0", "--group", "staff"), 0, 50, "0000000000000001"),
+        # A user that has no entry has the app's group.
+        (("--user", "4242"), 4242, 50, "0" * 16),
+        (("--user", "/owned"), 1234, 50, "0" * 16),
+        (("--group", "0"), 1000, 0, "0" * 16),
+    ],
+)
+def test_a_command_runs_as_somebody_else(
+    appc: Appc, pod: str, options: tuple[str, ...], uid: int, gid: int, held: str
+) -> None:
+    entered = appc("enter", "--app", "main", *options, pod, "/probe", "report")
+    assert entered.status == 0, entered
+    assert entered.report["uid"] == f"{uid} {uid} {uid}"
+    assert entered.report["gid"] == f"{gid} {gid} {gid}"
+    assert entered.report["groups"] == ""
+    # Never more than the app may have at most.
+    assert (entered.report["status.CapEff"], entered.report["status.CapBnd"]) == (held, "0000000000000001")
+    assert entered.report["status.Seccomp"] == "2"
+
+
+def test_a_user_of_the_apps_passwd_as_it_is_now_has_its_group_and_home(appc: Appc, pod: str) -> None:
+    script = "echo new:x:77:78::/home/new:/bin/sh >>/etc/passwd"
+    assert appc("enter", "--app", "other", pod, "/bin/sh", "-c", script).status == 0
+    entered = appc("enter", "--app", "other", "--user", "new", pod, "/probe", "report")
+    assert (entered.report["uid"], entered.report["gid"]) == ("77 77 77", "78 78 78")
+    assert entered.environment["HOME"] == "/home/new"
+
+
+def test_a_user_that_is_not_there_is_named(appc: Appc, pod: str) -> None:
+    done = appc("enter", "--app", "main", "--user", "nobody-knows", pod, "/probe")
+    assert done.status == 1
+    assert done.err.startswith("appc: enter.user: 'nobody-knows' is neither in the image's /etc/passwd nor a number\n")
+    # What could not be executed is explained for who was to execute it.
+    closed = appc("enter", "--app", "other", "--user", "4242", pod, "/closed/probe")
+    assert (closed.status, "is closed to user 4242" in closed.err) == (126, True), closed
+
+
 def test_streams_and_status(appc: Appc, pod: str) -> None:
     done = appc("enter", "--app", "other", pod, "/probe", "cat", "error", "oops", "exit", "9", stdin="typed\n")
     assert (done.status, done.out, done.err) == (9, "typed\n", "oops\n")

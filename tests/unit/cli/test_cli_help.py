@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 import manual
 from appc.cli.completion import SHELLS, script
-from appc.cli.help import all_verbs, option_form, verb_help
+from appc.cli.help import all_verbs, option_form, option_help, usage, verb_help
 from appc.cli.main import FAST, VERBS, load
 from appc.cli.options import LIST, OPTIONAL, Option, Verb
 from capabilities import need
@@ -36,6 +37,17 @@ def test_every_verb_describes_itself(name: str) -> None:
     for group in verb.exclusive:
         assert set(group) <= {option.long for option in verb.options}
     assert callable(load(name).run)
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_defaults_are_told_once_and_in_words_that_can_be_typed(name: str) -> None:
+    verb = load(name).VERB
+    for option in (*verb.options, *verb.app_options):
+        told = option_help(option)
+        assert told.count("(default") <= 1, told
+        assert "default b'" not in told
+        assert not re.search(r"default \d{12}", told)
+    assert "......" not in usage(verb)
 
 
 def test_fast_verbs_are_verbs() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from appc.errors import AppcError
-from appc.formats.convert import app_to_oci, enter_config, handler_config, pod_to_oci
+from appc.formats.convert import app_to_oci, as_user, enter_config, handler_config, pod_to_oci
 from appc.formats.enforce import DEFAULT_CAPABILITIES
 from appc.pods.volumes import ResolvedMount
 from appc.schema.image import App, EnvVar
@@ -92,6 +92,19 @@ class TestProcess:
         config, _ = converted(uid=7, gid=8)
         entered = enter_config(config, ["sh"], terminal=True)["process"]
         assert (entered["args"], entered["user"]["uid"], entered["terminal"]) == (["sh"], 7, True)
+
+    def test_a_command_of_another_user_has_that_users_groups_home_and_capabilities(self) -> None:
+        config, _ = converted(uid=7, gid=8, groups=(9,), home="/seven")
+        bounding = config["process"]["capabilities"]["bounding"]
+        root = as_user(config, 0, 0, "/root")["process"]
+        assert (root["user"]["uid"], root["user"]["gid"], root["user"]["additionalGids"]) == (0, 0, [])
+        assert root["capabilities"]["effective"] == root["capabilities"]["bounding"] == bounding != []
+        assert [entry for entry in root["env"] if entry.startswith("HOME=")] == ["HOME=/root"]
+        other = as_user(as_user(config, 0, 0, "/root"), 5, 6, "")["process"]
+        assert (other["capabilities"]["effective"], other["capabilities"]["bounding"]) == ([], bounding)
+        assert not [entry for entry in other["env"] if entry.startswith("HOME=")]
+        assert "HOME=/seven" in as_user(config, 7, 6, None)["process"]["env"]
+        assert config["process"]["user"] == {"uid": 7, "gid": 8, "umask": 0o022, "additionalGids": [9]}
 
 
 class TestRoot:
