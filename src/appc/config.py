@@ -179,6 +179,12 @@ TABLE = (
         ("/etc/cdi", "/var/run/cdi"),
         "the directories of specs of the Container Device Interface, the last one first",
     ),
+    Setting(
+        "metadata.verifier",
+        _path,
+        "",
+        "the program that is asked whether a pod of another host signed something (pod/hmac/verify)",
+    ),
     Setting("logs.size", _whole(4096, 1 << 40), 16 << 20, "bytes after which an app's log is rotated"),
     Setting("logs.files", _whole(1, 100), 3, "how many files of an app's log are kept, the current one included"),
     Setting("logs.journal", _path, "", "the journal's socket, which gets a copy of what apps write"),
@@ -220,6 +226,7 @@ class Settings:
     gc_image_grace: int
     gc_image_budget: str
     gc_pinned: tuple[str, ...]
+    metadata_verifier: str
     logs_size: int
     logs_files: int
     logs_journal: str

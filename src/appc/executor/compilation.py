@@ -232,6 +232,8 @@ class Compilation:
             pod.write("pod", outcome.annotated(self.prepared.manifest, self.isolators).to_json())
         pod.write("token", self.token.encode())
         pod.write("hmac-key", access.new_hmac_key())
+        if self.where.settings.metadata_verifier:
+            pod.write("verifier", os.fsencode(self.where.settings.metadata_verifier))
         for name, config in self.configs.items():
             pod.write_json(f"config/{name}", config)
         pod.write_json("isolators", [row.to_dict() for row in self.isolators])

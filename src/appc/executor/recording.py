@@ -147,7 +147,9 @@ def _document(words: Sequence[str], entered: Entered, where: Directories) -> dic
         }
         for app, asked, root in zip(prepared.manifest.apps, prepared.request.apps, prepared.roots, strict=True)
     ]
-    files = ("pod", "request", "isolators", *(f"config/{app['name']}" for app in apps))
+    files = ["pod", "request", "isolators", *(f"config/{app['name']}" for app in apps)]
+    if where.settings.metadata_verifier:
+        files.append("verifier")
     return {
         "words": list(words),
         "sources": stamps(_sources()),

@@ -6,7 +6,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 
 from appc.errors import AppcError
-from appc.metadata.messages import FORM, JSON, TEXT, UNICODE_TEXT, Refusal, Request, Response
+from appc.metadata.messages import FORM, JSON, TEXT, UNICODE_TEXT, Question, Refusal, Request, Response
 from appc.metadata.pods import Pod, is_uuid
 
 TYPE_CHECKING = False
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 _BASE = "acMetadata/v1/"
 
 
-def respond(request: Request, pod: Pod) -> Response:
-    """Answer `request`, which came in on the socket of `pod`. Never raises for a bad request."""
+def respond(request: Request, pod: Pod) -> Response | Question:
+    """Answer `request`, which came in on the socket of `pod`. Never raises for a bad request.
+
+    A Question is for a program of the host's; `verdict` makes the answer of the status it ends with.
+    """
     try:
         return _route(request, pod)
     except Refusal as refusal:
@@ -28,7 +31,16 @@ def respond(request: Request, pod: Pod) -> Response:
         return Refusal(500, f"the pod's records cannot be read ({error})").response()
 
 
-def _route(request: Request, pod: Pod) -> Response:
+def verdict(status: int) -> Response:
+    """Return the answer to who asked whether a signature is another host's pod's, by its verifier's exit status."""
+    if status == 0:
+        return Response(200, TEXT, b"")
+    if status == 1:
+        return _not_signed().response()
+    return Refusal(502, "the host's verifier failed").response()
+
+
+def _route(request: Request, pod: Pod) -> Response | Question:
     token, _, path = request.path.lstrip("/").partition("/")
     if not _is_token_of(pod, token):
         raise Refusal(401, "not this pod's token", (("WWW-Authenticate", 'AppContainer realm="pod"'),))
@@ -119,7 +131,7 @@ def _annotations(annotations: dict[str, str], parts: list[str]) -> Response:
     return Response(200, UNICODE_TEXT, annotations[name].encode())
 
 
-def _identity(request: Request, pod: Pod, parts: list[str]) -> Response:
+def _identity(request: Request, pod: Pod, parts: list[str]) -> Response | Question:
     if parts not in (["sign"], ["verify"]):
         raise _not_found()
     _allow(request, "POST")
@@ -127,10 +139,13 @@ def _identity(request: Request, pod: Pod, parts: list[str]) -> Response:
     content = _field(form, "content")
     if parts == ["sign"]:
         return Response(200, TEXT, b2a_base64(_hmac(pod, content), newline=False))
-    return _verified(pod.root, _field(form, "uuid"), content, _field(form, "signature"))
+    return _verified(pod, _field(form, "uuid"), content, _field(form, "signature"))
 
 
-def _verified(root: str, uuid: bytes, content: bytes, signature: bytes) -> Response:
+_SIGNATURE_SIZE = 64  # bytes of HMAC-SHA512
+
+
+def _verified(pod: Pod, uuid: bytes, content: bytes, signature: bytes) -> Response | Question:
     signer = uuid.decode("ascii", "replace").lower()
     if not is_uuid(signer):
         raise Refusal(400, "field uuid is not a UUID")
@@ -142,12 +157,19 @@ def _verified(root: str, uuid: bytes, content: bytes, signature: bytes) -> Respo
     from hmac import compare_digest
 
     try:
-        expected = _hmac(Pod(root, signer), content)
+        expected = _hmac(Pod(pod.root, signer), content)
     except FileNotFoundError:
-        raise Refusal(403, "the signature is not that pod's") from None
+        verifier = pod.verifier()
+        if not verifier or len(given) != _SIGNATURE_SIZE:
+            raise _not_signed() from None
+        return Question((verifier, signer, b2a_base64(given, newline=False).decode()), content)
     if not compare_digest(given, expected):
-        raise Refusal(403, "the signature is not that pod's")
+        raise _not_signed()
     return Response(200, TEXT, b"")
+
+
+def _not_signed() -> Refusal:
+    return Refusal(403, "the signature is not that pod's")
 
 
 def _hmac(pod: Pod, content: bytes) -> bytes:

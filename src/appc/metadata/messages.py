@@ -21,6 +21,8 @@ REASONS = {
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
 }
 
 
@@ -56,6 +58,16 @@ class Response:
         self.content_type = content_type
         self.body = body
         self.fields = fields
+
+
+class Question:
+    """What another program has to be asked before there is an answer: its arguments, and what it reads."""
+
+    __slots__ = ("argv", "data")
+
+    def __init__(self, argv: tuple[str, ...], data: bytes) -> None:
+        self.argv = argv
+        self.data = data
 
 
 class Refusal(Exception):

@@ -34,6 +34,13 @@ class Pod:
         """The key of the pod's identity endpoint."""
         return self._read("hmac-key")
 
+    def verifier(self) -> str:
+        """The program that knows signatures of other hosts' pods; "" when there is none."""
+        try:
+            return os.fsdecode(self._read("verifier"))
+        except FileNotFoundError:
+            return ""
+
     def manifest_bytes(self) -> bytes:
         """The reified pod manifest, as JSON."""
         return self._read("pod")

@@ -16,12 +16,16 @@ import time
 
 from appc.metadata import endpoints
 from appc.metadata.http import Conversation
-from appc.metadata.messages import Refusal
+from appc.metadata.messages import Question, Refusal, Response
 from appc.metadata.pods import Pod, is_uuid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from appc.metadata.verifier import Process
+
+    Watched = _socket.socket | Process
 
 IDLE_SECONDS = 28.0
 """How long the service stays after the last request: it is to be gone when 30 s have passed."""
@@ -29,7 +33,11 @@ IDLE_SECONDS = 28.0
 REQUEST_SECONDS = 10.0
 """How long a request may take to arrive, and an answer to be taken."""
 
+VERIFIER_SECONDS = 10.0
+"""How long the host's verifier may take."""
+
 CLIENTS_PER_POD = 32
+_QUESTIONS = 16  # verifiers at work at a time
 _ACCEPT_PAUSE_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 3600.0
 _CHUNK = 64 * 1024
@@ -44,7 +52,7 @@ class _Endpoint:
 
     deadline = float("inf")
 
-    def __init__(self, loop: Server, sock: _socket.socket) -> None:
+    def __init__(self, loop: Server, sock: Watched) -> None:
         sock.setblocking(False)
         self.loop = loop
         self.sock = sock
@@ -66,6 +74,8 @@ class _Endpoint:
 
 class _Acceptor(_Endpoint):
     """A listening socket."""
+
+    sock: _socket.socket
 
     def accept(self) -> _socket.socket | None:
         """Return a new connection, if there is one; out of descriptors, try again a little later."""
@@ -96,6 +106,7 @@ class _Door(_Acceptor):
 class _Keeper(_Endpoint):
     """A pod's keeper: it says which pod and hands over its socket, and is there as long as the pod."""
 
+    sock: _socket.socket
     listener: _Listener | None = None
 
     def ready(self, events: int) -> None:
@@ -151,8 +162,42 @@ class _Listener(_Acceptor):
         self.loop.pod_left()
 
 
+class _Asked(_Endpoint):
+    """The host's verifier, at work for a client."""
+
+    sock: Process
+
+    def __init__(self, loop: Server, process: Process, client: _Client) -> None:
+        self._client: _Client | None = client
+        super().__init__(loop, process)
+        self.deadline = time.monotonic() + VERIFIER_SECONDS
+
+    def ready(self, events: int) -> None:
+        status = self.sock.status()
+        super().close()
+        if self._client is not None:
+            self._client.settle(endpoints.verdict(status))
+
+    def expire(self) -> None:
+        # Its end is what the client is told, as soon as it is there.
+        self.deadline = float("inf")
+        self.sock.kill()
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more; it is still to be collected."""
+        self._client = None
+        self.expire()
+
+    def close(self) -> None:
+        self.sock.kill()
+        super().close()
+
+
 class _Client(_Endpoint):
     """One connection of an app: requests are read and answered in order, one at a time."""
+
+    sock: _socket.socket
+    asked: _Asked | None = None
 
     def __init__(self, loop: Server, sock: _socket.socket, listener: _Listener) -> None:
         self.listener = listener
@@ -167,6 +212,8 @@ class _Client(_Endpoint):
     @property
     def busy(self) -> bool:
         """Whether a request (the first one is taken for granted) or an answer is on its way."""
+        if self.asked is not None:
+            return True
         return not self.finished and (not self.answered or bool(self.unsent) or self.conversation.incomplete)
 
     def ready(self, events: int) -> None:
@@ -192,7 +239,21 @@ class _Client(_Endpoint):
 
     def close(self) -> None:
         super().close()
+        if self.asked is not None:
+            self.asked.abandon()
+            self.asked = None
         self.listener.left(self)
+
+    def settle(self, response: Response) -> None:
+        """Go on with the answer to what was asked of another program."""
+        self.asked = None
+        try:
+            self.loop.watch(self)
+            due, self.conversation.to_send = self.conversation.to_send, b""
+            self._reply(due, response)
+            self._answer()
+        except OSError:
+            self.close()
 
     def _receive(self) -> None:
         data = self.sock.recv(_CHUNK)
@@ -206,7 +267,7 @@ class _Client(_Endpoint):
 
     def _answer(self) -> None:
         """Answer the requests that have arrived, as far as the client takes the answers."""
-        while self.conversation.open and not self.unsent:
+        while self.conversation.open and not self.unsent and self.asked is None:
             try:
                 request = self.conversation.next_request()
                 due, self.conversation.to_send = self.conversation.to_send, b""
@@ -214,7 +275,8 @@ class _Client(_Endpoint):
                     if due:
                         self._send(due)
                     return
-                response = endpoints.respond(request, self.listener.pod)
+                found = endpoints.respond(request, self.listener.pod)
+                response = self._ask(found) if isinstance(found, Question) else found
             except Refusal as refusal:
                 due, response = b"", refusal.response()
             except Exception:
@@ -222,10 +284,34 @@ class _Client(_Endpoint):
                 sys.excepthook(*sys.exc_info())
                 self.conversation.open = False
                 due, response = b"", Refusal(500, "the service failed").response()
-            self.deadline = time.monotonic() + (REQUEST_SECONDS if self.conversation.incomplete else IDLE_SECONDS)
-            self._send(due + self.conversation.answer(response))
-            self.answered = True
-            self.loop.answered()
+            if response is None:
+                self.conversation.to_send = due
+            else:
+                self._reply(due, response)
+
+    def _ask(self, question: Question) -> Response | None:
+        """Ask another program, and read nothing from the client meanwhile; or return what answers at once."""
+        from appc.metadata.verifier import Process
+
+        if self.loop.questions() >= _QUESTIONS:
+            return Refusal(503, "the host's verifier has too much to do").response()
+        try:
+            process = Process(question)
+        except OSError as error:
+            print(
+                f"metadata.verifier: {question.argv[0]}: {os.strerror(error.errno or 0)}", file=sys.stderr, flush=True
+            )
+            return endpoints.verdict(-1)
+        self.asked = _Asked(self.loop, process, self)
+        self.deadline = float("inf")
+        self.loop.watch(self, _NOTHING)
+        return None
+
+    def _reply(self, due: bytes, response: Response) -> None:
+        self.deadline = time.monotonic() + (REQUEST_SECONDS if self.conversation.incomplete else IDLE_SECONDS)
+        self._send(due + self.conversation.answer(response))
+        self.answered = True
+        self.loop.answered()
 
     def _send(self, data: bytes) -> None:
         self.unsent += data
@@ -287,6 +373,10 @@ class Server:
         fd = endpoint.sock.fileno()
         if self._endpoints.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+
+    def questions(self) -> int:
+        """How many verifiers are at work."""
+        return sum(isinstance(one, _Asked) for one in self._endpoints.values())
 
     def touch(self) -> None:
         """Note that somebody needs the service."""

@@ -46,10 +46,24 @@ def services(root: Path) -> list[int]:
     return found
 
 
+def pythons(root: Path) -> list[str]:
+    """Return the command lines of all Pythons that have to do with `root`."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes()
+            if "python" in os.path.basename(os.readlink(entry / "exe")) and str(root).encode() in words:
+                found.append(words.decode())
+        except OSError:
+            continue
+    return found
+
+
 class Pod:
     """A running pod on the host's network, so that the test can ask in the app's place."""
 
-    def __init__(self, sandbox: Path) -> None:
+    def __init__(self, sandbox: Path, *options: str) -> None:
+        """`options` are further ones before the verb."""
         layout = sandbox / "layout"
         (layout / "rootfs" / "bin").mkdir(parents=True)
         shutil.copy2("/bin/busybox", layout / "rootfs" / "bin" / "busybox")
@@ -65,7 +79,7 @@ class Pod:
         out.mkdir()
         appc("image", "build", str(layout), str(image))
         self.root = sandbox / "root"
-        self.directories = ("--root", str(self.root), "--state", str(sandbox / "state"))
+        self.directories = ("--root", str(self.root), "--state", str(sandbox / "state"), *options)
         appc(
             *(*self.directories, "run", "--detach", "--insecure", "image", "--net", "host"),
             *("--volume", f"out,kind=host,source={out}", "--uuid-file-save", str(sandbox / "uuid"), str(image)),
@@ -110,5 +124,6 @@ def test_half_a_minute_after_the_last_request_the_service_is_gone_and_comes_back
     pod.ask()
     assert len(services(pod.root)) == 1
     wait_for(lambda: services(pod.root) == [], "the service leaves when nobody asks")
+    assert pythons(pod.root) == []
     pod.ask()
     assert len(services(pod.root)) == 1
