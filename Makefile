@@ -5,7 +5,6 @@ PYTHON ?= /usr/bin/python3
 VENV := .venv
 # For each target, of which there are some two dozen.
 FUZZ_SECONDS ?= 25
-# A checkout of the App Container specification, whose own tools the comparisons use.
 # A checkout of appc/spec: its validators are built from it. Without one, and without a network, they are skipped.
 SPEC := $(or $(APPC_SPEC_SOURCES),.cache/spec)
 STAMPS := .cache/stamps

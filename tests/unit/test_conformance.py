@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,15 @@ def test_the_page_tells_of_every_check() -> None:
         sys.path.pop(0)
     text = (PROJECT / "docs/conformance.md").read_text()
     assert conformance.page(text) == text, "run tools/conformance.py"
+
+
+def test_every_test_that_the_page_names_is_there() -> None:
+    _, _, text = (PROJECT / "docs/conformance.md").read_text().partition("## What tests check")
+    named = [row.split("|")[4].strip() for row in text.splitlines() if row.startswith("| ") and ".md" in row]
+    assert len(named) > 30
+    for one in named:
+        path, _, function = one.partition("::")
+        assert re.search(rf"def {function}\b", (PROJECT / "tests" / path).read_text()), one
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.demand)
