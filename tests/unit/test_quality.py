@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,14 @@ def test_types_hold() -> None:
 def test_no_file_is_too_long_to_read() -> None:
     long = [f"{path}: {count}" for path in _sources() if (count := len(path.read_text().splitlines())) > LONGEST]
     assert not long, "\n".join(long)
+
+
+def test_no_test_is_passed_over(pytestconfig: pytest.Config) -> None:
+    """pytest looks for none in directories of certain names, of which `build` is one unless it is told others."""
+    tests = ROOT / "tests"
+    names = {name for path in tests.rglob("test_*.py") for name in path.relative_to(tests).parts[:-1]}
+    passed_over = pytestconfig.getini("norecursedirs")
+    assert {name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in passed_over)} == set()
 
 
 def test_nothing_is_left_to_do() -> None:
