@@ -20,7 +20,7 @@ MODULES = (
     # For networks of pods, by nftables and by the iptables of CNI plugins; nothing there loads modules on demand.
     *("nf_tables", "nft_chain_nat", "nft_ct", "nft_nat", "nft_masq", "nft_fib_inet", "nft_compat"),
     # For limits of their bandwidth.
-    *("sch_tbf", "sch_ingress", "cls_u32", "act_mirred", "ifb"),
+    *("sch_tbf", "sch_htb", "sch_ingress", "cls_u32", "cls_bpf", "act_mirred", "ifb"),
     *("xt_MASQUERADE", "xt_nat", "xt_addrtype", "xt_comment", "xt_conntrack", "xt_mark", "xt_multiport", "xt_tcpudp"),
     # For CRIU, which asks for the sockets and connections of what it writes down.
     *("inet_diag", "tcp_diag", "udp_diag", "unix_diag", "netlink_diag", "af_packet_diag"),

@@ -138,8 +138,9 @@ def _isolators(facts: HostFacts) -> Iterator[Finding]:
     from appc.cli.doctor_isolators import examine_isolators
     from appc.host.disks import whole_disks
     from appc.host.traffic import obstacle
+    from appc.network.bandwidth import obstacle_to_apps
 
-    return examine_isolators(facts, len(whole_disks()), obstacle())
+    return examine_isolators(facts, len(whole_disks()), obstacle(), obstacle_to_apps(facts))
 
 
 def _users(facts: HostFacts, context: Context) -> Iterator[Finding]:

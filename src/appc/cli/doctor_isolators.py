@@ -11,15 +11,18 @@ if TYPE_CHECKING:
     from appc.host.probe import HostFacts
 
 
-def examine_isolators(facts: HostFacts, disks: int, traffic: str) -> Iterator[Finding]:
-    """Yield what follows from the host's facts, the number of its disks, and what is in the way of limiting networks
-    ("" for nothing)."""
+def examine_isolators(facts: HostFacts, disks: int, traffic: str, apps: str) -> Iterator[Finding]:
+    """Yield what follows from the host's facts, the number of its disks, and what is in the way of limiting networks of
+    pods, and of `apps` beside others in a pod ("" for nothing)."""
     yield _disks(facts, disks)
     if traffic:
         remedy = "use a kernel with sch_tbf, sch_ingress, cls_u32, act_mirred and ifb"
         yield Finding("network bandwidth", LIMITED, f"it cannot be limited: {traffic}", remedy)
+    elif apps:
+        remedy = "use a kernel with sch_htb and cls_bpf, with cgroup2 mounted"
+        yield Finding("network bandwidth", LIMITED, f"an app's limit becomes its pod's: {apps}", remedy)
     else:
-        yield Finding("network bandwidth", OK, "it can be limited, except with --net host")
+        yield Finding("network bandwidth", OK, "it can be limited, of pods and of apps, except with --net host")
     yield _devices(facts)
     for name, title in (("apparmor", "AppArmor"), ("selinux", "SELinux")):
         if getattr(facts, name):

@@ -6,8 +6,9 @@ import os
 
 from appc.errors import AppcError, Unenforceable, UsageError
 from appc.executor import joining, outcome
-from appc.executor.apps import clear, limit_again, perform
+from appc.executor.apps import clear, perform
 from appc.executor.compilation import Compilation, declared_ports
+from appc.executor.links import limit_again
 from appc.executor.prepare import DETACHED, Prepared, check_platform, fill_apps, find_images, stream_modes
 from appc.executor.update import keep_outcome
 from appc.host import cgroup_update, cgroupfs, probe
@@ -125,8 +126,6 @@ class _Addition:
         networked = setup.attached(self.pod.path, self.pod.uuid)
         if self.request.joined:
             networked = joining.network(self.pod.root, self.request, self.came)
-        elif networked is not None:
-            networked.unlimited = limit_again(self.pod, self.old, self.whole)
         prepared = Prepared(self.pod, self.request, self.came, self.roots, self.facts, self.warnings)
         compilation = _Compilation(prepared, self.where, self.facts, networked)
         if compilation.port in declared_ports(self.came.apps):
@@ -138,6 +137,8 @@ class _Addition:
         everybody = [str(entry.name) for entry in self.whole.apps]
         groups, directories = cgroup_update.add(self.pod.cgroup, everybody, self.names, resources, self.facts)
         made += directories
+        if networked is not None and not self.request.joined:
+            networked.unlimited = limit_again(self.pod, self.old, self.whole, self.facts)
         compilation.judge(groups)
         self.rows = compilation.isolators
         for name, config in compilation.configs.items():
@@ -162,7 +163,7 @@ class _Addition:
 
     def _take_back(self, before: dict[str, bytes], made: list[str]) -> None:
         pod = self.pod.refresh()
-        limit_again(pod, self.whole, self.old)
+        limit_again(pod, self.whole, self.old, self.facts)
         for name, data in before.items():
             pod.write(name, data)
         cgroupfs.remove(reversed(made))

@@ -67,6 +67,8 @@ def remove(pod: Pod, app: str, *, force: bool = False) -> None:
 
     Raises PodStateError when it runs, or is the pod's last.
     """
+    from appc.executor.links import limit_again
+
     with Changing(pod):
         control.chosen_apps(pod, (app,))
         manifest = PodManifest.parse(pod.read("pod"))
@@ -81,7 +83,7 @@ def remove(pod: Pod, app: str, *, force: bool = False) -> None:
         perform(pod, compile_removal(app, cgroups=groups, facts=facts))
         rest = [index for index, entry in enumerate(manifest.apps) if entry.name != app]
         others = manifest.replace(apps=tuple(manifest.apps[index] for index in rest))
-        limit_again(pod, manifest, others)
+        limit_again(pod, manifest, others, facts)
         pod.write("pod", others.to_json())
         request = pod.read_json("request")
         request["streams"] = [request["streams"][index] for index in rest if index < len(request["streams"])]
@@ -91,14 +93,6 @@ def remove(pod: Pod, app: str, *, force: bool = False) -> None:
         launched.tracks = [track for track in launched.tracks if track.name.partition(" ")[2] != app]
         pod.write("plan", wire.encode(launched))
         clear(pod, app)
-
-
-def limit_again(pod: Pod, old: PodManifest, new: PodManifest) -> list[str]:
-    """Limit the pod's networks as its `new` manifest has it if the `old` had it otherwise; return what cannot be."""
-    from appc.network import setup
-
-    rate = setup.bandwidth(new)
-    return setup.limit(pod.path, pod.uuid, rate) if rate != setup.bandwidth(old) else []
 
 
 def perform(pod: Pod, change: Plan, launched: Plan | None = None) -> list[str]:

@@ -212,8 +212,8 @@ class Compilation:
 
     def judge(self, groups: Cgroups) -> None:
         """Combine what was asked with what the kernel took, or would; refuse what is lacking if strict, else warn."""
-        unlimited = "; ".join(self.networked.unlimited) if self.networked else ""
-        links = [(row.scope, "links", outcome.IGNORED, unlimited) for row in self.isolators] if unlimited else []
+        unlimited = self.networked.unlimited if self.networked else None
+        links = [field for row in self.isolators for field in unlimited.rows(row.scope)] if unlimited else []
         self.isolators = outcome.combine(self.isolators, [*groups.outcome, *links])
         lacking = [row for row in self.isolators if row.state != outcome.ENFORCED]
         if self.prepared.request.strict and lacking:

@@ -44,12 +44,12 @@ def network(root: str, request: PodRequest, manifest: PodManifest) -> Networked:
     init = records.init_pid(owner)
     assert init is not None, "a pod that is ready has a first process"
     made = setup.attached(owner.path, owner.uuid)
-    lacking = setup.bandwidth(manifest)
-    return Networked(
-        f"/proc/{init[0]}/ns/net",
-        made.results if made else (),
-        ("the network is another pod's",) if lacking else (),
-    )
+    networked = Networked(f"/proc/{init[0]}/ns/net", made.results if made else ())
+    if setup.bandwidth(manifest):
+        from appc.network.bandwidth import Unlimited
+
+        networked.unlimited = Unlimited(["the network is another pod's"])
+    return networked
 
 
 def ports_in_use(root: str, request: PodRequest) -> set[int]:

@@ -104,9 +104,13 @@ def compile_only(prepared: Prepared, where: Directories) -> tuple[Plan, list[Row
     pod = Pod(prepared.pod.root, "run", prepared.pod.uuid)
     networked = None
     if prepared.request.networked:
-        from appc.network.setup import expected
+        from appc.network.setup import bandwidth, expected
 
         networked = expected(pod.uuid, where)
+        if prepared.request.runtime and bandwidth(prepared.manifest):
+            from appc.executor.links import foreseen
+
+            networked.unlimited = foreseen(prepared.manifest)
     elif prepared.request.joined:
         from appc.executor import joining
 
@@ -131,7 +135,7 @@ def _enter_run(prepared: Prepared, where: Directories, kind: str) -> Entered:
         sockets = _sockets(prepared)
         networked = None
         if prepared.request.networked:
-            from appc.network.setup import attach
+            from appc.network.setup import attach, bandwidth
 
             manifest = prepared.manifest
             if prepared.given:
@@ -156,6 +160,10 @@ def _enter_run(prepared: Prepared, where: Directories, kind: str) -> Entered:
         groups = cgroups.create(
             _cgroup(prepared), _names(prepared), compilation.resources(), facts, everywhere=everywhere
         )
+        if networked is not None and prepared.request.networked and bandwidth(prepared.manifest):
+            from appc.executor.links import limit
+
+            networked.unlimited = limit(pod, prepared.manifest, facts)
         compilation.settle(groups)
         plan = compilation.plan(groups)
         data = wire.encode(plan)

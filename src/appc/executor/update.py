@@ -9,8 +9,6 @@ from appc.host import cgroupfs, probe, procs
 from appc.host.cgroup_update import update as update_groups
 from appc.host.disks import whole_disks
 from appc.network.setup import POD as POD_NETWORK
-from appc.network.setup import bandwidth
-from appc.network.setup import limit as limit_networks
 from appc.pods import records
 from appc.pods.changes import Changing
 from appc.pods.layout import CHANGED
@@ -91,8 +89,9 @@ def _update(pod: Pod, app: str, isolators: Sequence[Isolator], strict: bool) -> 
     if _OOM_SCORE in given and score is not None:
         _set_oom_score(pod, app, score)
     if _BANDWIDTH in given:
-        unlimited = "; ".join(limit_networks(pod.path, pod.uuid, bandwidth(manifest)))
-        told += [(app, "links", outcome.IGNORED, unlimited)] if unlimited else []
+        from appc.executor.links import limit
+
+        told += limit(pod, manifest, facts).rows(app)
     rows = outcome.combine([outcome.Row(app, *row) for row in decided if row[0] in given], told)
     pod.write("pod", outcome.annotated(manifest, keep_outcome(pod, rows)).to_json())
     if app:

@@ -40,6 +40,12 @@ if TYPE_CHECKING:
         def cgroup(self) -> str: ...
         @property
         def controllers(self) -> dict[str, str]: ...
+        @property
+        def bases(self) -> dict[str, str]: ...
+        @property
+        def initial_userns(self) -> bool: ...
+        @property
+        def unified(self) -> str: ...
 
     Outcome = list[tuple[str, str, str]]
 
@@ -196,8 +202,8 @@ class Enforcement:
         _amount(value.limit, f"{where}.value.limit")
         if "network" not in self._namespaces:
             self._report(name, "ignored", "the network is not the pod's own")
-        elif self.scope == APP and not self._alone:
-            self._report(name, "modified", "applied to the pod, whose apps share its network")
+        elif self.scope == APP and not self._alone and not knows_senders(self._facts):
+            self._report(name, "modified", "applied to the pod: its apps have no groups in a hierarchy of cgroup2")
         else:
             self._report(name, "enforced")
 
@@ -274,6 +280,11 @@ class Enforcement:
         else:
             self.seccomp, notes = remove_filter(names, errno, self.capabilities, arch)
         self._report(name, "modified" if notes else "enforced", "; ".join(notes))
+
+
+def knows_senders(facts: Facts) -> bool:
+    """Whether packets of the apps of one pod can be told apart: by groups of cgroup2, for which programs ask."""
+    return facts.initial_userns and facts.unified in facts.bases
 
 
 _METHODS = {

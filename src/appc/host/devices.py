@@ -111,12 +111,12 @@ def program(rules: Sequence[Mapping[str, Any]]) -> bytes:
     rule takes its own away (none left: allow), a denying rule that names one left denies.
     """
     code: list[bytes] = [
-        _instruction(_LOAD_WORD, _TYPE, _CONTEXT, 0),
-        _instruction(_MOVE_REGISTER, _ACCESS, _TYPE),
-        _instruction(_AND_NUMBER, _TYPE, number=0xFFFF),
-        _instruction(_SHIFT_RIGHT_NUMBER, _ACCESS, number=16),
-        _instruction(_LOAD_WORD, _MAJOR, _CONTEXT, 4),
-        _instruction(_LOAD_WORD, _MINOR, _CONTEXT, 8),
+        instruction(_LOAD_WORD, _TYPE, _CONTEXT, 0),
+        instruction(_MOVE_REGISTER, _ACCESS, _TYPE),
+        instruction(_AND_NUMBER, _TYPE, number=0xFFFF),
+        instruction(_SHIFT_RIGHT_NUMBER, _ACCESS, number=16),
+        instruction(_LOAD_WORD, _MAJOR, _CONTEXT, 4),
+        instruction(_LOAD_WORD, _MINOR, _CONTEXT, 8),
     ]
     for rule in reversed([_Rule(rule) for rule in rules]):
         if rule.everything:
@@ -127,15 +127,15 @@ def program(rules: Sequence[Mapping[str, Any]]) -> bytes:
 
 def _decide(rule: _Rule) -> list[bytes]:
     if rule.allow:
-        action = [_instruction(_AND_NUMBER, _ACCESS, number=_ALL & ~rule.access)] if rule.access != _ALL else []
+        action = [instruction(_AND_NUMBER, _ACCESS, number=_ALL & ~rule.access)] if rule.access != _ALL else []
         if action:
-            action.append(_instruction(_JUMP_UNEQUAL_NUMBER, _ACCESS, number=0, offset=2))
+            action.append(instruction(_JUMP_UNEQUAL_NUMBER, _ACCESS, number=0, offset=2))
         action += _verdict(True)
     else:
         action = [
-            _instruction(_MOVE_REGISTER, _CONTEXT, _ACCESS),
-            _instruction(_AND_NUMBER, _CONTEXT, number=rule.access),
-            _instruction(_JUMP_EQUAL_NUMBER, _CONTEXT, number=0, offset=2),
+            instruction(_MOVE_REGISTER, _CONTEXT, _ACCESS),
+            instruction(_AND_NUMBER, _CONTEXT, number=rule.access),
+            instruction(_JUMP_EQUAL_NUMBER, _CONTEXT, number=0, offset=2),
             *_verdict(False),
         ]
     conditions = [
@@ -151,17 +151,18 @@ def _decide(rule: _Rule) -> list[bytes]:
         return []  # no device has such a number
     # Each condition jumps over the conditions after it and the action.
     jumps = [
-        _instruction(_JUMP_UNEQUAL_NUMBER, register, number=value, offset=len(conditions) - 1 - index + len(action))
+        instruction(_JUMP_UNEQUAL_NUMBER, register, number=value, offset=len(conditions) - 1 - index + len(action))
         for index, (register, value) in enumerate(conditions)
     ]
     return jumps + action
 
 
 def _verdict(allow: bool) -> list[bytes]:
-    return [_instruction(_MOVE_NUMBER, _RESULT, number=int(allow)), _instruction(_EXIT)]
+    return [instruction(_MOVE_NUMBER, _RESULT, number=int(allow)), instruction(_EXIT)]
 
 
-def _instruction(code: int, target: int = 0, source: int = 0, offset: int = 0, number: int = 0) -> bytes:
+def instruction(code: int, target: int = 0, source: int = 0, offset: int = 0, number: int = 0) -> bytes:
+    """Return one instruction of eBPF, as this machine has it (linux/bpf.h, struct bpf_insn)."""
     order = sys.byteorder
     registers = target | source << 4 if order == "little" else target << 4 | source
     return bytes((code, registers)) + offset.to_bytes(2, order, signed=True) + (number & 0xFFFFFFFF).to_bytes(4, order)
@@ -174,20 +175,11 @@ def attach(directory: str, code: bytes) -> None:
     """
     from appc.host import libc
 
-    instructions = libc.buffer_of(code)
-    licence = libc.buffer_of(b"Apache-2.0\0")
-    load = (
-        _u32(_BPF_PROG_TYPE_CGROUP_DEVICE)
-        + _u32(len(code) // 8)
-        + _u64(libc.address_of(instructions))
-        + _u64(libc.address_of(licence))
-        + bytes(24)
-    )
     group = -1
     loaded = -1
     try:
         group = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        loaded = libc.bpf(_BPF_PROG_LOAD, load)
+        loaded = load(_BPF_PROG_TYPE_CGROUP_DEVICE, code)
         libc.bpf(_BPF_PROG_ATTACH, _u32(group) + _u32(loaded) + _u32(_BPF_CGROUP_DEVICE) + _u32(_BPF_F_ALLOW_MULTI))
     except OSError as error:
         raise HostError(f"the device filter was refused: {error.strerror}", directory) from error
@@ -195,6 +187,26 @@ def attach(directory: str, code: bytes) -> None:
         for fd in (group, loaded):
             if fd >= 0:
                 os.close(fd)
+
+
+def load(kind: int, code: bytes, attachment: int = 0) -> int:
+    """Have the kernel take an eBPF program of a kind (BPF_PROG_TYPE_*); return its descriptor. Raises OSError.
+
+    `attachment` is where it is to be attached, for kinds with several places (BPF_CGROUP_*).
+    """
+    from appc.host import libc
+
+    instructions = libc.buffer_of(code)
+    licence = libc.buffer_of(b"Apache-2.0\0")
+    attributes = (
+        _u32(kind)
+        + _u32(len(code) // 8)
+        + _u64(libc.address_of(instructions))
+        + _u64(libc.address_of(licence))
+        + bytes(44)
+        + _u32(attachment)
+    )
+    return libc.bpf(_BPF_PROG_LOAD, attributes)
 
 
 def _u32(value: int) -> bytes:

@@ -41,6 +41,10 @@ PR_SET_PDEATHSIG = 1
 PR_CAPBSET_READ = 23
 PR_SET_NO_NEW_PRIVS = 38
 
+# fcntl.h
+AT_FDCWD = -100
+_MAX_HANDLE_SZ = 128
+
 # linux/fs.h
 SYNC_FILE_RANGE_WRITE = 2
 
@@ -53,6 +57,7 @@ RESOLVE_IN_ROOT = 0x10
 _NR_OPEN_TREE = 428
 _NR_MOVE_MOUNT = 429
 _NR_OPENAT2 = 437
+_NR_PIDFD_GETFD = 438
 _NR_MOUNT_SETATTR = 442
 _NR_BPF = {
     "x86_64": 321,
@@ -185,6 +190,27 @@ def openat2(directory: int, path: str, flags: int, *, mode: int = 0, resolve: in
 def sync_file_range(fd: int, offset: int, size: int, flags: int) -> None:
     """sync_file_range(2) with SYNC_FILE_RANGE_*."""
     _check(_libc.sync_file_range(fd, ctypes.c_int64(offset), ctypes.c_int64(size), ctypes.c_uint(flags)), fd)
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """pidfd_getfd(2): return a duplicate of a descriptor of another process."""
+    return _check(_syscall(_NR_PIDFD_GETFD, pidfd, fd, ctypes.c_uint(0)))
+
+
+class _FileHandle(ctypes.Structure):
+    _fields_ = (
+        ("handle_bytes", ctypes.c_uint),
+        ("handle_type", ctypes.c_int),
+        ("f_handle", ctypes.c_ubyte * _MAX_HANDLE_SZ),
+    )
+
+
+def name_to_handle_at(path: str) -> bytes:
+    """name_to_handle_at(2): return what the file at `path` is known by in its file system."""
+    handle = _FileHandle(_MAX_HANDLE_SZ)
+    mount = ctypes.c_int()
+    _check(_libc.name_to_handle_at(AT_FDCWD, _bytes(path), ctypes.byref(handle), ctypes.byref(mount), 0), path)
+    return bytes(handle.f_handle[: handle.handle_bytes])
 
 
 def bpf(command: int, attributes: bytes) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import os
 from struct import pack, unpack_from
 
 from appc.host.netlink import (
@@ -21,6 +22,8 @@ _RTM_DELLINK = 17
 _RTM_GETLINK = 18
 _RTM_NEWADDR = 20
 _RTM_NEWROUTE = 24
+_RTM_NEWNSID = 88
+_RTM_GETNSID = 90
 
 _IFLA_IFNAME = 3
 _IFLA_MTU = 4
@@ -37,6 +40,10 @@ _RTA_DST = 1
 _RTA_OIF = 4
 _RTA_GATEWAY = 5
 _RTA_PREFSRC = 7
+
+_NETNSA_NSID = 1
+_NETNSA_FD = 3
+_ANY = -1
 
 _IFF_UP = 1
 _RT_TABLE_MAIN = 254
@@ -114,6 +121,24 @@ def index_of(netlink: Netlink, name: str) -> int:
 def set_up(netlink: Netlink, index: int) -> None:
     """Bring a link up."""
     netlink.change(_RTM_NEWLINK, 0, _link_header(index, _IFF_UP), f"link {index}")
+
+
+def number_of(netlink: Netlink, namespace: str) -> int:
+    """Return the number by which this network namespace knows the one pinned at a path; it gets one if it has none.
+
+    It has it for as long as it is there. Raises OSError.
+    """
+    fd = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        header = bytes(4) + number(_NETNSA_FD, fd)  # a struct rtgenmsg
+        try:
+            netlink.change(_RTM_NEWNSID, 0, header + attribute(_NETNSA_NSID, pack("=i", _ANY)), namespace)
+        except FileExistsError:
+            pass
+        answer = netlink.ask(_RTM_GETNSID, 0, header, namespace)
+    finally:
+        os.close(fd)
+    return int(unpack_from("=i", attributes(answer[0], 4)[_NETNSA_NSID])[0])
 
 
 def delete(netlink: Netlink, name: str) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from appc.config import Directories
+    from appc.network.bandwidth import Unlimited
     from appc.network.mapping import PortMapping
     from appc.schema.pod import PodManifest
 
@@ -84,12 +85,12 @@ class Record:
 class Networked:
     """What a pod was given: the path of its network namespace, its addresses, and the results of its networks.
 
-    `unlimited` says of each link that cannot be limited as the pod's isolators ask why it cannot.
+    `unlimited` says which limits of bandwidth are not as its isolators ask.
     """
 
     __slots__ = ("addresses", "namespace", "results", "unlimited")
 
-    def __init__(self, namespace: str, results: Sequence[dict[str, Any]], unlimited: Sequence[str] = ()) -> None:
+    def __init__(self, namespace: str, results: Sequence[dict[str, Any]], unlimited: Unlimited | None = None) -> None:
         self.namespace = namespace
         self.results = results
         self.unlimited = unlimited
@@ -158,7 +159,8 @@ def attach(
     """Make the namespace of the pod `uuid` and attach it to the networks that `text` names; open its ports.
 
     It belongs to a user namespace of its own, if the pod has `users`: the first of them, and how many. An `ordinary`
-    user's is connected by a program of the user's.
+    user's is connected by a program of the user's. What its isolators limit is limited
+    when it has control groups (network/bandwidth.py).
 
     What was made is recorded in `directory`, the pod's. Raises AppcError; nothing is left then.
     """
@@ -168,14 +170,13 @@ def attach(
             cni.status(network, where.settings.network_plugin_path)
     unforwarded = mappings(manifest)
     rate = bandwidth(manifest)
-    unlimited: list[str] = []
     record = Record(directory, uuid, _namespace(uuid, where.state), ports=bool(unforwarded))
     try:
         record.write()
         os.makedirs(os.path.dirname(record.namespace), 0o711, exist_ok=True)
         if ordinary:
             _connect(record, unforwarded, where.settings.network_helper)
-            return Networked(record.namespace, [record.links[0]["result"]], _limit(record, rate) if rate else ())
+            return Networked(record.namespace, [record.links[0]["result"]])
         if users is None:
             netns.make(record.namespace)
         else:
@@ -208,8 +209,6 @@ def attach(
             with Held(f"{where.state}/{PLUGINS}"):
                 record.write()
                 link["result"] = cni.add(network, _attachment(record, link))
-        if rate:
-            unlimited = _limit(record, rate)
         record.write()
     except BaseException as error:
         release(directory, uuid)
@@ -217,7 +216,7 @@ def attach(
             _, what, why, hint = explain(error)
             raise HostError(why, f"network of pod {uuid[:8]}: {what}", hint) from None
         raise
-    return Networked(record.namespace, [link["result"] for link in record.links], unlimited)
+    return Networked(record.namespace, [link["result"] for link in record.links])
 
 
 def _connect(record: Record, forwarded: Sequence[PortMapping], wanted: str) -> None:
@@ -233,24 +232,6 @@ def _connect(record: Record, forwarded: Sequence[PortMapping], wanted: str) -> N
     record.write()
 
 
-def limit(directory: str, uuid: str, rate: int) -> list[str]:
-    """Let each network of a pod that runs carry `rate` bytes per second each way, 0 for any; return what cannot be."""
-    record = Record.read(directory, uuid)
-    return _limit(record, rate) if record else []
-
-
-def _limit(record: Record, rate: int) -> list[str]:
-    programs = [link["program"] for link in record.links if "program" in link]
-    if programs:
-        return [f"{programs[0]} connects the pod, and has no limits"]
-    from appc.network.bandwidth import limit_links, through
-
-    for number, link in enumerate(record.links):
-        link["through"] = through(record.uuid, number)
-    record.write()
-    return limit_links(record.uuid, record.namespace, record.links, rate)
-
-
 def _unlimit(record: Record) -> list[str]:
     names = [link["through"] for link in record.links if "through" in link]
     if not names:
@@ -261,10 +242,7 @@ def _unlimit(record: Record) -> list[str]:
 
 
 def bandwidth(manifest: PodManifest) -> int:
-    """Return the least of the limits of bandwidth of a pod and its apps, in bytes per second, 0 when there is none.
-
-    They share the pod's links, so that an app's limit is the pod's.
-    """
+    """Return the least of the limits of bandwidth of a pod and its apps, in bytes per second, 0 when there is none."""
     isolators = list(manifest.isolators)
     for entry in manifest.apps:
         isolators += entry.app.isolators if entry.app else ()

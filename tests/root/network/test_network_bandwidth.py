@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from network_kit import sh
+from network_kit import sh, shares
 from pod_kit import PROBE, Appc, one_app, pod_manifest, wait_for
 
 from appc.network.default import host_link
@@ -21,15 +21,19 @@ NAME = "resource/network-bandwidth"
 RATE = 2_000_000  # bytes per second
 
 
+def ways(link: str) -> dict[str, str]:
+    """The links that what leaves by a link of the host ("out"), and what comes in by it ("in"), go out by."""
+    places = {"out": link}
+    shown = sh(f"tc filter show dev {link} ingress")
+    if shown:
+        places["in"] = shown.partition("Egress Redirect to device ")[2].split(")")[0]
+    return places
+
+
 def limits(link: str) -> dict[str, int]:
     """The limits of a link of the host in bytes per second: what leaves by it ("out") and what comes in ("in")."""
     found = {}
-    inward = {entry["kind"]: entry for entry in json.loads(sh(f"tc -j filter show dev {link} ingress") or "[]")}
-    places = {"out": link}
-    if inward:
-        shown = sh(f"tc filter show dev {link} ingress")
-        places["in"] = shown.partition("Egress Redirect to device ")[2].split(")")[0]
-    for way, place in places.items():
+    for way, place in ways(link).items():
         for queue in json.loads(sh(f"tc -j qdisc show dev {place} root")):
             if queue["kind"] == "tbf":
                 found[way] = queue["options"]["rate"]
@@ -68,13 +72,38 @@ def test_a_pods_link_is_limited_both_ways(appc: Appc, host: str, sandbox: Path) 
     assert inside.split()[:2] == ["qdisc", "noqueue"]
 
 
-def test_an_apps_limit_is_the_pods(appc: Appc, host: str, sandbox: Path) -> None:
-    need("tc")
-    words = manifest(appc, sandbox / "pod.json", {"one": "4M", "two": "3M", "three": ""}, own="5M")
+def shared(link: str) -> dict[str, list[tuple[float, float]]]:
+    """The (sure, most) bytes per second of each class of what leaves by a link of the host ("out") and of what comes
+    in ("in"), without that of the whole."""
+    found = {}
+    for way, place in ways(link).items():
+        listed = shares(place)
+        order = sorted((handle for handle in listed if handle != "2:1"), key=lambda one: int(one[2:], 16))
+        found[way] = [listed[handle][:2] for handle in order]
+    return found
+
+
+def test_an_app_has_a_limit_of_its_own(appc: Appc, host: str, sandbox: Path) -> None:
+    need("tc", "unified")
+    words = manifest(appc, sandbox / "pod.json", {"one": "4M", "two": "3M", "three": ""})
+    uuid = appc.detached("--net", "default", "--strict", "--pod-manifest", words)
+    own = [(4_000_000, 4_000_000), (3_000_000, 3_000_000)]
+    # And what comes in for nobody that is known.
+    assert shared(host_link(uuid)) == {"out": [*own, own[1]], "in": own}
+    assert outcomes(appc, uuid) == {"one": ("enforced", ""), "two": ("enforced", "")}
+
+
+def test_the_pods_limit_bounds_its_apps(appc: Appc, host: str, sandbox: Path) -> None:
+    need("tc", "unified")
+    words = manifest(appc, sandbox / "pod.json", {"one": "40M", "two": "3M", "three": ""}, own="5M")
     uuid = appc.detached("--net", "default", "--pod-manifest", words)
-    assert limits(host_link(uuid)) == {"out": 3_000_000, "in": 3_000_000}
-    modified = ("modified", "applied to the pod, whose apps share its network")
-    assert outcomes(appc, uuid) == {"pod": ("enforced", ""), "one": modified, "two": modified}
+    most = [5_000_000, 5_000_000, 3_000_000]
+    out, come = (shared(host_link(uuid))[way] for way in ("out", "in"))
+    assert [one[1] for one in come] == most
+    assert [one[1] for one in out] == [*most, 3_000_000]
+    # Sure are no more than there are in all: the kernel does not count what is sure against the pod's.
+    assert max(sum(one[0] for one in way) for way in (out, come)) <= 5_000_000
+    assert outcomes(appc, uuid) == dict.fromkeys(("pod", "one", "two"), ("enforced", ""))
 
 
 def test_a_running_pods_limit_changes(appc: Appc, host: str) -> None:
@@ -88,20 +117,25 @@ def test_a_running_pods_limit_changes(appc: Appc, host: str) -> None:
 
 
 def test_an_app_that_comes_and_goes_brings_and_takes_its_limit(appc: Appc, host: str) -> None:
-    need("tc")
+    need("tc", "unified")
     uuid = appc.detached("--net", "default", PROBE, "--name", "web", "--", "wait")
     words = ("app", "add", uuid, PROBE, "--name", "slow", "--isolator", f"{NAME},limit=1M", "--", "wait")
     done = appc(*words)
     assert done.status == 0, done
-    assert limits(host_link(uuid)) == {"out": 1_000_000, "in": 1_000_000}
-    assert outcomes(appc, uuid)["slow"][0] == "modified"
+    own = (1_000_000, 1_000_000)
+    assert shared(host_link(uuid)) == {"out": [own, own], "in": [own]}
+    assert outcomes(appc, uuid)["slow"] == ("enforced", "")
+    done = appc("update", uuid, "--app", "slow", "--isolator", f"{NAME},limit=500k")
+    assert (done.status, done.out) == (0, f"{NAME}=enforced\n")
+    assert shared(host_link(uuid))["in"] == [(500_000, 500_000)]
     done = appc("app", "rm", "--force", uuid, "slow")
     assert done.status == 0, done
-    assert limits(host_link(uuid)) == {}
+    assert shared(host_link(uuid)) == {"out": []}
     assert "appi" not in sh("ip -o link")
     refused = appc("app", "add", uuid, PROBE, "--name", "bad", "--isolator", f"{NAME},limit=1M", "--exec", "/absent")
     assert refused.status != 0
-    assert limits(host_link(uuid)) == {}
+    assert shared(host_link(uuid)) == {"out": []}
+    assert "appi" not in sh("ip -o link")
 
 
 def test_another_pods_network_is_not_ones_own_to_limit(appc: Appc, host: str) -> None:
@@ -169,11 +203,16 @@ def test_a_plugin_that_limits_itself_is_told_to(appc: Appc, host: str, networks:
     need("tc", "cni")
     plugins = ({"type": "ptp", "ipam": addresses(tmp_path)}, {"type": "bandwidth", "capabilities": {"bandwidth": True}})
     networks(*plugins)
-    uuid = appc.detached("--net", "backbone", PROBE, "--isolator", f"{NAME},limit=2M", "--", "wait")
+    other = ("---", PROBE, "--name", "other", "--", "wait")
+    uuid = appc.detached("--net", "backbone", PROBE, "--isolator", f"{NAME},limit=2M", "--", "wait", *other)
+    assert outcomes(appc, uuid)["probe"] == (
+        "modified",
+        "applied to the pod: network backbone: its plugin limits no apps",
+    )
     link = next(word.split("@")[0] for word in sh("ip -o link | cut -d' ' -f2").split() if word.startswith("veth"))
     assert "tbf" in sh(f"tc qdisc show dev {link}")
     assert "appi" not in sh("ip -o link")
-    done = appc("update", uuid, "--isolator", f"{NAME},limit=1M")
+    done = appc("update", uuid, "--app", "probe", "--isolator", f"{NAME},limit=1M")
     reason = "network backbone: its plugin cannot change the limit of a running pod"
     assert done.out == f"{NAME}=ignored ({reason})\n"
     assert appc("stop", uuid).status == 0

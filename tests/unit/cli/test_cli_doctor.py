@@ -62,15 +62,22 @@ def test_each_lack_has_a_state_and_a_remedy(changes: dict[str, object], about: s
 )
 def test_what_isolators_come_to_is_told_before(changes: dict[str, object], about: str, state: str, words: str) -> None:
     facts = HostFacts(**{**GOOD, **changes})  # type: ignore[arg-type]
-    found = {finding.about: finding for finding in examine_isolators(facts, 2, "")}
+    found = {finding.about: finding for finding in examine_isolators(facts, 2, "", "")}
     assert found[about].state == state
     assert words in found[about].finding
 
 
-def test_networks_that_cannot_be_limited_have_a_reason() -> None:
-    found = {finding.about: finding for finding in examine_isolators(HostFacts(), 0, "Operation not supported")}
+@pytest.mark.parametrize(
+    ("obstacles", "words"),
+    [
+        (("Operation not supported", ""), "cannot be limited: Operation not supported"),
+        (("", "No such file or directory"), "an app's limit becomes its pod's: No such file or directory"),
+    ],
+)
+def test_networks_that_cannot_be_limited_have_a_reason(obstacles: tuple[str, str], words: str) -> None:
+    found = {finding.about: finding for finding in examine_isolators(HostFacts(), 0, *obstacles)}
     assert (found["network bandwidth"].state, found["disk limits"].state) == ("limited", "ok")
-    assert "Operation not supported" in found["network bandwidth"].finding
+    assert words in found["network bandwidth"].finding
 
 
 def test_why_there_are_no_checkpoints() -> None:

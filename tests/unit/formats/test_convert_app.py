@@ -270,13 +270,17 @@ class TestResources:
         assert config["linux"]["resources"]["blockIO"]["throttleReadBpsDevice"][0]["rate"] == rate
         assert outcome["resource/block-bandwidth"][0] == ("modified" if rate == 1_000_000 else "enforced")
 
-    def test_bandwidth_is_limited_for_the_pod(self) -> None:
+    def test_bandwidth_of_an_app_needs_groups_by_which_its_packets_are_known(self) -> None:
         name = "resource/network-bandwidth"
         rate = isolator(name, {"default": True, "limit": "1G"})
         host_network = converted(rate, namespaces=("pid", "mount"))[1][name]
         assert host_network == ("ignored", "the network is not the pod's own")
-        assert converted(rate)[1][name] == ("modified", "applied to the pod, whose apps share its network")
-        assert converted(rate, alone=True)[1][name] == ("enforced", "")
+        writable = facts(bases={"/sys/fs/cgroup": "/sys/fs/cgroup"})
+        assert converted(rate, host=writable)[1][name] == ("enforced", "")
+        for host in (facts("v1"), HOST, facts(bases=writable.bases, initial_userns=False)):
+            state, reason = converted(rate, host=host)[1][name]
+            assert (state, reason.partition(":")[0]) == ("modified", "applied to the pod")
+            assert converted(rate, host=host, alone=True)[1][name] == ("enforced", "")
         assert pod_to_oci([rate], facts=HOST, hostname="h")[1] == [(name, "enforced", "")]
 
     def test_pids(self) -> None:
