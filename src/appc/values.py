@@ -162,6 +162,13 @@ class Digest(str):
             raise InvalidValue(f"{quoted(text)} is not a digest: {algorithm} needs {length} digits of 0-9, a-f")
         return cls(text)
 
+    @classmethod
+    def of(cls, data: bytes, algorithm: str = "sha256") -> Digest:
+        """Return the digest of `data`."""
+        import hashlib  # loads OpenSSL, and this module is on the way of a launch
+
+        return cls(f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}")
+
     @property
     def algorithm(self) -> str:
         """`sha256` or `sha512`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -69,7 +68,7 @@ class _Item:
     def __init__(self, blobs: Blobs, manifest: bytes, media_type: str, platform: dict[str, str]) -> None:
         self.blobs = blobs
         self.manifest = manifest
-        self.digest = Digest(f"sha256:{hashlib.sha256(manifest).hexdigest()}")
+        self.digest = Digest.of(manifest)
         self.platform = platform
         self.media_type = media_type
         self.headers: list[Digest] = []
@@ -106,7 +105,7 @@ def push(
             entries = [{**item.descriptor, "platform": item.platform} for item in items]
             data = dumps({"schemaVersion": 2, "mediaType": MEDIA_INDEX, "manifests": entries}).encode()
             media_type = MEDIA_INDEX
-            top = {"mediaType": MEDIA_INDEX, "digest": f"sha256:{hashlib.sha256(data).hexdigest()}", "size": len(data)}
+            top = {"mediaType": MEDIA_INDEX, "digest": Digest.of(data), "size": len(data)}
         pusher.manifest(data, media_type, top["digest"])
         if how.key is not None:
             # Before the tag: whoever sees it under its name finds it signed.

@@ -39,7 +39,7 @@ class FileBlobs:
 
     def add_bytes(self, data: bytes) -> dict[str, Any]:
         """Take in a small blob; return its digest and size."""
-        digest = Digest(f"sha256:{hashlib.sha256(data).hexdigest()}")
+        digest = Digest.of(data)
         self._bytes[blob_path(digest)] = data
         return {"digest": str(digest), "size": len(data)}
 

@@ -5,8 +5,6 @@ Blobs come from a `Blobs`, by their path in a layout or archive; nothing here op
 
 from __future__ import annotations
 
-import hashlib
-
 from appc.errors import ArchiveError, InvalidValue, ManifestError
 from appc.schema.oci_image import ImageConfig
 from appc.values import Digest
@@ -95,7 +93,7 @@ class SourceImage:
         self.blobs = blobs
         self.config_bytes = config_bytes
         self.config = config or document(ImageConfig, config_bytes, f"{blobs.where}: configuration of the image")
-        self.config_digest = f"sha256:{hashlib.sha256(config_bytes).hexdigest()}"
+        self.config_digest = str(Digest.of(config_bytes))
         self.layers = layers
         self.manifest_digest = manifest_digest
         self.annotations = dict(annotations or {})
@@ -125,9 +123,9 @@ def read_blob(blobs: Blobs, digest: Digest, size: int, what: str) -> bytes:
         if blob.size != size:
             raise ArchiveError(f"has {blob.size} bytes instead of {size}", where)
         data = read_all(blob, MAX_DOCUMENT, where)
-    found = hashlib.new(digest.algorithm, data).hexdigest()
-    if found != digest.hex:
-        raise ArchiveError(f"has the digest {digest.algorithm}:{found}", where)
+    found = Digest.of(data, digest.algorithm)
+    if found != digest:
+        raise ArchiveError(f"has the digest {found}", where)
     return data
 
 

@@ -7,12 +7,11 @@ is, with one layer: a detached OpenPGP signature over the manifest's bytes.
 
 from __future__ import annotations
 
-import hashlib
-
 from appc.errors import ArchiveError
 from appc.formats.oci_image import shown
 from appc.schema.json import dumps
 from appc.schema.oci_image import MEDIA_MANIFEST
+from appc.values import Digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,8 +68,7 @@ def about(kind: str, subject: dict[str, Any], config: dict[str, Any], layers: li
 
 def entry(manifest: bytes, kind: str) -> dict[str, Any]:
     """The descriptor of an artifact's manifest, as lists of referrers have it."""
-    digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
-    return {"mediaType": MEDIA_MANIFEST, "digest": digest, "size": len(manifest), "artifactType": kind}
+    return {"mediaType": MEDIA_MANIFEST, "digest": Digest.of(manifest), "size": len(manifest), "artifactType": kind}
 
 
 def aci_of(manifest: Manifest, where: str) -> tuple[Descriptor, Descriptor | None]:
