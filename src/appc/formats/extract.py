@@ -91,6 +91,11 @@ class Record:
         self.sha256 = sha256
 
 
+def implied(path: str) -> Record:
+    """A directory that nothing says anything of, only that something lies in it."""
+    return Record(path, DIRECTORY, mode=0o755, uid=0, gid=0)
+
+
 class Extractor:
     """Extracts entries below `root_fd` (a directory's descriptor, which stays the caller's).
 
@@ -374,7 +379,7 @@ class Extractor:
             raise self._refusal(path, "is not a directory, but another entry lies below it") from None
         os.mkdir(raw, 0o700, dir_fd=self._parent_fd)
         self.implied.add(path)
-        self._directories[path] = Record(path, DIRECTORY, mode=0o755, uid=0, gid=0)
+        self._directories[path] = implied(path)
         return os.open(raw, _OPEN_DIR, dir_fd=self._parent_fd)
 
     def _strip(self, path: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from appc.errors import ArchiveError
 from appc.formats.aci import MANIFEST, ROOTFS
-from appc.formats.extract import Record
+from appc.formats.extract import Record, implied
 from appc.formats.layer import LayerReader
 from appc.formats.layertree import Tree, key_of, place_of, record_of
 from appc.formats.limits import DEFAULT, Limits
@@ -152,7 +152,7 @@ def _add_device_links(tree: Tree, selection: Selection) -> None:
 def _directory(path: str, like: Record | None) -> Record:
     """A directory that no layer lists (then root's, 0755, of the epoch), or one listed under another name."""
     if like is None:
-        return Record(path, DIRECTORY, mode=0o755, uid=0, gid=0)
+        return implied(path)
     return Record(
         path,
         DIRECTORY,

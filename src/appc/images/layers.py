@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
+from appc.formats.extract import implied
 from appc.formats.tar import DIRECTORY, HARDLINK
 from appc.formats.tartree import Walk
 from appc.images.materialise import materialise
-from appc.images.merge import Node, implied, place
+from appc.images.merge import Node, place
 from appc.images.snapshot import is_opaque, is_whiteout
 
 TYPE_CHECKING = False

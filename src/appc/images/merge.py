@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 
 from appc.errors import StoreError
-from appc.formats.extract import Record
+from appc.formats.extract import implied
 from appc.formats.tar import DIRECTORY, HARDLINK
 from appc.store.records import read_records
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
+    from appc.formats.extract import Record
     from appc.images.closure import Pass
     from appc.store.images import StoredImage
 
@@ -116,8 +117,3 @@ def place(root: Node, path: str, image: Tree, record: Record, wanted: bool) -> N
         there.wanted = there.wanted or wanted
     else:
         parent.children[name] = Node(image, record, wanted)
-
-
-def implied(path: str) -> Record:
-    """A directory that no image has an entry for."""
-    return Record(path, DIRECTORY, mode=0o755, uid=0, gid=0)

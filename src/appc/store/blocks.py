@@ -17,21 +17,30 @@ class Blocks:
     inode, to their bytes. `Blocks` of different directories can so be compared for what they share.
     """
 
-    __slots__ = ("alone", "linked")
+    __slots__ = ("_elsewhere", "alone", "linked")
 
     def __init__(self) -> None:
         self.alone = 0
         self.linked: dict[tuple[int, int], int] = {}
+        # How many names of each of those were not met.
+        self._elsewhere: dict[tuple[int, int], int] = {}
 
     @property
     def total(self) -> int:
         """All bytes, each file once."""
         return self.alone + sum(self.linked.values())
 
+    @property
+    def freed(self) -> int:
+        """The bytes that removing all of it gives back: a file that has names elsewhere stays."""
+        return self.alone + sum(size for inode, size in self.linked.items() if not self._elsewhere[inode])
+
     def count(self, status: os.stat_result) -> None:
         """Count one file or directory."""
         if status.st_nlink > 1 and not _is_directory(status):
-            self.linked[status.st_dev, status.st_ino] = status.st_blocks * _BLOCK
+            inode = status.st_dev, status.st_ino
+            self.linked[inode] = status.st_blocks * _BLOCK
+            self._elsewhere[inode] = self._elsewhere.get(inode, status.st_nlink) - 1
         else:
             self.alone += status.st_blocks * _BLOCK
 

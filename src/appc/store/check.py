@@ -10,7 +10,7 @@ from appc.formats.tar import HARDLINK
 from appc.store import trees
 from appc.store.collect import hold_unused
 from appc.store.compare import differences
-from appc.store.exporter import archive
+from appc.store.exporter import ArchiveStream
 from appc.store.records import read_records
 from appc.store.staging import Staging
 
@@ -33,7 +33,7 @@ def check(image: StoredImage) -> list[tuple[str, str]]:
         return faults
     records = _Recorded(read_records(f"{image.path}/entries"))
     try:
-        found = read_aci(_Stream(archive(image)), records)
+        found = read_aci(ArchiveStream(image), records)
     except (ArchiveError, StoreError) as error:
         return [("", error.what)]
     if found.image_id != image.id:
@@ -56,16 +56,6 @@ def verify(image: StoredImage) -> list[tuple[str, str]]:
     except StoreError as error:
         faults.append((error.where, error.what))
     return faults
-
-
-class _Stream:
-    """A stream of what an iterator yields."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-
-    def read(self, size: int, /) -> bytes:
-        return next((chunk for chunk in self._chunks if chunk), b"")
 
 
 class _Recorded:

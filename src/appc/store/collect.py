@@ -7,6 +7,7 @@ import time
 
 from appc.errors import AppcError, ImageNotFound, StoreError
 from appc.store import downloads, layers, locks, names, trees
+from appc.store.blocks import measure
 from appc.store.layout import ID_LENGTH, store_path
 from appc.store.staging import Staging, abandoned, remove_tree
 
@@ -70,13 +71,13 @@ def collect(
     """See `ImageStore.gc`."""
     removed = []
     for path, _ in abandoned(store.root):
-        removed.append(Removed("staging", os.path.basename(path), _freed(path), "its process died"))
+        removed.append(Removed("staging", os.path.basename(path), measure(path).freed, "its process died"))
         if not dry_run:
             remove_tree(path)
     for path, changed, _ in downloads.unused(store.root):
         if changed < time.time() - (_DOWNLOADS_KEPT if grace is None else min(grace, _DOWNLOADS_KEPT)):
             removed.append(
-                Removed("download", os.path.basename(path), _freed(path), "broken off, and not gone on with")
+                Removed("download", os.path.basename(path), measure(path).freed, "broken off, and not gone on with")
             )
             if not dry_run:
                 remove_tree(path)
@@ -129,7 +130,9 @@ def _collect_images(
             for image in batch:
                 if image.id in kept or image.id not in holds:
                     continue
-                removed.append(Removed("image", image.id, _freed(image.path), "not used lately, and nothing needs it"))
+                removed.append(
+                    Removed("image", image.id, measure(image.path).freed, "not used lately, and nothing needs it")
+                )
                 if not dry_run:
                     with Staging(store.root) as staging:
                         take_out(store, image, staging)
@@ -179,7 +182,7 @@ def _collect_trees(
             # Whoever uses the tree uses all of its images.
             if image_ids <= in_use().keys():
                 continue
-            removed.append(Removed("tree", os.path.basename(path), _freed(path), reason))
+            removed.append(Removed("tree", os.path.basename(path), measure(path).freed, reason))
             if not dry_run:
                 with Staging(store.root) as staging:
                     os.rename(path, f"{staging.path}/tree")
@@ -192,7 +195,7 @@ def _collect_layers(store: ImageStore, before: float, dry_run: bool) -> list[Rem
         if one.used >= before or (held := locks.hold_alone(one.path)) is None:
             continue
         held.close()
-        size = one.size or _freed(one.path)
+        size = one.size or measure(one.path).freed
         if dry_run or layers.discard(store.root, one.path):
             removed.append(Removed(one.kind, os.path.basename(one.path), size, "not used lately"))
     return removed
@@ -202,23 +205,10 @@ def _sweep_sources(root: str, present: set[str]) -> None:
     """Forget files that were imported as images which are gone."""
     directory = store_path(root, "sources")
     for entry in os.listdir(directory) if os.path.isdir(directory) else ():
-        with open(f"{directory}/{entry}", "rb") as stream:
-            image_id = stream.read(1000).decode("ascii", "replace").strip()[-ID_LENGTH:]
-        if image_id not in present:
-            os.unlink(f"{directory}/{entry}")
-
-
-def _freed(path: str) -> int:
-    """The bytes on disk that go with a directory: files that are linked from elsewhere do not count."""
-    total = 0
-    seen: dict[tuple[int, int], int] = {}
-    for directory, _, files in os.walk(path):
-        for name in (".", *files):
-            found = os.lstat(f"{directory}/{name}")
-            if name != "." and found.st_nlink > 1:
-                key = found.st_dev, found.st_ino
-                seen[key] = seen.get(key, 0) + 1
-                if seen[key] < found.st_nlink:
-                    continue
-            total += found.st_blocks * 512
-    return total
+        try:
+            with open(f"{directory}/{entry}", "rb") as stream:
+                image_id = stream.read(1000).decode("ascii", "replace").strip()[-ID_LENGTH:]
+            if image_id not in present:
+                os.unlink(f"{directory}/{entry}")
+        except FileNotFoundError:
+            pass  # another collector was quicker

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
+from appc.formats.extract import implied
 from appc.formats.gzipwrite import threads
 from appc.formats.tar import BLOCK_DEVICE, CHAR, DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK
 
@@ -45,19 +46,28 @@ def differences(tree: str, records: Iterable[Record], owners: bool, skipped: Col
     """Return how the directory `tree` differs from `records`, as (path, reason).
 
     Without `owners` owners are not compared, nor what is named in `skipped`: these could not be kept when the tree was
-    made. A path without record that is not above one with is a difference too.
+    made. A directory without record has to be as extraction makes one when there is a record below it; anything else
+    without record is a difference too.
     """
-    found = []
+    found: list[tuple[str, str]] = []
+    recorded = {""}
     expected = {""}
     with _Contents() as contents:
+
+        def compare(record: Record) -> None:
+            path = _host_path(tree, record.path)
+            reasons = _differences(tree, path, record, owners, skipped, contents)
+            found.extend((f"/{record.path}", reason) for reason in reasons)
+
         for record in records:
+            recorded.add(record.path)
             parent = record.path
             while parent not in expected:
                 expected.add(parent)
                 parent = parent.rpartition("/")[0]
-            path = _host_path(tree, record.path)
-            reasons = _differences(tree, path, record, owners, skipped, contents)
-            found += [(f"/{record.path}", reason) for reason in reasons]
+            compare(record)
+        for path in sorted(expected - recorded):
+            compare(implied(path))
         found += contents.changed()
     for directory, directories, files in os.walk(tree):
         below = directory[len(tree) + 1 :]

@@ -34,6 +34,7 @@ class Download:
     def __init__(self, directory: str, held: Hold) -> None:
         self.directory = directory
         self._held = held
+        self._forgotten = False
         self.path = f"{directory}/data"
         self.about = _read(f"{directory}/about")
 
@@ -61,10 +62,12 @@ class Download:
         import shutil  # dear, and this module is on the way of a launch
 
         shutil.rmtree(self.directory, ignore_errors=True)
+        self._forgotten = True
 
     def close(self) -> None:
         """Let others work at it; one without data is removed."""
-        if not self.size:
+        # What is there once it was forgotten is somebody else's.
+        if not self._forgotten and not self.size:
             self.forget()
         self._held.close()
 
@@ -126,7 +129,10 @@ def sweep(root: str, present: set[str]) -> None:
     directory = store_path(root, "remotes")
     for name in os.listdir(directory) if os.path.isdir(directory) else ():
         if _read(f"{directory}/{name}").get("image") not in present:
-            os.unlink(f"{directory}/{name}")
+            try:
+                os.unlink(f"{directory}/{name}")
+            except FileNotFoundError:
+                pass  # another collector was quicker
 
 
 def _key(source: str) -> str:

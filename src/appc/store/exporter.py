@@ -69,6 +69,17 @@ def archive(image: StoredImage) -> Iterator[bytes]:
         ) from None
 
 
+class ArchiveStream:
+    """What `archive` yields, as something to read from."""
+
+    def __init__(self, image: StoredImage) -> None:
+        self._chunks = archive(image)
+
+    def read(self, size: int, /) -> bytes:
+        """The next chunk, whatever its size; b"" at the end."""
+        return next((chunk for chunk in self._chunks if chunk), b"")
+
+
 def _open(path: str) -> BinaryIO | None:
     try:
         return open(path, "rb")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 
 from appc.store import locks
+from appc.store.blocks import measure
 from appc.store.layout import make_directory, store_path
 from appc.store.staging import Staging
 
@@ -63,7 +64,7 @@ def put(root: str, key: str, diff: str) -> Layer:
             os.mkdir(path, 0o700)
             if os.path.isdir(diff):
                 os.rename(diff, f"{path}/diff")
-                for name, text in (("size", f"{_size(path)}\n"), ("used", "")):
+                for name, text in (("size", f"{measure(path).total}\n"), ("used", "")):
                     with open(f"{path}/{name}", "x", encoding="ascii") as stream:
                         stream.write(text)
                 flush_tree(staging.path)
@@ -141,13 +142,3 @@ def _used(path: str) -> float:
         return os.stat(path).st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _size(directory: str) -> int:
-    """The bytes on disk of a directory."""
-    found: dict[tuple[int, int], int] = {}
-    for above, _, files in os.walk(directory):
-        for name in (".", *files):
-            status = os.lstat(f"{above}/{name}")
-            found[status.st_dev, status.st_ino] = status.st_blocks * 512
-    return sum(found.values())

@@ -48,7 +48,11 @@ def sweep(root: str) -> None:
     """Take back what interrupted imports and removals left."""
     top = store_path(root, "names")
     for directory in os.listdir(top) if os.path.isdir(top) else ():
-        for entry in os.listdir(f"{top}/{directory}"):
+        try:
+            entries = os.listdir(f"{top}/{directory}")
+        except FileNotFoundError:
+            continue  # another collector was quicker
+        for entry in entries:
             if not os.path.isdir(store_path(root, "images", entry)):
                 discard(root, directory, entry)
         _remove_empty(f"{top}/{directory}")

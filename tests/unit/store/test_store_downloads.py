@@ -64,3 +64,13 @@ def test_where_images_that_are_gone_came_from_is_forgotten(tmp_path: Path) -> No
     assert downloads.recall(root, "docker://r.io/a:2") == {}
     ImageStore(root).gc()
     assert downloads.recall(root, "docker://r.io/a:1") == {}
+
+
+def test_who_has_forgotten_a_download_does_not_remove_that_of_the_next(tmp_path: Path) -> None:
+    first = downloads.download(str(tmp_path), BLOB)
+    first.begin({})
+    first.forget()
+    with downloads.download(str(tmp_path), BLOB) as second:
+        first.close()
+        second.begin({"etag": "x"})
+        assert os.path.isdir(second.directory)

@@ -16,7 +16,9 @@ from appc.errors import AppcError, StoreError
 from appc.formats.aci import read_aci
 from appc.store import trees
 from appc.store.images import ImageStore, StoredImage
+from appc.store.layout import store_path
 from appc.store.records import HEADER, read_records
+from appc.store.staging import Staging
 
 FILES: dict[str, image_kit.Entry] = {
     "bin/app": ("file", b"program" * 1000, {"mode": 0o755}),
@@ -337,3 +339,67 @@ def test_rendered_trees_go_with_their_images_and_with_time(tmp_path: Path, store
     assert store.gc(lambda: {str(image.id): "pod 1"}, grace=60) == []
     assert [(entry.kind, entry.name) for entry in store.gc(grace=60)] == [("tree", "kept")]
     assert trees.find(store.root, "kept") is None
+
+
+def _between(store: ImageStore, tmp_path: Path) -> tuple[StoredImage, Path]:
+    """An image with files in directories that its archive has no entries for, and the deeper one of those."""
+    image_kit.aci(tmp_path / "app.aci", {"etc/conf.d/one": "1"}, parents=False)
+    with (tmp_path / "app.aci").open("rb") as stream:
+        image = store.import_file(stream, where="app.aci")
+    assert list(store.verify(image)) == []
+    return image, Path(image.tree, "etc/conf.d")
+
+
+def test_a_directory_that_the_archive_does_not_list_is_checked(tmp_path: Path, store: ImageStore) -> None:
+    image, directory = _between(store, tmp_path)
+    directory.chmod(0o777)
+    for find in (store.verify, store.check):
+        assert list(find(image)) == [("/etc/conf.d", "has mode 0777, not 0755")]
+
+
+def test_a_link_cannot_stand_in_for_a_directory_that_the_archive_does_not_list(
+    tmp_path: Path, store: ImageStore
+) -> None:
+    image, directory = _between(store, tmp_path)
+    directory.rename(tmp_path / "elsewhere")
+    directory.symlink_to(tmp_path / "elsewhere")
+    assert ("/etc/conf.d", "is no longer a dir") in store.verify(image)
+
+
+def test_what_paths_cannot_reach_is_collected_too(tmp_path: Path, store: ImageStore) -> None:
+    """A build that was killed may have left a tree that a hostile command made."""
+    with Staging(store.root) as staging:
+        left = f"{staging.path}-left"
+        os.mkdir(left)
+    here = os.open(left, os.O_RDONLY)
+    for _ in range(45):
+        os.close(os.open("f" * 200, os.O_CREAT | os.O_WRONLY, dir_fd=here))
+        os.mkdir("d" * 100, dir_fd=here)
+        below = os.open("d" * 100, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    assert [one.kind for one in store.gc()] == ["staging"]
+    assert not os.path.exists(left)
+
+
+def test_what_gc_frees_counts_files_with_names_elsewhere_not(tmp_path: Path, store: ImageStore) -> None:
+    image = add(store, tmp_path / "app.aci")
+    age(image, 100)
+    os.link(f"{image.tree}/bin/app", tmp_path / "kept")
+    (removed,) = store.gc(grace=10, dry_run=True)
+    os.unlink(tmp_path / "kept")
+    (alone,) = store.gc(grace=10, dry_run=True)
+    assert alone.size - removed.size == 8192
+
+
+@pytest.mark.parametrize("sweep", ["sources", "remotes", "names"])
+def test_two_collectors_do_not_trip_over_each_other(
+    tmp_path: Path, store: ImageStore, sweep: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one has listed the other may have removed."""
+    directory = store_path(store.root, sweep)
+    os.makedirs(directory)
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: [*listed(path), "gone"] if path == directory else listed(path))
+    assert list(store.gc()) == []
