@@ -7,15 +7,19 @@ its own, so versions, alternatives and signatures are judged by apt alone. The t
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 
 from appc.build.manifest import manifest, name_from
 from appc.build.times import settle
+from appc.build.tree import Tree
 from appc.errors import AppcError, ArchiveError, HostError, UsageError
 from appc.formats.extract import Extractor
 from appc.formats.tar import DIRECTORY, HARDLINK, Reader, safe_name
 from appc.formats.tarnames import SYMLINK
+from appc.images.view import TreeView
+from appc.values import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +33,13 @@ _MERGED = ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")
 _STANDARD = {"dev": 0o755, "proc": 0o755, "run": 0o755, "sys": 0o755, "tmp": 0o1777, "var/tmp": 0o1777}
 _DOCS = ("doc", "doc-base", "gtk-doc", "help", "info", "linda", "lintian", "man")
 _SCRIPTS = ("preinst", "postinst")
-_PASSWORDS = "usr/share/base-passwd"
+_PASSWORDS = "/usr/share/base-passwd"
+_RECORDS = "/var/lib/dpkg/status.d"
 _MAX_CONTROL = 1 << 20
+_MAX_PASSWORDS = 1 << 20
 _MERGED_VERSION = "9999"
+# Debian Policy, section 5.6.7
+_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 
 
 class Package:
@@ -51,6 +59,8 @@ class Package:
         self.architecture = fields.get("Architecture", "")
         if not (self.name and self.version and self.architecture):
             raise ArchiveError("its control file names no package, version or architecture", os.path.basename(file))
+        if not _NAME.fullmatch(self.name):
+            raise ArchiveError(f"its control file calls it {quoted(self.name)}", os.path.basename(file))
 
 
 def make_deb(
@@ -80,7 +90,7 @@ def make_deb(
     for name in ("bin", "lib", "sbin"):
         os.makedirs(f"{rootfs}/usr/{name}", exist_ok=True)
     _unpack(rootfs, closure, _filter(docs, locales), warnings)
-    _complete(rootfs, closure)
+    complete(rootfs, closure)
     settle(rootfs, began)
     scripts = [package.name for package in closure if package.scripts]
     if scripts:
@@ -247,32 +257,35 @@ def _filter(docs: bool, locales: bool) -> Callable[[str], bool]:
     return wanted
 
 
-def _complete(rootfs: str, closure: Sequence[Package]) -> None:
-    """What the packages' scripts would have made and every program may rely on, and the record of the packages."""
+def complete(rootfs: str, closure: Sequence[Package]) -> None:
+    """What the packages' scripts would have made and every program may rely on, and the record of the packages.
+
+    Links in the tree, which a package brought, lead nowhere else.
+    """
+    tree, view = Tree(rootfs), TreeView((rootfs,))
     for name, mode in _STANDARD.items():
-        if not os.path.lexists(f"{rootfs}/{name}"):
-            os.makedirs(f"{rootfs}/{name}")
-            os.chmod(f"{rootfs}/{name}", mode)
-    os.makedirs(f"{rootfs}/etc", exist_ok=True)
+        if not _there(view, f"/{name}"):
+            tree.directory(f"/{name}", mode)
     for name in ("passwd", "group"):
-        if not os.path.lexists(f"{rootfs}/etc/{name}"):
-            with open(f"{rootfs}/{_PASSWORDS}/{name}.master", "rb") as file:
-                _write(f"{rootfs}/etc/{name}", file.read())
-    records = f"{rootfs}/var/lib/dpkg/status.d"
-    os.makedirs(records, exist_ok=True)
+        if not _there(view, f"/etc/{name}"):
+            try:
+                accounts = view.read(f"{_PASSWORDS}/{name}.master", _MAX_PASSWORDS)
+            except OSError as error:
+                raise ArchiveError(f"has no {name}.master ({error.strerror})", "base-passwd") from None
+            tree.write(f"/etc/{name}", accounts)
     for package in closure:
-        _write(f"{records}/{package.name}", package.control)
+        tree.write(f"{_RECORDS}/{package.name}", package.control)
 
 
-def _write(path: str, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-    os.chmod(path, 0o644)
+def _there(view: TreeView, path: str) -> bool:
+    try:
+        view.lookup(path, follow=False)
+    except OSError:
+        return False
+    return True
 
 
 def _executable(rootfs: str, path: str) -> bool:
-    from appc.images.view import TreeView
-
     try:
         return bool(TreeView((rootfs,)).stat(path).st_mode & 0o111)
     except OSError:
