@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from appc.errors import NetworkError
+from appc.net.urls import scheme_of
 from appc.trust.packets import MAX_KEYS
 
 TYPE_CHECKING = False
@@ -25,7 +24,7 @@ def discovered_keys(network: Network, prefix: str) -> Iterator[tuple[str, bytes]
 
 def fetched_key(network: Network, url: str) -> bytes:
     """Return the file of keys at `url`. Raises NetworkError, HttpStatus, UsageError."""
-    if urlsplit(url).scheme not in ("http", "https"):
+    if scheme_of(url) not in ("http", "https"):
         raise NetworkError("is no URL that keys can be fetched from", url)
     with network.client.request("GET", url) as answer:
         return answer.check().read(MAX_KEYS)

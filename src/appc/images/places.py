@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 from appc.errors import AppcError, ImageNotFound, InvalidValue, ManifestError, NetworkError, UsageError
 from appc.formats.discovery import ACI, SIGNATURE, Tag, render
 from appc.formats.imageindex import MAX_INDEX, Entry, matching, parse
 from appc.formats.ocilayout_write import docker_reference, docker_tag
 from appc.images.transport import Context, transport_for
+from appc.net.urls import joined, scheme_of
 from appc.schema.registry import SCHEME as REGISTRY
 from appc.schema.registry import RegistryReference
 from appc.values import Labels
@@ -85,7 +86,7 @@ def of_template(template: str, wanted: ImageReference, defaults: Labels, *, loca
         name = docker_reference(wanted.name, "").rpartition(":")[0]
         return Place(f"{REGISTRY}//{RegistryReference.parse(render(template, name, labels.items(), ACI))}", "")
     urls = [render(template, wanted.name, labels.items(), ext) for ext in (ACI, SIGNATURE)]
-    if not local and "file" in (urlsplit(url).scheme for url in urls):
+    if not local and "file" in map(scheme_of, urls):
         raise InvalidValue(f"{template} is a file, which no page may name")
     return Place(*urls)
 
@@ -101,7 +102,7 @@ def check(network: Network, place: Place) -> None:
     if place.aci.startswith(REGISTRY):
         return
     transport_for(place.aci)
-    if urlsplit(place.aci).scheme == "http" and "http" not in network.insecure:
+    if scheme_of(place.aci) == "http" and "http" not in network.insecure:
         raise UsageError("plain http can be read and changed on its way", place.aci, "--insecure http")
 
 
@@ -117,8 +118,8 @@ def _of_mirror(network: Network, mirror: str, wanted: ImageReference, defaults: 
         base = f"{url.rstrip('/')}/{_INDEX}" if directory or not mirror.endswith(".json") else url
         entries = _index(network, base)
     for entry in matching(entries, wanted.name, wanted.labels, defaults):
-        place = Place(urljoin(base, entry.aci), urljoin(base, entry.asc))
-        if not base.startswith("file:") and "file:" in (place.aci[:5], place.asc[:5]):
+        place = Place(joined(base, entry.aci), joined(base, entry.asc))
+        if not base.startswith("file:") and "file" in (scheme_of(place.aci), scheme_of(place.asc)):
             raise InvalidValue(f"{base} names a file of this host, which only the configuration may")
         yield place
 

@@ -21,7 +21,7 @@ from appc.images.expected import Expected
 from appc.images.fetch import REGISTRY, host_labels
 from appc.images.places import Place, places, signature_url
 from appc.images.transport import Context, transport_for
-from appc.net.urls import shown
+from appc.net.urls import scheme_of, shown
 from appc.store import downloads
 from appc.trust.check import SignatureCheck
 from appc.trust.keystore import Keystore, read_file
@@ -92,6 +92,10 @@ class Remote:
 
     def by_url(self, url: str) -> StoredImage:
         """Return the image at a URL, whatever it is called; its signature is expected beside it."""
+        try:
+            scheme_of(url)
+        except NetworkError as error:
+            raise UsageError(error.what, error.where) from None
         return self.by_place(Place(url, signature_url(url)), Expected(), shown(url))
 
     def by_place(self, place: Place, expected: Expected, label: str, image_id: str = "") -> StoredImage:

@@ -12,18 +12,15 @@ import os
 from urllib.parse import unquote, urlsplit
 
 from appc.errors import AppcError, ImageNotFound, NetworkError
+from appc.net.urls import scheme_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Protocol
 
+    from appc.formats.compress import Source
     from appc.images.network import Network
-
-    class Source(Protocol):
-        """A stream of bytes; short reads are fine, an empty one is its end."""
-
-        def read(self, size: int, /) -> bytes: ...
 
     class Transport(Protocol):
         """Gets files from where URLs of one scheme lead."""
@@ -105,7 +102,7 @@ class Download:
 
 def transport_for(url: str) -> Transport:
     """Return the transport for the scheme of `url`. Raises NetworkError when there is none."""
-    scheme = urlsplit(url).scheme
+    scheme = scheme_of(url)
     if scheme in ("http", "https"):
         from appc.images.transport_http import HttpTransport
 

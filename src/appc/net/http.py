@@ -143,7 +143,7 @@ class Client:
     def _redirected(self, url: str, target: str, count: int) -> str:
         try:
             to = urljoin(url, target)
-            scheme = urlsplit(to).scheme
+            scheme, _, _ = origin(to)
         except ValueError:
             raise NetworkError("redirects to what is not a URL", shown(url)) from None
         if count > MAX_REDIRECTS:

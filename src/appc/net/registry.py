@@ -6,13 +6,12 @@ size, lists by their length, authentication by one attempt and one more with a f
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from urllib.parse import urljoin, urlsplit
 
 from appc.errors import HttpStatus, ImageNotFound, InvalidValue, ManifestError, NetworkError
 from appc.net.tokens import NOBODY, Tokens
-from appc.net.urls import shown
+from appc.net.urls import joined, shown
 from appc.schema.json import loads
 from appc.schema.oci_image import INDEX_TYPES, MANIFEST_TYPES, MEDIA_INDEX, Index
 from appc.schema.registry import referrers_tag
@@ -95,11 +94,11 @@ class Registry:
             claimed = self._claimed(answer)
         wanted = Digest.parse(version) if ":" in version else None
         for digest in filter(None, (wanted, claimed)):
-            found = f"{digest.algorithm}:{hashlib.new(digest.algorithm, data).hexdigest()}"
+            found = Digest.of(data, digest.algorithm)
             if found != digest:
                 where = f"docker://{self.reference.registry}/{self.reference.repository}"
                 raise NetworkError(f"the registry sent a manifest with the digest {found} for {digest}", where)
-        return Manifest(media_type, data, wanted or Digest(f"sha256:{hashlib.sha256(data).hexdigest()}"))
+        return Manifest(media_type, data, wanted or Digest.of(data))
 
     def digest(self, version: str) -> Digest | None:
         """The digest of a tag by the registry's word alone, None when it does not say; ImageNotFound without one."""
@@ -142,9 +141,9 @@ class Registry:
         answer, _ = self.blob(digest, 0, size)
         with answer:
             data = answer.read(most)
-        found = hashlib.new(digest.algorithm, data).hexdigest()
-        if found != digest.hex:
-            raise NetworkError(f"the registry sent a blob with the digest {digest.algorithm}:{found}", self.where)
+        found = Digest.of(data, digest.algorithm)
+        if found != digest:
+            raise NetworkError(f"the registry sent a blob with the digest {found}", self.where)
         return data
 
     def referrers(self, digest: Digest, artifact_type: str) -> list[Descriptor]:
@@ -270,7 +269,7 @@ class Registry:
         target, _, rest = link.partition(">")
         if not target.startswith("<") or 'rel="next"' not in rest.replace("rel=next", 'rel="next"'):
             return ""
-        url = urljoin(answer.url, target[1:])
+        url = joined(answer.url, target[1:])
         if urlsplit(url)[:2] != urlsplit(answer.url)[:2]:
             raise NetworkError("continues a list at another host", shown(answer.url))
         return url

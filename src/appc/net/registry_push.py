@@ -6,11 +6,11 @@ can do that. Small blobs go in one piece and large ones in chunks, which go on w
 
 from __future__ import annotations
 
-import hashlib
 from io import BytesIO
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
-from appc.errors import ArchiveError, HttpStatus, ImageNotFound, NetworkError
+from appc.errors import AppcError, ArchiveError, HttpStatus, ImageNotFound, NetworkError
+from appc.net.urls import joined
 from appc.schema.json import dumps
 from appc.schema.oci_image import MEDIA_INDEX
 from appc.schema.registry import referrers_tag
@@ -84,7 +84,7 @@ class Pusher:
 
     def small(self, data: bytes, media_type: str) -> dict[str, Any]:
         """Make sure that a blob of these bytes is there; return its descriptor."""
-        digest = Digest(f"sha256:{hashlib.sha256(data).hexdigest()}")
+        digest = Digest.of(data)
         self.blob(digest, len(data), lambda: BytesIO(data))
         return {"mediaType": media_type, "digest": str(digest), "size": len(data)}
 
@@ -101,7 +101,7 @@ class Pusher:
         with self.registry.request("PUT", path, headers={"content-type": media_type}, body=data) as answer:
             self.registry.expect(answer, 201, 200)
             claimed = answer.headers.get("docker-content-digest", "")
-            found = f"sha256:{hashlib.sha256(data).hexdigest()}"
+            found = Digest.of(data)
             if claimed.startswith("sha256:") and claimed != found:
                 raise NetworkError(f"the registry stored {claimed} instead of {found}", self.registry.where)
             return "oci-subject" in answer.headers
@@ -135,13 +135,13 @@ class Pusher:
         location = answer.headers.get("location", "")
         if not location:
             raise NetworkError("the registry does not say where to upload to", self.registry.where)
-        return urljoin(answer.url, location)
+        return joined(answer.url, location)
 
     def _cancel(self, location: str) -> None:
         try:
             self.registry.request("DELETE", location, headers={"content-length": "0"}).close()
-        except NetworkError:
-            pass
+        except AppcError:
+            pass  # it is for the registry's sake; what went wrong before matters more
 
 
 class _Upload:

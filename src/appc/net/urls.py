@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
+
+from appc.errors import NetworkError
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -10,6 +12,24 @@ def origin(url: str) -> tuple[str, str, int]:
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
     return parts.scheme, (parts.hostname or "").lower(), port
+
+
+def scheme_of(url: str) -> str:
+    """Return the scheme of a URL, in lower case as it is acted upon. Raises NetworkError for what is no URL."""
+    try:
+        return origin(url)[0]
+    except ValueError:
+        raise NetworkError("is not a URL", repr(url[:200])) from None
+
+
+def joined(base: str, target: str) -> str:
+    """Return the URL that `target`, which came from `base`, means there. Raises NetworkError for what is none."""
+    try:
+        url = urljoin(base, target)
+        origin(url)
+    except ValueError:
+        raise NetworkError(f"names what is not a URL: {target[:200]!r}", shown(base)) from None
+    return url
 
 
 def host_of(url: str) -> str:

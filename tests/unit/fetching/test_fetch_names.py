@@ -365,13 +365,35 @@ def test_discovery_is_what_remains(fetcher: Fetcher, server: Server, signer: Sig
     assert fetcher.fetch(f"{NAME}:1.0.0{PLATFORM}").meta["source"] == f"https://example.com{FILE}"
 
 
-@pytest.mark.parametrize("entry", [{"aci": "file:///x.aci"}, {"aci": "x.aci", "asc": "file:///etc/shadow"}])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"aci": "file:///x.aci"},
+        {"aci": "FILE:///x.aci"},
+        {"aci": " fi\tle:///x.aci"},
+        {"aci": "x.aci", "asc": "file:///etc/shadow"},
+    ],
+)
 def test_another_host_cannot_name_files_of_this_one(entry: dict[str, str], fetcher: Fetcher, server: Server) -> None:
     server.pages["/index.json"] = json.dumps({"images": [{"name": NAME, **entry}]})
     server.pages["/app"] = meta("example.com file:///{name}.{ext}")
     fetcher.settings.discovery_mirrors = {"example.com": ["https://example.com/index.json"]}
     with pytest.raises(AppcError, match="names a file of this host"):
         fetcher.fetch(NAME)
+
+
+@pytest.mark.parametrize("url", ["https://[{name}.{ext}", "https://example.com:99999/{name}.{ext}"])
+def test_what_is_no_url_is_passed_over(
+    fetcher: Fetcher, server: Server, signer: Signer, image: bytes, url: str
+) -> None:
+    """Neither a page nor a mirror ends a command with it."""
+    server.pages["/index.json"] = json.dumps({"images": [{"name": NAME, "aci": url}]})
+    publish(server, signer, image)
+    server.pages["/app?ac-discovery=1"] = meta(f"example.com {url}") + meta(f"example.com {TEMPLATE}")
+    fetcher.settings.discovery_mirrors = {"example.com": ["https://example.com/index.json"]}
+    assert fetcher.fetch(f"{NAME}:1.0.0{PLATFORM}").meta["source"] == f"https://example.com{FILE}"
+    with pytest.raises(UsageError, match="is not a URL"):
+        fetcher.fetch("https://[/x.aci")
 
 
 def test_a_directory_of_images_serves_offline(fetcher: Fetcher, signer: Signer, tmp_path: Path) -> None:

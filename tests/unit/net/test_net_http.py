@@ -84,6 +84,12 @@ def test_redirects_are_followed_and_told(client: Client, server: Server) -> None
         assert answer.steps == ((302, f"{server.url}/a"), (308, f"{server.url}/b?x=1"))
 
 
+@pytest.mark.parametrize("target", ["https://[/", "https://mirror.example.com:99999/", "https://mirror.example.com:x/"])
+def test_a_redirect_to_what_is_no_url_is_refused(client: Client, server: Server, target: str) -> None:
+    server.pages["/a"] = (302, {"Location": target}, b"")
+    assert "redirects to what is not a URL" in refusal(client, f"{server.url}/a")
+
+
 def test_without_follow_a_redirect_is_an_answer(client: Client, server: Server) -> None:
     server.pages["/a"] = (307, {"Location": "/b"}, b"")
     with client.request("PUT", f"{server.url}/a", body=b"x", follow=False) as answer:
