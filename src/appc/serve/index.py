@@ -45,6 +45,7 @@ class Index:
     def __init__(self, directory: Directory, prefixes: Sequence[str] = (), memory: Memory | None = None) -> None:
         self._memory = memory
         self._learnt = False
+        self._closed = False
         self.catalog = Catalog()
         self._directory = directory
         self.prefixes = tuple(prefixes)
@@ -86,6 +87,7 @@ class Index:
 
     def close(self) -> None:
         """Stop reading."""
+        self._closed = True
         self._readers.shutdown(wait=False, cancel_futures=True)
 
     async def _refresh(self, asked: float) -> None:
@@ -145,9 +147,11 @@ class Index:
             result, kept, self._seen = str(error), None, ()
         except Unservable as error:
             result = str(error)
-        except RuntimeError:
-            # The readers were told to stop.
-            return
+        except Exception as error:
+            if self._closed:
+                return
+            # A defect that one file brings out is not to keep the others from being found.
+            result = f"cannot be read: {type(error).__name__}: {error}"
         if self._reading.get(path) == state:
             del self._reading[path]
             self._known[path] = (kept, result)

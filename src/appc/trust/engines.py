@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from appc.errors import SignatureError
 from appc.trust.packets import Certificate, Signature
-from appc.trust.sequoia_worker import INVALID
+from appc.trust.sequoia_worker import INVALID, UNREADABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ SMALL = 4 << 20
 _PIPE = 1 << 20
 
 MISMATCH = "the signature does not match: the file or its signature was changed"
+_UNREADABLE = "the signature or its key is damaged, or of a kind that pysequoia does not know"
 
 
 def start(signature: Signature, certificate: Certificate) -> Engine:
@@ -101,11 +102,16 @@ class SequoiaEngine:
             status, _ = self._worker.finish()
             if status == INVALID:
                 raise SignatureError(MISMATCH)
+            if status == UNREADABLE:
+                raise SignatureError(_UNREADABLE)
             if status != 0:
                 raise SignatureError(f"verifying it failed (the process ended with status {status})")
             return
-        certificate = self._module.Cert.from_bytes(self._certificate.data)
-        signature = self._module.Sig.from_bytes(self._signature.data)
+        try:
+            certificate = self._module.Cert.from_bytes(self._certificate.data)
+            signature = self._module.Sig.from_bytes(self._signature.data)
+        except RuntimeError:
+            raise SignatureError(_UNREADABLE) from None
         try:
             self._module.verify(bytes=b"".join(self._held), store=lambda _: [certificate], signature=signature)
         except RuntimeError:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_SIGNATURE = 64 << 10
 MAX_KEYS = 8 << 20
+_MAX_PACKETS = 100_000
 
 HASHES = {
     1: "MD5",
@@ -169,6 +170,7 @@ def _read_certificates(data: bytes) -> list[Certificate]:
     if len(data) > MAX_KEYS:
         raise SignatureError(f"{len(data)} bytes are too many for a key file")
     certificates: list[Certificate] = []
+    packets: list[list[bytes]] = []
     key: Key | None = None
     for tag, body in _packets(dearmor(data)):
         if tag in (_SECRET_KEY, _SECRET_SUBKEY):
@@ -176,6 +178,7 @@ def _read_certificates(data: bytes) -> list[Certificate]:
         if tag == _PUBLIC_KEY:
             key = Key(body)
             certificates.append(Certificate(key))
+            packets.append([])
         elif not certificates:
             raise SignatureError("is not an OpenPGP public key")
         elif tag == _PUBLIC_SUBKEY:
@@ -185,9 +188,11 @@ def _read_certificates(data: bytes) -> list[Certificate]:
             certificates[-1].user_ids.append(_printable(body))
         elif tag == _SIGNATURE and key is not None:
             _apply(_signature(body), certificates[-1], key)
-        certificates[-1].data += _packet(tag, body)
+        packets[-1].append(_packet(tag, body))
     if not certificates:
         raise SignatureError("holds no OpenPGP public key")
+    for certificate, own in zip(certificates, packets, strict=True):
+        certificate.data = b"".join(own)
     return certificates
 
 
@@ -197,14 +202,14 @@ def dearmor(data: bytes) -> bytes:
         raise SignatureError("is empty")
     if data[0] & 0x80:
         return data
-    result = b""
+    blocks = []
     lines = iter(data.splitlines())
     for line in lines:
         if line.startswith(b"-----BEGIN PGP ") and line.rstrip().endswith(b"-----"):
-            result += _armored_block(lines)
-    if not result:
+            blocks.append(_armored_block(lines))
+    if not any(blocks):
         raise SignatureError("is neither armored nor binary OpenPGP data")
-    return result
+    return b"".join(blocks)
 
 
 def armor(data: bytes, kind: str) -> bytes:
@@ -232,26 +237,29 @@ def _crc24(data: bytes) -> int:
 
 
 def _armored_block(lines: Iterator[bytes]) -> bytes:
-    text = b""
+    text: list[bytes] = []
     headers = True
     for line in lines:
         line = line.strip()
         if line.startswith(b"-----END PGP "):
             try:
-                return binascii.a2b_base64(text, strict_mode=True)
+                return binascii.a2b_base64(b"".join(text), strict_mode=True)
             except binascii.Error:
                 raise SignatureError("its ASCII armor is damaged") from None
         if headers:
             headers = bool(line)
         elif not (line.startswith(b"=") and len(line) == 5):  # the checksum, which RFC 9580 says to ignore
-            text += line
+            text.append(line)
     raise SignatureError("its ASCII armor has no end")
 
 
 def _packets(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield (tag, body) of each packet."""
-    position = 0
+    position = count = 0
     while position < len(data):
+        count += 1
+        if count > _MAX_PACKETS:
+            raise SignatureError(f"has more than {_MAX_PACKETS} packets")
         first = data[position]
         position += 1
         if not first & 0x80:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from appc.errors import SignatureError
+from appc.trust import gpg
 from appc.trust.engines import load_sequoia
 from appc.trust.packets import read_signatures
 
@@ -35,12 +36,10 @@ def _sign_with_gpg(path: str, key: str, passphrase_file: str) -> bytes:
         command += ["--batch", "--pinentry-mode", "loopback", "--passphrase-file", passphrase_file]
     if key:
         command += ["--local-user", key]
-    environment = dict(os.environ, LC_ALL="C.UTF-8")
-    if sys.stdin is not None and sys.stdin.isatty():
-        # Where pinentry asks.
-        environment.setdefault("GPG_TTY", os.ttyname(sys.stdin.fileno()))
     try:
-        done = subprocess.run([*command, "--", path], stdin=subprocess.DEVNULL, capture_output=True, env=environment)
+        done = subprocess.run(
+            [*command, "--", path], stdin=subprocess.DEVNULL, capture_output=True, env=gpg.environment(asks=True)
+        )
     except FileNotFoundError:
         raise SignatureError("gpg is not installed", path, "install gpg, or sign with --key-file KEYFILE") from None
     if done.returncode != 0:
@@ -98,10 +97,15 @@ def _signer(unlock: Callable[..., object], key_file: str, passphrase_file: str) 
                 passphrase = stream.readline().rstrip("\n")
         except OSError as error:
             raise SignatureError(f"cannot be read: {error.strerror}", passphrase_file) from None
+        except UnicodeDecodeError:
+            raise SignatureError("holds a passphrase that is not UTF-8", passphrase_file) from None
     elif sys.stdin is not None and sys.stdin.isatty():
         import getpass
 
-        passphrase = getpass.getpass(f"Passphrase of {key_file}: ", sys.stderr)
+        try:
+            passphrase = getpass.getpass(f"Passphrase of {key_file}: ", sys.stderr)
+        except EOFError:
+            raise SignatureError("is locked by a passphrase, and none was typed", key_file) from None
     else:
         raise SignatureError("is locked by a passphrase", key_file, "give it with --passphrase-file FILE")
     try:

@@ -16,6 +16,7 @@ import threading
 from appc.errors import ArchiveError, HostError
 from appc.formats import openpgp
 from appc.formats.peek import Peeked
+from appc.trust import gpg
 from appc.trust.engines import load_sequoia, memory_file
 
 TYPE_CHECKING = False
@@ -76,8 +77,8 @@ def decrypt(source: Source, passphrase: Passphrase, where: str) -> Filter:
     peeked = Peeked(source)
     needs_sequoia = _check(list(openpgp.packets(peeked.head)), where)
     secret = passphrase(where)
-    gpg = shutil.which("gpg") is not None and not needs_sequoia
-    if secret is not None and not gpg and load_sequoia() is not None:
+    has_gpg = shutil.which("gpg") is not None and not needs_sequoia
+    if secret is not None and not has_gpg and load_sequoia() is not None:
         return _sequoia(peeked, "decrypt", secret, where)
     return _gpg(peeked, ("--decrypt",), secret, where, _decrypting_failure)
 
@@ -198,10 +199,8 @@ class Filter:
 
 def _gpg(source: Source, words: Sequence[str], secret: bytes | None, where: str, judge: Judge) -> Filter:
     command = ["gpg", "--no-tty", "--status-fd=2", "--output=-"]
-    environment = dict(os.environ, LC_ALL="C.UTF-8")
+    environment = gpg.environment(asks=secret is None)
     if secret is None:
-        if sys.stdin is not None and sys.stdin.isatty():
-            environment.setdefault("GPG_TTY", os.ttyname(sys.stdin.fileno()))
         return Filter([*command, *words], source, where, judge, environment=environment)
     fd = memory_file(secret + b"\n")
     try:

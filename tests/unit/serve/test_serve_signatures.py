@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from appc.trust.packets import read_certificates
+from appc.trust.packets import read_certificates, read_signatures
 from image_kit import aci
 from serve_kit import IMAGES, PLATFORM, Hosting, Signer
 
@@ -73,3 +73,13 @@ def test_a_secret_key_is_never_served(hosting: Hosting, tmp_path: Path) -> None:
     assert hosting.get(APP).status == 200
     assert hosting.get("/-/pubkeys.gpg").status == 404
     assert "holds a secret key" in hosting.get("/", "localhost").text
+
+
+def test_a_damaged_signature_is_said_and_holds_nobody_up(hosting: Hosting, tmp_path: Path, signer: Signer) -> None:
+    signer.sign(tmp_path / "a.aci")
+    (claim,) = read_signatures((tmp_path / "a.aci.asc").read_bytes())
+    body = claim.data[6:-40]
+    (tmp_path / "a.aci.asc").write_bytes(b"\xc2\xff" + len(body).to_bytes(4, "big") + body)
+    (tmp_path / "pubkeys.gpg").write_bytes(signer.certificate)
+    assert hosting.get(APP).status == 404
+    assert "is damaged" in hosting.get("/").text

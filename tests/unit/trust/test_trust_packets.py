@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -99,3 +101,25 @@ def test_damaged_packets_are_refused_and_nothing_else(public: bytes, signature: 
                 read(bytes(changed))  # type: ignore[operator]
             except SignatureError:
                 pass
+
+
+_READ = """
+from appc.errors import SignatureError
+from appc.trust.packets import MAX_KEYS, read_certificates
+begin, end = b"-----BEGIN PGP PUBLIC KEY BLOCK-----\\n\\n", b"-----END PGP PUBLIC KEY BLOCK-----\\n"
+try:
+    read_certificates(begin + b"AA\\n" * ((MAX_KEYS - len(begin + end)) // 3) + end)
+except SignatureError as error:
+    print(error)
+"""
+
+
+def test_a_large_key_file_takes_no_longer_than_its_size() -> None:
+    """Discovery takes keys from anybody; joined line by line these would take the better part of an hour."""
+    done = subprocess.run([sys.executable, "-c", _READ], capture_output=True, timeout=100, check=True)
+    assert done.stdout.count(b"\n") == 1
+
+
+def test_the_packets_of_a_key_file_are_bounded(public: bytes) -> None:
+    with pytest.raises(SignatureError, match="more than 100000 packets"):
+        read_certificates(public + b"\xb4\x00" * 100_001)

@@ -14,6 +14,7 @@ from appc.errors import SignatureError
 from appc.trust import engines, policy, sign
 from appc.trust.check import SignatureCheck
 from appc.trust.keystore import Keystore
+from appc.trust.packets import read_signatures
 from capabilities import need
 
 NAME = "example.com/app"
@@ -362,6 +363,10 @@ def test_a_key_file_signs_and_gpg_agrees(
         secret.write_text(passphrase + "\n")
         with pytest.raises(SignatureError, match="locked by a passphrase"):
             sign.sign_file(str(path), key_file=str(key_file))
+        not_text = tmp_path / "not-text"
+        not_text.write_bytes(b"\xff\n")
+        with pytest.raises(SignatureError, match="not UTF-8"):
+            sign.sign_file(str(path), key_file=str(key_file), passphrase_file=str(not_text))
     else:
         key_file.write_bytes(bytes(sequoia.Tsk.generate(user_id="file <file@example.com>")))
     signature = sign.sign_file(str(path), key_file=str(key_file), passphrase_file=str(secret) if passphrase else "")
@@ -387,3 +392,12 @@ def test_a_passphrase_is_never_on_a_command_line(home: Gpg, tmp_path: Path, monk
     monkeypatch.setattr(sign.subprocess, "run", run)
     sign.sign_file(str(path), key="good@example.com", passphrase_file=str(secret))
     assert not any("hunter" in word for command in seen for word in command)
+
+
+@pytest.mark.parametrize("data", [DATA, LARGE], ids=["small", "large"])
+def test_a_damaged_signature_is_refused(keystore: Keystore, gpg: Gpg, engine: str, data: bytes) -> None:
+    """What it says of itself is whole, so the key is found; the rest is cut off."""
+    (claim,) = read_signatures(gpg.sign("good", data))
+    body = claim.data[6:-40]
+    damaged = b"\xc2\xff" + len(body).to_bytes(4, "big") + body
+    assert refusal(keystore, damaged, data)
