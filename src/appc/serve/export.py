@@ -7,6 +7,7 @@ of that name; where several lead to one image they are hard links, where the fil
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _PAGE = "index.html"
 _CHUNK = 1 << 20
+# What file systems without hard links say.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def export(
@@ -110,7 +113,7 @@ class _Export:
     def _put(self, path: str, data: bytes) -> None:
         """Write a small file, unless its path could be taken for another one's."""
         target = self._target(path)
-        if target:
+        if target and not os.path.lexists(target):
             with open(target, "xb") as file:
                 file.write(data)
             self._progress(len(data))
@@ -138,19 +141,26 @@ class _Export:
         for ending in endings:
             target = self._target(f"{IMAGES}{stem}{ending}")
             source = f"{self._out}{IMAGES}{image.image_id}{ending}"
-            if not target:
+            if not target or os.path.lexists(target):
                 continue
             try:
                 os.link(source, target)
-            except PermissionError:
-                # The file system has no hard links.
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
                 shutil.copy2(source, target)
 
     def _target(self, path: str) -> str:
-        """Where a file goes, its directories made; "" for a path that would not lead where it says."""
+        """Where a file goes, its directories made; "" for a path that would not lead where it says.
+
+        Where the name of one image is a file of another, only one of them can be a path; both are there by their IDs.
+        """
         parts = path.strip("/").split("/")
         if any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts):
             return ""
         target = "/".join((self._out, *parts))
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        try:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            return ""
         return target

@@ -107,9 +107,13 @@ class Conversions:
             self._made[key] = converted
         return self._made.get(key)
 
-    def sweep(self, catalog: Catalog) -> None:
+    async def sweep(self, catalog: Catalog) -> None:
         """Remove the OCI forms of images that are served no more."""
-        wanted = set(self._making)
+        # By the thread that makes them: so none of those it finds is being made.
+        await asyncio.get_running_loop().run_in_executor(self._workers, self._sweep, catalog)
+
+    def _sweep(self, catalog: Catalog) -> None:
+        wanted = set()
         for image in catalog.images:
             try:
                 wanted.add(_key(parts(catalog, image)))
@@ -121,6 +125,7 @@ class Conversions:
             return
         for name in names:
             if name not in wanted:
+                self._made.pop(name, None)
                 shutil.rmtree(f"{self._cache}/{name}", ignore_errors=True)
 
     def _make(self, key: str, stack: list[ServedImage]) -> Converted:

@@ -8,7 +8,6 @@ copied to as well.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 
@@ -64,6 +63,7 @@ class Registry:
         self._index = index
         self._directory = directory
         self._conversions = conversions
+        self._named: tuple[Catalog | None, dict[str, list[ServedImage]]] = (None, {})
 
     async def respond(self, request: Request) -> Response:
         """Answer one request. Raises Refusal."""
@@ -94,13 +94,18 @@ class Registry:
     async def _repository(self, request: Request, name: str) -> _Repository:
         for look in (self._index.fresh, self._index.settled):
             catalog = await look()
-            known = repositories(catalog)
+            known = self._repositories(catalog)
             images = known.get(f"{request.domain}/{name}") or known.get(name)
             if images:
                 return _Repository(name, images, catalog, self._directory, self._conversions)
         if catalog.pending:
             raise Fault(503, "TOOMANYREQUESTS", "images are still being read", _RETRY)
         raise Fault(404, "NAME_UNKNOWN", "no image is called that")
+
+    def _repositories(self, catalog: Catalog) -> dict[str, list[ServedImage]]:
+        if self._named[0] is not catalog:
+            self._named = catalog, repositories(catalog)
+        return self._named[1]
 
 
 def repositories(catalog: Catalog) -> dict[str, list[ServedImage]]:
@@ -153,7 +158,7 @@ class _Repository:
             data, media_type = await self._by_digest(digest)
         else:
             data, media_type = await self._by_tag(reference)
-        actual = _sha256(data)
+        actual = Digest.of(data)
         fields: Fields = (("Docker-Content-Digest", actual), *_VERSION)
         if f'"{actual}"' in request.get("if-none-match"):
             raise Refusal(304, "you have it", (("ETag", f'"{actual}"'), *fields))
@@ -184,7 +189,7 @@ class _Repository:
     async def _by_digest(self, digest: str) -> tuple[bytes, str]:
         for complete in (False, True):
             for data, media_type in self._manifests(await self._converted(complete)):
-                if _sha256(data) == digest:
+                if Digest.of(data) == digest:
                     return data, media_type
         raise Fault(404, "MANIFEST_UNKNOWN", "no manifest has that digest")
 
@@ -229,14 +234,28 @@ class _Repository:
         for image in self._images:
             if digest == f"sha256:{image.sha256}":
                 return self._file(request, image, tag, fields)
+        # What is asked for most is the cheapest to find, and what has to be made comes last.
+        path = await self._in_cache(digest, complete=False)
+        if not path and (data := self._small(digest)) is not None:
+            return Response(200, data, (*fields, ("ETag", tag)))
+        path = path or await self._in_cache(digest, complete=True)
+        if not path:
+            raise Fault(404, "BLOB_UNKNOWN", "no blob has that digest")
+        return _cached(request, path, tag, fields)
+
+    async def _in_cache(self, digest: str, complete: bool) -> str:
+        """The path of a blob of the OCI forms, "" when there is none; see `_converted`."""
+        return next(
+            (one.blobs[digest] for one in (await self._converted(complete)).values() if digest in one.blobs), ""
+        )
+
+    def _small(self, digest: str) -> bytes | None:
+        """What artifacts consist of besides the image's file."""
+        for image in self._images:
             for data in (ociartifact.EMPTY, image.manifest_bytes, self._signature(image)):
-                if digest == _sha256(data):
-                    return Response(200, data, (*fields, ("ETag", tag)))
-        for complete in (False, True):
-            for one in (await self._converted(complete)).values():
-                if digest in one.blobs:
-                    return _cached(request, one.blobs[digest], tag, fields)
-        raise Fault(404, "BLOB_UNKNOWN", "no blob has that digest")
+                if digest == Digest.of(data):
+                    return data
+        return None
 
     def _file(self, request: Request, image: ServedImage, tag: str, fields: Fields) -> Response:
         fd = self._directory.open(image.path)
@@ -298,11 +317,7 @@ def _index(converted: Sequence[Converted]) -> bytes:
 
 
 def _descriptor(media_type: str, data: bytes) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": _sha256(data), "size": len(data)}
-
-
-def _sha256(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+    return {"mediaType": media_type, "digest": Digest.of(data), "size": len(data)}
 
 
 def _digest(text: str) -> str:

@@ -21,8 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from appc.serve.catalog import Catalog
     from appc.serve.connection import Exchange
-
 
 _SAVE_SECONDS = 30.0
 
@@ -134,11 +134,15 @@ def serve(path: str, how: How, ready: Callable[[str], None], fault: Callable[[Ex
 
 
 async def _keep_cache(index: Index, conversions: Conversions) -> None:
-    """Write down what was learnt; once everything has been read, drop what was kept for other images."""
-    catalog = await index.complete()
-    await asyncio.to_thread(conversions.sweep, catalog)
+    """Write down what was learnt, and drop what was kept for images that are no longer there."""
+    swept: Catalog | None = None
+    await index.complete()
     while True:
         await index.save()
+        catalog = index.catalog
+        if catalog is not swept and not catalog.pending:
+            await conversions.sweep(catalog)
+            swept = catalog
         await asyncio.sleep(_SAVE_SECONDS)
 
 

@@ -7,23 +7,26 @@ import shutil
 import ssl
 import subprocess
 import tempfile
+import time
 
 from appc.errors import HostError
 
 DAYS = 825
+_SPARE_DAYS = 30
 
 
 def certificate(directory: str, names: tuple[str, ...]) -> tuple[str, str]:
     """Return the paths of a certificate for `names` (host names and addresses) and its key, kept in `directory`.
 
-    They are made when they are not there, or for other names. Raises HostError.
+    They are made when they are not there, or for other names, or about to expire. Raises HostError.
     """
     stem = os.path.join(directory, "self-signed")
     paths = f"{stem}.crt", f"{stem}.key"
     wanted = ",".join(sorted(names))
     try:
         with open(f"{stem}.names", encoding="utf-8") as file:
-            if file.read() == wanted and all(os.path.exists(path) for path in paths):
+            made = min(os.stat(path).st_mtime for path in paths)
+            if file.read() == wanted and time.time() < made + (DAYS - _SPARE_DAYS) * 86400:
                 return paths
     except OSError:
         pass

@@ -169,6 +169,15 @@ class Uploads:
         finally:
             os.close(directory)
 
+    def _publish_signature(self, part: str, path: str) -> None:
+        """Put a signature beside the image that is there."""
+        above, _, name = path.rpartition("/")
+        directory = self._directory.open_directory(above)
+        try:
+            self._rename(part, name + SIGNATURE_SUFFIX, directory)
+        finally:
+            os.close(directory)
+
     def _rename(self, old: str, new: str, directory: int = -1) -> None:
         os.rename(old, new, src_dir_fd=self._place, dst_dir_fd=self._place if directory < 0 else directory)
 
@@ -185,11 +194,13 @@ class Uploads:
             existing = _called(await self._index.settled(), wanted)
             if existing is None or existing.sha256 != sha256:
                 if len(os.listdir(self._place)) > _MOST_WAITING:
+                    self._clear()
+                if len(os.listdir(self._place)) > _MOST_WAITING:
                     raise Refusal(503, "too many signatures wait for their images")
                 self._rename(part, f"{sha256}{SIGNATURE_SUFFIX}")
                 return Response(202, b"", (("Location", f"{IMAGES}{wanted}{SUFFIX}"),))
             async with self._publishing:
-                os.rename(part, existing.path + SIGNATURE_SUFFIX, src_dir_fd=self._place, dst_dir_fd=self._directory.fd)
+                await asyncio.to_thread(self._publish_signature, part, existing.path)
         except SignatureError as error:
             raise Refusal(422, f"the signature {error.what}") from None
         finally:
@@ -228,7 +239,11 @@ class Uploads:
     def _clear(self) -> None:
         """Remove what was left by uploads that never ended."""
         for name in os.listdir(self._place):
-            if time.time() - os.stat(name, dir_fd=self._place).st_mtime > _OLD_SECONDS:
+            try:
+                age = time.time() - os.stat(name, dir_fd=self._place).st_mtime
+            except FileNotFoundError:
+                continue
+            if age > _OLD_SECONDS:
                 self._remove(name)
 
 

@@ -68,3 +68,15 @@ def test_no_name_leads_out(tmp_path: Path) -> None:
     export(str(tmp_path), str(tmp_path / "deep/out"))
     assert [path for path in listing(tmp_path) if "evil" in path] == []
     assert list((tmp_path / "deep/out/-/aci").glob("sha512-*.aci"))
+
+
+def test_an_image_that_is_called_like_a_file_does_not_keep_the_others_from_being_exported(tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    odd = ("example.com/index.html", "example.com/app-1.0-linux-amd64.aci/x", "example.com/app")
+    ids = [aci(images / f"{index}.aci", {}, name, "1.0", labels=PLATFORM) for index, name in enumerate(odd)]
+    export(str(images), str(out))
+    for index, image_id in enumerate(ids):
+        assert (out / f"-/aci/{image_id}.aci").read_bytes() == (images / f"{index}.aci").read_bytes()
+    assert b"ac-discovery" in (out / "index.html").read_bytes()
+    assert (out / "app/index.html").is_file()

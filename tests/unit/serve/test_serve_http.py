@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,6 +130,11 @@ def test_tls_serves_the_same(tmp_path: Path) -> None:
     certificate, key = selfsigned.certificate(str(tmp_path / "cache"), ("localhost", "127.0.0.1"))
     assert Path(key).stat().st_mode & 0o077 == 0
     assert selfsigned.certificate(str(tmp_path / "cache"), ("localhost", "127.0.0.1")) == (certificate, key)
+    first = selfsigned.fingerprint(certificate)
+    almost = time.time() - (selfsigned.DAYS - 1) * 86400
+    os.utime(certificate, (almost, almost))
+    selfsigned.certificate(str(tmp_path / "cache"), ("localhost", "127.0.0.1"))
+    assert selfsigned.fingerprint(certificate) != first
     trusting = ssl.create_default_context(cafile=certificate)
     with Hosting(tmp_path / "images", tls=(certificate, key)) as hosting:
         assert hosting.get(APP, context=trusting).body == (tmp_path / "images/a.aci").read_bytes()

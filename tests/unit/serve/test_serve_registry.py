@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import io
@@ -16,6 +17,10 @@ from typing import Any
 import pytest
 
 from appc.build import convert_oci
+from appc.serve.catalog import Catalog
+from appc.serve.files import Directory
+from appc.serve.index import Index
+from appc.serve.layers import Conversions
 from image_kit import aci
 from serve_kit import PLATFORM, Answer, Hosting
 
@@ -206,3 +211,28 @@ def test_what_cannot_be_layers_is_said(hosting: Hosting, images: Path) -> None:
     aci(images / "b.aci", {}, version="2.0", labels=PLATFORM, dependencies=[{"imageName": "example.com/gone"}])
     assert "path whitelist" in hosting.get(f"{APP}/manifests/1.0").text
     assert "example.com/gone, which is not served here" in hosting.get(f"{APP}/manifests/2.0").text
+
+
+def test_what_is_served_no_more_leaves_the_cache_and_can_come_back(images: Path, tmp_path: Path) -> None:
+    aci(images / "a.aci", {"etc/hello": "hi"}, version="1.0", labels=PLATFORM)
+    directory = Directory(str(images))
+
+    async def main() -> None:
+        index, conversions = Index(directory), Conversions(directory, str(tmp_path / "cache"))
+        try:
+            catalog = await index.complete()
+            (image,) = catalog.images
+            blobs = (await conversions.get(catalog, image)).blobs.values()
+            await conversions.sweep(catalog)
+            assert all(map(os.path.exists, blobs))
+            await conversions.sweep(Catalog())
+            assert not any(map(os.path.exists, blobs))
+            assert all(map(os.path.exists, (await conversions.get(catalog, image)).blobs.values()))
+        finally:
+            index.close()
+            conversions.close()
+
+    try:
+        asyncio.run(main())
+    finally:
+        directory.close()
