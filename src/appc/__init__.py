@@ -14,7 +14,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from appc.build.api import build_image, convert_image
+    from appc.build.api import build_image, convert_image, patch_image, push_image, sign_image, verify_image
     from appc.executor.api import App, Directories, RunningPod, events, fetch, list_images, list_pods, pod, run
 
 __all__ = [
@@ -27,15 +27,19 @@ __all__ = [
     "fetch",
     "list_images",
     "list_pods",
+    "patch_image",
     "pod",
+    "push_image",
     "run",
+    "sign_image",
+    "verify_image",
 ]
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'appc' has no attribute {name!r}")
-    if name in ("build_image", "convert_image"):
+    if name.endswith("_image"):
         from appc.build import api as images
 
         return getattr(images, name)

@@ -7,8 +7,8 @@ import fcntl
 import os
 import tempfile
 
-from appc.build.newfile import NewFile
-from appc.errors import ArchiveError, HostError, ManifestError, UsageError
+from appc.build.newfile import NewFile, failure
+from appc.errors import ArchiveError, ManifestError, UsageError
 from appc.formats.extract import Record
 from appc.formats.layerhash import Hashed
 from appc.formats.ocilayout import INDEX_FILE, LAYOUT_FILE
@@ -53,7 +53,7 @@ class _Blob:
         try:
             self._hashed.write(data)
         except OSError as error:
-            raise failure(self._sink.where, error) from error
+            raise failure(error, self._sink.where) from error
 
     def commit(self) -> tuple[str, int]:
         """Give it its name; returns its digest and size."""
@@ -62,7 +62,7 @@ class _Blob:
             self._file.flush()
             self._sink.take(self._file, digest, self._hashed.size)
         except OSError as error:
-            raise failure(self._sink.where, error) from error
+            raise failure(error, self._sink.where) from error
         return f"sha256:{digest}", self._hashed.size
 
 
@@ -89,7 +89,7 @@ class ArchiveSink:
         try:
             return _Blob(self, _unnamed(os.path.dirname(os.path.abspath(self.where))))
         except OSError as error:
-            raise failure(self.where, error) from error
+            raise failure(error, self.where) from error
 
     def take(self, file: BinaryIO, digest: str, size: int) -> None:
         """Put a complete blob into the archive."""
@@ -130,7 +130,7 @@ class DirectorySink:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
         except OSError as error:
             self._remove()
-            raise failure(path, error) from error
+            raise failure(error, path) from error
         try:
             self._sweep()
             self._index = self._existing()
@@ -150,7 +150,7 @@ class DirectorySink:
         try:
             return _Blob(self, _unnamed(f"{self.where}/{_BLOBS}"))
         except OSError as error:
-            raise failure(self.where, error) from error
+            raise failure(error, self.where) from error
 
     def take(self, file: BinaryIO, digest: str, size: int) -> None:
         """Give a complete blob its name."""
@@ -183,7 +183,7 @@ class DirectorySink:
                     os.fsync(file.fileno())
                 os.rename(temporary, f"{self.where}/{name}")
         except OSError as error:
-            raise failure(self.where, error) from error
+            raise failure(error, self.where) from error
         self._made.clear()
         self._added.clear()
 
@@ -261,9 +261,3 @@ def _unnamed(directory: str) -> BinaryIO:
             raise
         return tempfile.TemporaryFile(dir=directory)
     return os.fdopen(fd, "w+b")
-
-
-def failure(path: str, error: OSError) -> HostError:
-    """What the user is told when something cannot be written."""
-    hint = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    return HostError(f"cannot be written: {error.strerror}", path, hint)

@@ -10,13 +10,13 @@ from appc.build.outfile import SUFFIX
 from appc.errors import AppcError, UsageError
 from appc.formats.acipatch import patch_aci
 from appc.images.piped import Piped
-from appc.store.exporter import archive, writable_kind
+from appc.store.exporter import ArchiveStream, writable_kind
 from appc.store.staging import Staging
 from appc.trust import symmetric
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from appc.formats.acipatch import Patched
     from appc.formats.compress import Sink, Source
@@ -77,7 +77,7 @@ def patch_stored(
 ) -> Patched:
     """Write an image of the store with another manifest to the file `out`; see `patch_file`."""
     kind = compression or writable_kind(image)
-    source = _Chunks(archive(image))
+    source = ArchiveStream(image)
     where = f"image {image.id.short}"
     return patch_file(source, edit, out, compression=kind, level=level, overwrite=overwrite, where=where)
 
@@ -94,7 +94,7 @@ def replace_stored(
     """
     where = f"image {image.id.short}"
     with Staging(store.root) as staging, tempfile.TemporaryFile(dir=staging.path) as file:
-        patched = patch_aci(_Chunks(archive(image)), file, edit, compression="none", where=where)
+        patched = patch_aci(ArchiveStream(image), file, edit, compression="none", where=where)
         if patched.image_id == image.id:
             return image, ""
         file.seek(0)
@@ -107,14 +107,3 @@ def replace_stored(
     except AppcError as error:
         return new, error.what
     return new, ""
-
-
-class _Chunks:
-    """A stream of what an iterator yields."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-
-    def read(self, size: int, /) -> bytes:
-        """The next chunk, of whatever size; b"" at the end."""
-        return next((chunk for chunk in self._chunks if chunk), b"")

@@ -154,7 +154,7 @@ def _pip(interpreter: Interpreter, target: str, words: Sequence[str], options: S
     command += ["--disable-pip-version-check", "--no-warn-script-location", "--quiet", *options, *words]
     environment = {
         **os.environ,
-        "SOURCE_DATE_EPOCH": "315532800",
+        "SOURCE_DATE_EPOCH": _EPOCH,
         "PYTHONHASHSEED": "0",
         "PIP_ROOT_USER_ACTION": "ignore",
     }

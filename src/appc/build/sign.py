@@ -1,8 +1,9 @@
-"""`image sign` for OCI images: a signature over the manifest, put beside it."""
+"""`image sign`: a signature over an image file in a file beside it, or over an OCI image's manifest, beside that."""
 
 from __future__ import annotations
 
 from appc.build.convert_sink import DirectorySink
+from appc.build.newfile import NewFile
 from appc.errors import UsageError
 from appc.formats import ociartifact
 from appc.formats.oci_image import read_blob
@@ -13,11 +14,24 @@ from appc.images.referrers import sign_manifest
 from appc.net.registry_push import Pusher
 from appc.schema.json import dumps
 from appc.schema.registry import RegistryReference
+from appc.trust.sign import sign_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from appc.images.referrers import Key
     from appc.images.registry import Access
+
+
+def sign_beside(path: str, key: Key, out: str = "", overwrite: bool = False) -> str:
+    """Write the signature of the image file `path` to the file `out`, by default FILE.asc, and return its path.
+
+    Raises SignatureError, UsageError when there is such a file, HostError; after an error there is no new file.
+    """
+    target = out or f"{path}.asc"
+    with NewFile(target, overwrite) as file:
+        file.write(sign_file(path, key.name, key.file, key.passphrase_file))
+        file.commit()
+    return target
 
 
 def sign_in_registry(access: Access, text: str, key: Key) -> str:

@@ -6,7 +6,7 @@ import re
 
 from appc.build.manifest import manifest
 from appc.errors import InvalidValue
-from appc.formats.convert_image import CMD, ENTRYPOINT, STOP_SIGNAL, command_of
+from appc.formats.convert_image import CMD, ENTRYPOINT, STOP_SIGNAL, command_of, volume_name
 from appc.schema.image import App, EnvVar, ImageManifest
 from appc.schema.json import dumps, loads
 
@@ -148,7 +148,8 @@ class Config:
         }
         points = list(self._app.get("mountPoints", ()))
         known = {point["path"] for point in points}
-        points += [{"name": _volume(path), "path": path} for path in self.volumes if path not in known]
+        taken = {point["name"] for point in points}
+        points += [{"name": volume_name(path, taken), "path": path} for path in self.volumes if path not in known]
         lists["mountPoints"] = points
         for key, value in lists.items():
             app.pop(key, None)
@@ -165,9 +166,3 @@ class Config:
         if command or self._app:
             document["app"] = app
         return dumps(document).encode()
-
-
-def _volume(path: str) -> str:
-    """The name of a mount point, as converters of Docker's images make it."""
-    name = re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-")
-    return f"volume-{name}" if name else "volume"

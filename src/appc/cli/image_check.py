@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from appc.cli.options import Args, Operand, Option, Verb
-from appc.cli.output import out
+from appc.cli.output import out, printable
 from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
 from appc.errors import EXIT_INVALID, AppcError
 from appc.images.use import find_stored, in_use
@@ -40,7 +40,8 @@ def run(args: Args, context: Context) -> int:
     for image in images:
         faults = store.check(image)
         for path, reason in faults:
-            out(f"{image.id.short}: {path}: {reason}\n" if path else f"{image.id.short}: {reason}\n")
+            # Names in an image are its maker's choice.
+            out(printable(": ".join(filter(None, (image.id.short, path, reason)))) + "\n")
         if not faults:
             out(f"{image.id.short}: ok\n")
         elif not (args.repair and _repaired(store, image, passphrase(args, context), context)):

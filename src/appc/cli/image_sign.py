@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
 from appc.cli.fetch_options import TRANSPORT, network_of
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.output import out
-from appc.errors import HostError, UsageError
+from appc.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from appc.cli.context import Context
+    from appc.images.referrers import Key
 
 VERB = Verb(
     "image sign",
@@ -42,35 +41,24 @@ VERB = Verb(
 
 def run(args: Args, context: Context) -> int:
     """Sign the file and print the name of the signature, or its digest in a registry or layout."""
-    if args.file.startswith(("docker:", "oci:", "oci-archive:")):
-        return _oci(args, context)
-    from appc.trust.sign import sign_file
+    from appc.build.sign import sign_beside
+    from appc.images.referrers import Key
 
-    target = args.output or f"{args.file}.asc"
-    if os.path.exists(target) and not args.overwrite:
-        raise UsageError("exists", target, "--overwrite replaces it")
-    signature = sign_file(args.file, args.key or "", args.key_file or "", args.passphrase_file or "")
-    temporary = f"{target}.{os.getpid()}.part"
-    try:
-        with open(temporary, "xb") as stream:
-            stream.write(signature)
-        os.rename(temporary, target)
-    except OSError as error:
-        raise HostError(f"cannot be written: {error.strerror}", target) from error
-    out(f"{target}\n")
+    key = Key(args.key or "", args.key_file or "", args.passphrase_file or "")
+    if args.file.startswith(("docker:", "oci:", "oci-archive:")):
+        return _oci(args, key, context)
+    out(f"{sign_beside(args.file, key, args.output or '', args.overwrite)}\n")
     return 0
 
 
-def _oci(args: Args, context: Context) -> int:
+def _oci(args: Args, key: Key, context: Context) -> int:
     from appc.build.sign import sign_in_layout, sign_in_registry
     from appc.cli.image_convert import platform
-    from appc.images.referrers import Key
     from appc.images.registry import Access
 
     for name in ("--output", "--overwrite"):
         if name in args.given:
             raise UsageError("has no meaning here: the signature is put beside the image", name)
-    key = Key(args.key or "", args.key_file or "", args.passphrase_file or "")
     if not args.file.startswith("docker:"):
         out(f"{sign_in_layout(args.file, platform(None), key)}\n")
         return 0

@@ -46,7 +46,7 @@ def run(args: Args, context: Context) -> int:
         return 0
     seen: set[str] = set()
     for line in _lines(found.parts[0], "", "", seen, context.full):
-        out(line + "\n")
+        out(printable(line) + "\n")
     count = len(found.parts)
     shown = str if context.full else size
     out(f"\nfiles of {count} {'image' if count == 1 else 'images'}: {shown(found.total)}")

@@ -91,7 +91,7 @@ class _Copy:
     def raw(self, data: bytes) -> None:
         """Bytes that are no content came by."""
         drop, self._drop_padding = self._drop_padding, False
-        if len(data) >= BLOCK:
+        if self._held or len(data) >= BLOCK:
             self._held += data
         elif not drop:
             self._write(data)

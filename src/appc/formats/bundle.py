@@ -7,11 +7,12 @@ directory, environment, user, hooks, mounts from outside, limits and capabilitie
 from __future__ import annotations
 
 from appc.errors import ArchiveError, InvalidValue, ManifestError
+from appc.formats.convert_image import volume_name
 from appc.formats.tarnames import printable
 from appc.schema.common import Annotation
 from appc.schema.image import POST_STOP, PRE_START, App, EnvVar, EventHandler, ImageManifest, MountPoint
 from appc.schema.isolators import CAPS_RETAIN, Isolator
-from appc.values import ACIdentifier, ACName, Labels
+from appc.values import ACIdentifier, Labels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,17 +93,14 @@ def _handlers(hooks: Mapping[str, Any], warnings: list[str]) -> tuple[EventHandl
 
 def _mount_points(mounts: Any) -> tuple[MountPoint, ...]:
     found: list[MountPoint] = []
-    taken: dict[str, int] = {}
+    taken: set[str] = set()
     for mount in mounts:
         path = mount["destination"]
         if mount.get("type") in _PROVIDED or path in ("/dev", "/proc", "/sys") or path.startswith(("/dev/", "/sys/")):
             continue
         path = path if path.startswith("/") else f"/{path}"
-        name = ACName.sanitized(f"volume{path}")
-        count = taken.get(name, 0)
-        taken[name] = count + 1
         read_only = any(option in ("ro", "rro") for option in mount.get("options") or ())
-        found.append(MountPoint(name=f"{name}-{count}" if count else name, path=path, read_only=read_only))
+        found.append(MountPoint(name=volume_name(path, taken), path=path, read_only=read_only))
     return tuple(found)
 
 

@@ -207,16 +207,24 @@ def _environment(items: Iterable[str], warnings: list[str]) -> tuple[EnvVar, ...
 
 def _mount_points(volumes: Iterable[str], warnings: list[str]) -> tuple[MountPoint, ...]:
     found: list[MountPoint] = []
-    taken: dict[str, int] = {}
+    taken: set[str] = set()
     for path in sorted(volumes):
         if not path.startswith("/"):
             warnings.append(f"its volume {printable(path)!r} is no absolute path and was left out")
             continue
-        name = ACName.sanitized(f"volume{path}")
-        count = taken.get(name, 0)
-        taken[name] = count + 1
-        found.append(MountPoint(name=f"{name}-{count}" if count else name, path=path))
+        found.append(MountPoint(name=volume_name(path, taken), path=path))
     return tuple(sorted(found, key=lambda point: point.name))
+
+
+def volume_name(path: str, taken: set[str]) -> str:
+    """Name the mount point of a volume at `path` as docker2aci does, and unlike all in `taken`, which it joins."""
+    plain = name = str(ACName.sanitized(f"volume{path}"))
+    count = 0
+    while name in taken:
+        count += 1
+        name = f"{plain}-{count}"
+    taken.add(name)
+    return name
 
 
 def _ports(specs: Iterable[str]) -> tuple[Port, ...]:

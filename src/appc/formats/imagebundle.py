@@ -26,8 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from appc.formats.tar import Source
-    from appc.formats.tarwrite import Sink
+    from appc.formats.compress import Sink, Source
 
 INDEX = "appc-bundle"
 VERSION = 1
@@ -76,9 +75,9 @@ class Index:
 
 def read_index(source: Source, where: str) -> Index:
     """Return the index at the beginning of a bundle. Raises ArchiveError, which names the bundle `where`."""
-    entry = next(Reader(source, _BOUNDS, where))
+    entry = next(Reader(source, _BOUNDS, where), None)
     place = f"{where}: {INDEX}"
-    if entry.name != INDEX or entry.type != FILE:
+    if entry is None or entry.name != INDEX or entry.type != FILE:
         raise ArchiveError(f"does not begin with the file {INDEX}", where)
     try:
         document = loads(entry.read(_MAX_INDEX))

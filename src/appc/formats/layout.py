@@ -116,7 +116,15 @@ def from_yaml(data: bytes, path: str) -> dict[str, Any]:
         raise ArchiveError("is YAML, which this installation cannot read", path, hint) from None
 
     class Loader(yaml.SafeLoader):
-        """Dates stay text, as they are in JSON."""
+        """Dates stay text, as in JSON, and what mappings take over from others (`<<`), which multiplies, is bounded."""
+
+        merged = 0
+
+        def flatten_mapping(self, node: Any) -> None:
+            super().flatten_mapping(node)
+            self.merged += len(node.value)
+            if self.merged > _MAX_NODES:
+                raise yaml.YAMLError(f"it has more than {_MAX_NODES} values")
 
     Loader.yaml_implicit_resolvers = {
         first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]

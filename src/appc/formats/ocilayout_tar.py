@@ -8,17 +8,17 @@ import posixpath
 from appc.errors import ArchiveError
 from appc.formats.limits import DEFAULT, Limits
 from appc.formats.tar import DIRECTORY, FILE, HARDLINK, SYMLINK, Reader, printable, safe_name
-from appc.formats.tarlog import TarLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from appc.formats.tar import Entry, Source
+    from appc.formats.compress import Source
+    from appc.formats.tar import Entry
 
 _MAX_HOPS = 10
 
 
-class _Position(TarLog):
-    """Counts what a reader of the archive went past, to know where a file's content begins."""
+class _Position:
+    """A log (`formats.tar.Log`) that only counts what the reader went past, to know where a file's content begins."""
 
     def __init__(self) -> None:
         self.at = 0
@@ -28,6 +28,9 @@ class _Position(TarLog):
 
     def content(self, entry: Entry) -> None:
         self.at += entry.size
+
+    def close(self, size: int, sha512: bytes) -> None:
+        """The archive has ended."""
 
 
 class TarBlobs:

@@ -12,10 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
-    class Source(Protocol):
-        """A stream of bytes; short reads are fine, an empty one is its end."""
-
-        def read(self, size: int, /) -> bytes: ...
+    from appc.formats.compress import Source
 
     class Digest(Protocol):
         """A hash from hashlib."""

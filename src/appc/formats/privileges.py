@@ -19,13 +19,13 @@ _EVERYTHING = "@appc.io/all"
 
 def dangers(isolators: Iterable[Isolator]) -> list[str]:
     """Return what whoever runs an app with these isolators should know, each as the end of "it makes the app …"."""
-    # Of several sets of capabilities the last one counts.
-    last = {str(isolator.name): isolator.value for isolator in isolators}
+    isolators = list(isolators)
+    retained = [one.value.set for one in isolators if one.name == CAPS_RETAIN]
+    # What is kept is in each of them (formats.enforce).
+    kept = OVER_THE_HOST.intersection(*(map(str, names) for names in retained)) if retained else ()
     found = []
-    if CAPS_RETAIN in last:
-        kept = OVER_THE_HOST.intersection(str(capability) for capability in last[CAPS_RETAIN].set)
-        if kept:
-            found.append(f"keep {', '.join(sorted(kept))}, with which it can take over the host")
-    if SECCOMP_RETAIN in last and _EVERYTHING in [str(call) for call in last[SECCOMP_RETAIN].set]:
+    if kept:
+        found.append(f"keep {', '.join(sorted(kept))}, with which it can take over the host")
+    if any(one.name == SECCOMP_RETAIN and _EVERYTHING in map(str, one.value.set) for one in isolators):
         found.append(f"run without a filter of system calls ({_EVERYTHING})")
     return found

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Protocol
 
-    class Source(Protocol):
-        """A stream of bytes; short reads are fine, an empty one is its end."""
-
-        def read(self, size: int, /) -> bytes: ...
+    from appc.formats.compress import Source
 
     class Log(Protocol):
         """Learns everything of a stream but the files' contents; see `formats.tarlog.TarLog`."""

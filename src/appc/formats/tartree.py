@@ -7,6 +7,7 @@ import stat
 
 from appc.errors import ArchiveError
 from appc.formats.extract import Record
+from appc.formats.limits import DEFAULT
 from appc.formats.tarnames import BLOCK_DEVICE, CHAR, DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK, printable
 
 TYPE_CHECKING = False
@@ -42,7 +43,8 @@ class Walk:
     Yields (record, descriptor): paths are relative ("" is the root), a further link to a file seen before is
     a hard link to the first, and the descriptor is that of an open file, valid until the next step, or -1.
     `hashing` is the caller's: `Record.sha256` is left empty. Sockets are left out; `warnings` says so.
-    `where` stands before paths in errors. A file that cannot be read raises ArchiveError.
+    `where` stands before paths in errors. A file that cannot be read raises ArchiveError, and so does a directory that
+    is deeper than any in an archive may be.
     """
 
     def __init__(self, root_fd: int, where: str = "") -> None:
@@ -56,7 +58,10 @@ class Walk:
         yield from self._directory(self._root, "")
 
     def _directory(self, fd: int, above: str) -> Iterator[tuple[Record, int]]:
-        for raw in sorted(os.fsencode(name) for name in os.listdir(fd)):
+        names = sorted(os.fsencode(name) for name in os.listdir(fd))
+        if names and above.count("/") + 1 >= DEFAULT.depth:
+            raise ArchiveError(f"is more than {DEFAULT.depth} directories deep", self._place(above))
+        for raw in names:
             name = raw.decode("utf-8", "surrogateescape")
             path = f"{above}/{name}" if above else name
             try:

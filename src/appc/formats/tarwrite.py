@@ -15,14 +15,9 @@ from appc.formats.tarnames import BLOCK_DEVICE, CHAR, DIRECTORY, FIFO, FILE, HAR
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Protocol
 
+    from appc.formats.compress import Sink
     from appc.formats.extract import Record
-
-    class Sink(Protocol):
-        """Where bytes go."""
-
-        def write(self, data: bytes, /) -> object: ...
 
 
 _FLAGS = {FILE: b"0", HARDLINK: b"1", SYMLINK: b"2", CHAR: b"3", BLOCK_DEVICE: b"4", DIRECTORY: b"5", FIFO: b"6"}

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import BinaryIO
 
+    from appc.formats.compress import Sink
     from appc.formats.ocilayout_tar import TarBlobs
-    from appc.formats.tarwrite import Sink
     from appc.images.fetch import Wish
     from appc.store.images import ImageStore, StoredImage, Verifier
     from appc.trust.packets import Certificate, Signature

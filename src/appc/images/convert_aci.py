@@ -13,11 +13,11 @@ from appc.images.fetch import host_labels, open_file
 from appc.images.unlock import Unlocked
 from appc.images.use import find_stored
 from appc.schema.image import ImageManifest
-from appc.store.exporter import archive
+from appc.store.exporter import ArchiveStream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import ExitStack
     from typing import BinaryIO
 
@@ -102,18 +102,4 @@ def closure_of(
 
 
 def _stored(image: StoredImage) -> Aci:
-    return Aci(f"image {image.id.short}", image.manifest_bytes, lambda: _Chunks(archive(image)))
-
-
-class _Chunks:
-    """An iterator of bytes as something to read from."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-
-    def read(self, size: int, /) -> bytes:
-        """The next chunk, whatever its size; b"" at the end."""
-        for data in self._chunks:
-            if data:
-                return data
-        return b""
+    return Aci(f"image {image.id.short}", image.manifest_bytes, lambda: ArchiveStream(image))

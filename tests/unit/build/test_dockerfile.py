@@ -6,7 +6,9 @@ import pytest
 
 from appc.build.dockerfile import pairs, parse, words
 from appc.build.dockerignore import Ignore, expression
+from appc.build.stage import Config
 from appc.errors import InvalidValue, ManifestError
+from appc.schema.image import ImageManifest
 
 
 def _read(text: str) -> list[tuple[int, str, str]]:
@@ -129,3 +131,15 @@ def test_ignored_files_are_left_out(path: str, out: bool) -> None:
 )
 def test_patterns_match_whole_paths(pattern: str, path: str, found: bool) -> None:
     assert (expression(pattern).fullmatch(path) is not None) is found
+
+
+def test_volumes_whose_paths_make_one_name_get_different_ones() -> None:
+    config = Config()
+    config.command, config.volumes = ("/x",), ["/a_b", "/a-b", "/a b"]
+    app = ImageManifest.parse(config.manifest("example.com/app")).app
+    assert app is not None
+    assert {point.path: point.name for point in app.mount_points} == {
+        "/a_b": "volume-a-b",
+        "/a-b": "volume-a-b-1",
+        "/a b": "volume-a-b-2",
+    }

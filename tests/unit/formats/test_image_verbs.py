@@ -32,6 +32,14 @@ MANIFEST = {
 Said = Callable[[], str]
 
 
+def _merging(levels: int) -> str:
+    """A YAML text whose mappings take over ten times what the one before has."""
+    first = "a: &a {" + ", ".join(f"{letter}: 1" for letter in "klmnopqrst") + "}\n"
+    names = "abcdefghij"
+    lines = [f"{names[n + 1]}: &{names[n + 1]} {{<<: [{', '.join(['*' + names[n]] * 10)}]}}\n" for n in range(levels)]
+    return first + "".join(lines)
+
+
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory to work in, with a layout and nothing else."""
@@ -195,6 +203,7 @@ def test_build_from_a_root_file_system_with_a_manifest(place: Path, out: Said, n
     [
         ("m.yaml", "a: [1", "appc: m.yaml: line "),
         ("m.yaml", "a: " + "&a [" * 1 + "x" + "]\nb: !!python/object:os.system {}", "is not YAML"),
+        ("m.yaml", _merging(6), "more than 100000 values"),
         ("m.yaml", "- a", "must be an object"),
         ("m.toml", "a = ", "is not TOML"),
         ("m.json", "{", "appc: m.json: "),

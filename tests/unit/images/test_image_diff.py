@@ -13,7 +13,9 @@ import pytest
 import image_kit
 import oci_kit
 from appc.cli.main import main
+from appc.errors import ArchiveError
 from appc.images.snapshot import of_directory
+from appc.store.deletion import delete_tree
 from hostile.tarbuild import header
 from oci_kit import docker_save, layer
 
@@ -246,3 +248,18 @@ def test_a_tree_with_a_missing_image_is_refused(stack: dict[str, str], capsys: p
     assert main(["image", "rm", "--force", "mid"]) == 0
     assert main(["image", "tree", "top"]) == 1
     assert "its dependency mid is not in the store" in capsys.readouterr().err
+
+
+def test_a_directory_too_deep_for_any_image_is_refused(tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(700):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    try:
+        with pytest.raises(ArchiveError, match="more than 256 directories deep"):
+            of_directory(str(tmp_path))
+    finally:
+        delete_tree(f"{tmp_path}/d")

@@ -413,3 +413,11 @@ def test_a_layout_becomes_a_file_with_another_manifest(place: Path, capsys: pyte
     assert main(["image", "patch", "oci:absent", "x.aci", "--env", "B=2"]) == 1
     assert not ImageStore("data").list()
     assert sorted(os.listdir(place)) == ["data", "layout", "out.aci"]
+
+
+def test_a_short_rest_stays_behind_the_end_of_the_archive(place: Path) -> None:
+    """An archive that ends with one empty block, and has less than a block of other data behind it."""
+    data = tar(directory(b"rootfs"), file(b"manifest", image_kit.manifest(app=APP)))
+    (place / "in.aci").write_bytes(data.removesuffix(END) + END[:512] + ODD)
+    assert main(["image", "patch", "in.aci", "out.aci", "--name", "example.com/app", "--compress", "none"]) == 0
+    assert (place / "out.aci").read_bytes() == (place / "in.aci").read_bytes()

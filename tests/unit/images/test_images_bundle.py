@@ -297,3 +297,15 @@ def test_an_export_that_fails_leaves_no_file(sender: Host, stock: Stock) -> None
     assert sender("image", "rm", "--force", stock.base).status == 0
     assert sender("image", "export", "--bundle", "example.org/app", "half.bundle").status == 1
     assert not [name for name in os.listdir() if "half" in name]
+
+
+def test_a_bundle_of_nothing_but_a_global_header_is_refused(receiver: Host) -> None:
+    """It begins as bundles do, and its first file never comes."""
+    made = tarfile.TarInfo("appc-bundle")
+    made.type, made.size = tarfile.XGLTYPE, 14
+    head = bytearray(made.tobuf(tarfile.USTAR_FORMAT))
+    data = b"14 comment=xx\n"
+    Path("x.bundle").write_bytes(bytes(head) + data.ljust(512, b"\0") + bytes(1024))
+    result = receiver("fetch", "--insecure", "image", "./x.bundle")
+    assert (result.status, "does not begin with the file appc-bundle" in result.err) == (1, True)
+    assert receiver.left() == []

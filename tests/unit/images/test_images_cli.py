@@ -211,3 +211,13 @@ def test_a_signature_is_not_replaced_by_accident(appc: Appc, key: str) -> None:
     assert appc("image", "sign", "--key-file", "secret.pgp", "--overwrite", "app.aci").status == 0
     assert appc("image", "sign", "--key-file", "public.pgp", "--output", "x", "app.aci").status == 1
     assert appc("image", "sign", "--key-file", "secret.pgp", "absent.aci").status == 1
+
+
+def test_an_image_cannot_steer_the_terminal_of_who_looks_at_it(appc: Appc) -> None:
+    image_id = image_kit.aci(Path("x.aci"), {"etc/\x1b[2J": "x"}, "example.com/app", "1\x1b[2J")
+    assert appc("fetch", "--insecure", "image", "x.aci").status == 0
+    (appc.base / f"data/store/images/{image_id}/rootfs/etc/\x1b[2J").write_text("y")
+    for words in (("check", image_id), ("tree", image_id), ("list",)):
+        said = appc("image", *words).out
+        assert "\\x1b[2J" in said
+        assert "\x1b" not in said
