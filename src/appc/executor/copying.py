@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from appc.pods.layout import Pod
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
 _DEEPEST = 512
@@ -193,7 +193,7 @@ class _Copier:
             os.close(fd)
 
     def _file(self, source: int, name: str, target: int, new: str) -> None:
-        read = os.open(name, _FILE, dir_fd=source)
+        read = _open_regular(name, source)
         try:
             status = os.fstat(read)
             _make_room(target, new)
@@ -215,6 +215,17 @@ class _Copier:
             os.fchown(fd, *self._owner)
         os.fchmod(fd, stat.S_IMODE(status.st_mode) & (0o7777 if self._owner else 0o777))
         os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _open_regular(name: str, directory: int) -> int:
+    """Open a file that an app may meanwhile have exchanged for a device: to open that does something to the host."""
+    place = os.open(name, _PLACE, dir_fd=directory)
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name)
+        return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
 
 
 def _make_room(directory: int, name: str) -> None:

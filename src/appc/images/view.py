@@ -68,14 +68,12 @@ class TreeView:
         Raises OSError(EFBIG) for a file of more than `limit` bytes, EINVAL for what is not a regular file.
         """
         host = self.lookup(path)[1][0]
-        # Never blocks and never opens a device: the type is checked on the descriptor, not on the name.
+        # To open a device does something to the host, and a pipe may block: so not by its name alone.
+        _check_regular(os.lstat(host), path)
         fd = os.open(host, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
         try:
             status = os.fstat(fd)
-            if stat.S_ISDIR(status.st_mode):
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-            if not stat.S_ISREG(status.st_mode):
-                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+            _check_regular(status, path)
             if status.st_size > limit:
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
             pieces = []
@@ -90,6 +88,13 @@ class TreeView:
     def readlink(self, path: str) -> str:
         """Return the target of a symbolic link."""
         return os.readlink(self.lookup(path, follow=False)[1][0])
+
+
+def _check_regular(status: os.stat_result, path: str) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
 
 
 def _components(path: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,35 +33,46 @@ def _home(root: str, uid: int) -> str:
 
 
 def _passwd(root: str) -> str:
-    """Return the root's passwd; whatever link it is leads nowhere outside the root."""
-    # Without waiting: a pipe of that name has nobody at its other end.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    """Return the root's passwd; whatever link it is leads nowhere outside the root.
+
+    It is opened when it is known to be a file: to open a device that an image has there does something to the host.
+    """
     directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fd = _open(directory, flags)
+        place = _find(directory)
     except OSError:
         return ""
     finally:
         os.close(directory)
     try:
-        return os.read(fd, _MOST).decode(errors="replace").replace("\0", "")
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            return ""
+        fd = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(fd, _MOST).decode(errors="replace").replace("\0", "")
+        finally:
+            os.close(fd)
     except OSError:
         return ""
     finally:
-        os.close(fd)
+        os.close(place)
 
 
-def _open(root: int, flags: int) -> int:
+def _find(root: int) -> int:
+    """Return a descriptor of the place of the passwd, by which it is not opened."""
     try:
         etc = os.open("etc", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
         try:
-            return os.open("passwd", flags | os.O_NOFOLLOW, dir_fd=etc)
+            place = os.open("passwd", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=etc)
         finally:
             os.close(etc)
+        if not stat.S_ISLNK(os.fstat(place).st_mode):
+            return place
+        os.close(place)
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENOTDIR):
             raise
     # One of them is a link. Following it needs ctypes, which costs more than all else that is imported here.
     from appc.host import libc
 
-    return libc.openat2(root, "etc/passwd", flags, resolve=_RESOLVE_IN_ROOT)
+    return libc.openat2(root, "etc/passwd", os.O_PATH | os.O_CLOEXEC, resolve=_RESOLVE_IN_ROOT)

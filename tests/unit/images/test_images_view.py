@@ -124,3 +124,13 @@ def test_reading_is_bounded_and_never_blocks(view: TreeView) -> None:
     with pytest.raises(OSError, match="Invalid argument"):
         view.read("/pipe", 100)
     assert view.read("/etc/only", 5) == b"below"
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To open a device that an image has there, such as a watchdog's, does something to the host."""
+    os.mkfifo(tmp_path / "pipe")
+    opened: list[str] = []
+    monkeypatch.setattr("os.open", lambda path, *_, **__: opened.append(path))
+    with pytest.raises(OSError, match="Invalid argument"):
+        TreeView((str(tmp_path),)).read("/pipe", 100)
+    assert opened == []
