@@ -65,6 +65,7 @@ int front_pidfd(const struct front_container *container); /* of exactly its proc
 /* front_group.c */
 bool front_frozen(const struct front_file *file);
 bool front_signal_groups(const struct front_file *file, int signal); /* all of the first that has processes */
+bool front_kill_group(const struct front_file *file); /* all of the first and below, by the kernel; false when it cannot */
 bool front_remove_groups(const struct front_file *file); /* ends what is in them */
 
 /* front_delete.c */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -46,6 +47,33 @@ bool front_frozen(const struct front_file *file)
 	return false;
 }
 
+static bool is_listed(const char *procs, int pid)
+{
+	char line[32];
+	bool found = false;
+	FILE *file = fopen(procs, "re");
+
+	while (!found && file != NULL && fgets(line, sizeof line, file) != NULL)
+		found = atoi(line) == pid;
+	if (file != NULL)
+		fclose(file);
+	return found;
+}
+
+/* Signals a process that `procs` lists. It may have ended meanwhile and left its number to another: so it is held first,
+ * and then must be listed still. False when it could not be signalled. */
+static bool signal_member(const char *procs, int pid, int signal)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	bool done;
+
+	if (fd < 0)
+		return errno == ESRCH;
+	done = !is_listed(procs, pid) || syscall(SYS_pidfd_send_signal, fd, signal, NULL, 0) == 0 || errno == ESRCH;
+	close(fd);
+	return done;
+}
+
 /* Signals the processes in the group itself. Returns how many there are, -1 when one could not be signalled. */
 static int signal_group(const char *group, int signal)
 {
@@ -62,7 +90,7 @@ static int signal_group(const char *group, int signal)
 		if (pid <= 0)
 			continue;
 		found++;
-		if (kill(pid, signal) < 0 && errno != ESRCH)
+		if (!signal_member(path, pid, signal))
 			found = -1;
 	}
 	fclose(file);
@@ -101,19 +129,32 @@ bool front_signal_groups(const struct front_file *file, int signal)
 	return found >= 0;
 }
 
+/* Has the kernel kill all that is in a group of cgroup2 and below; false when there is no such way. */
+static bool kill_group(const char *group)
+{
+	char path[PATH_MAX];
+	int fd = join(path, group, "cgroup.kill") ? open(path, O_WRONLY | O_CLOEXEC) : -1;
+	bool killed = fd >= 0 && write(fd, "1", 1) == 1;
+
+	if (fd >= 0)
+		close(fd);
+	return killed;
+}
+
+bool front_kill_group(const struct front_file *file)
+{
+	const char *group = front_next_group(file, NULL);
+
+	return group != NULL && kill_group(group);
+}
+
 /* Ends what is in the group and removes it; returns 1 when it is not gone yet. */
 static int clear_group(const char *group, int signal)
 {
-	char path[PATH_MAX];
-	int fd;
-
 	if (rmdir(group) == 0 || errno == ENOENT)
 		return 0;
-	fd = join(path, group, "cgroup.kill") ? open(path, O_WRONLY | O_CLOEXEC) : -1;
-	if (fd < 0 || write(fd, "1", 1) != 1)
+	if (!kill_group(group))
 		signal_group(group, signal);
-	if (fd >= 0)
-		close(fd);
 	return rmdir(group) < 0 && errno != ENOENT;
 }
 

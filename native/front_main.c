@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,7 @@ static int start(const struct front_container *container)
 {
 	struct report report = {.kind = 0};
 	char failure[32];
+	bool refused;
 	ssize_t n;
 	int fd;
 
@@ -69,7 +71,11 @@ static int start(const struct front_container *container)
 	do
 		n = recv(fd, &report, sizeof report, 0);
 	while ((n < 0 && errno == EINTR) || (n == sizeof report && report.kind != REPORT_FAIL));
+	/* Nobody has taken the word: another's was first, or the process is gone. */
+	refused = n < 0 && errno == ECONNRESET;
 	close(fd);
+	if (refused)
+		return FRONT_PYTHON;
 	unlinkat(container->directory, "start", 0);
 	if (n != sizeof report)
 		return 0;
@@ -83,6 +89,9 @@ static int kill_process(const struct front_container *container, const struct fr
 	enum front_status status;
 	int fd, sent;
 
+	/* Processes that are made meanwhile die, too, where the kernel sees to it; else Python does. */
+	if (call->all && call->signal == SIGKILL)
+		return !front_frozen(&container->file) && front_kill_group(&container->file) ? 0 : FRONT_PYTHON;
 	if (call->all)
 		return front_signal_groups(&container->file, call->signal) ? 0 : FRONT_PYTHON;
 	status = front_status(container);

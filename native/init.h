@@ -5,6 +5,7 @@
 #define APPC_INIT_H
 
 #include "report.h"
+#include "text.h"
 #include "wire.h"
 
 #include <sys/types.h>
@@ -15,7 +16,7 @@ struct context {
 	bool umask_set;
 	bool prepared;         /* descriptors, signals and mask are as the app gets them */
 	unsigned sockets;      /* open from 3 on for the program */
-	char listen_pid[32];   /* "LISTEN_PID=N" for it */
+	struct text listen_pid; /* "LISTEN_PID=N" for it */
 	bool own_console;      /* 0–2 are a pseudo-terminal made for this process */
 	uint32_t index;        /* of the op being performed */
 	int tree[512];         /* what `tree` opened, in order */

@@ -4,6 +4,7 @@
 #define APPC_KEEP_H
 
 #include "report.h"
+#include "text.h"
 #include "wire.h"
 
 #include <sys/types.h>
@@ -150,15 +151,6 @@ uint64_t now_ms(void);
 uint64_t now_ns(void);                      /* since the epoch */
 uint64_t earlier(uint64_t a, uint64_t b);   /* of two deadlines, 0 = none */
 
-/* keep_text.c: text in a buffer; what does not fit is left out. */
-struct text {
-	char bytes[512];
-	size_t used;
-};
-void text_add(struct text *text, const char *word);
-void text_number(struct text *text, uint64_t number);
-void text_pair(struct text *text, const char *key, uint64_t number); /* a line "KEY=NUMBER" */
-
 /* keep_spawn.c */
 int high_fd(int fd); /* moves a descriptor out of the way of a child's numbers; closes `fd` */
 int spawn_task(struct task *task, int flags, const int stdio[3]);       /* 0 or an errno */
@@ -278,7 +270,6 @@ void death_add(struct text *text, const struct task *app);   /* to its record */
 /* keep_status.c */
 uint64_t start_time(pid_t pid); /* in ticks since boot, which with the PID names a process for good; 0 when it is gone */
 void status_keeper(void);
-
 void status_app(const struct task *app);
 void status_process(const struct task *process);
 void status_failure(void);
@@ -286,7 +277,7 @@ void status_warning(const char *track, uint32_t index, int error);
 void tell(const char *word, const char *track, const uint32_t *numbers, size_t count);
 
 /* keep_process.c */
-pid_t process_pid(void); /* -1 when there is none */
+pid_t process_pid(void); /* -1 when there is none, or when it has ended: its number may be another's by then */
 
 /* keep_send.c */
 int send_descriptor(const char *path, const char *data, size_t size, int sent); /* to a socket; 0 or an errno */

@@ -69,7 +69,9 @@ static int receive_plan(void)
 		struct cmsghdr align;
 	} space;
 	struct msghdr message = {
-		.msg_iov = &part, .msg_iovlen = 1, .msg_control = space.bytes, .msg_controllen = sizeof space,
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = space.bytes,
+		/* Not its padding, too, in which a second one would be taken in that nobody closes. */
+		.msg_controllen = CMSG_LEN(sizeof(int)),
 	};
 	ssize_t n = recvmsg(control.caller, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	struct cmsghdr *header = n < 0 ? NULL : CMSG_FIRSTHDR(&message);

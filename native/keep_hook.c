@@ -2,13 +2,14 @@
 #define _GNU_SOURCE
 #include "keep.h"
 #include "kernel.h"
+#include "statefile.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,37 +34,6 @@ void hook_reap(void)
 	}
 }
 
-static bool write_all(int fd, const char *data, size_t size)
-{
-	while (size > 0) {
-		ssize_t n = write(fd, data, size);
-
-		if (n < 0)
-			return false;
-		data += n;
-		size -= (size_t)n;
-	}
-	return true;
-}
-
-/* What the hook reads: a file in memory, so that one that reads nothing holds up nobody. */
-static int state_file(const struct wire_arg *state, int *fd)
-{
-	const char *at = state->p, *before, *after;
-	struct text pid = {.used = 0};
-
-	if (state->n != 2)
-		return EINVAL;
-	before = wire_item(&at);
-	after = wire_item(&at);
-	text_number(&pid, (uint64_t)process_pid());
-	*fd = high_fd(memfd_create("state", MFD_CLOEXEC));
-	if (*fd < 0 || !write_all(*fd, before, strlen(before)) || !write_all(*fd, pid.bytes, pid.used) ||
-	    !write_all(*fd, after, strlen(after)) || lseek(*fd, 0, SEEK_SET) < 0)
-		return errno;
-	return 0;
-}
-
 static _Noreturn void become_hook(const struct wire_op *op, int state, const int ns[JOINED])
 {
 	static const char *argv[HOOK_WORDS], *env[HOOK_WORDS];
@@ -80,6 +50,7 @@ static _Noreturn void become_hook(const struct wire_op *op, int state, const int
 	if (chdir("/") < 0)
 		_exit(126);
 	k_close_range(3, ~0U, K_CLOSE_RANGE_CLOEXEC);
+	umask(022);
 	k_reset_signals();
 	execve(op->args[0].p, (char *const *)argv, (char *const *)env);
 	_exit(127);
@@ -147,16 +118,20 @@ int keep_hook(const struct wire_op *op)
 {
 	int ns[JOINED] = {-1, -1, -1, -1, -1, -1};
 	int state = -1;
-	int error = process_pid() > 0 ? state_file(&op->args[5], &state) : EINVAL;
+	int error = process_pid() > 0 ? statefile_new(&op->args[5], process_pid(), &state) : ESRCH;
 
-	if (error == 0 && op->args[4].n != 0)
+	if (error != 0)
+		return error;
+	state = high_fd(state);
+	if (state < 0)
+		return errno;
+	if (op->args[4].n != 0)
 		error = open_joined(ns);
 	if (error == 0)
 		error = run(op, state, ns);
 	for (size_t i = 0; i < JOINED; i++)
 		if (ns[i] >= 0)
 			close(ns[i]);
-	if (state >= 0)
-		close(state);
+	close(state);
 	return error;
 }

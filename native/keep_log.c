@@ -49,9 +49,8 @@ struct logfile *log_open(const char *path)
 {
 	struct logfile *found = log_find(path);
 	struct stat st;
-	int fd;
-
 	size_t at = 0;
+	int fd;
 
 	if (found != NULL)
 		return found;

@@ -2,11 +2,11 @@
 #define _GNU_SOURCE
 #include "keep.h"
 #include "kernel.h"
+#include "netlink.h"
 
 #include <errno.h>
 #include <net/if.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 struct link_request {
@@ -21,37 +21,6 @@ struct link_request {
 		char name[IFNAMSIZ];
 	} name;
 };
-
-static int talk(const struct link_request *request)
-{
-	struct k_sockaddr_nl kernel = {.family = AF_NETLINK};
-	struct {
-		struct k_nlmsghdr header;
-		int32_t error;
-		unsigned char rest[512];
-	} answer;
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, K_NETLINK_ROUTE);
-	ssize_t n;
-	int error = 0;
-
-	if (fd < 0)
-		return errno;
-	if (sendto(fd, request, request->header.len, 0, (struct sockaddr *)&kernel, sizeof kernel) < 0) {
-		error = errno;
-	} else {
-		do
-			n = recv(fd, &answer, sizeof answer, 0);
-		while (n < 0 && errno == EINTR);
-		if (n < 0)
-			error = errno;
-		else if ((size_t)n < sizeof answer.header + sizeof answer.error || answer.header.type != K_NLMSG_ERROR)
-			error = EPROTO;
-		else
-			error = -answer.error;
-	}
-	close(fd);
-	return error;
-}
 
 int keep_net_device(const struct wire_op *op)
 {
@@ -72,7 +41,7 @@ int keep_net_device(const struct wire_op *op)
 	if (error != 0)
 		return error;
 	request.space.fd = (uint32_t)space;
-	error = talk(&request);
+	error = netlink_ask(&request.header);
 	close(space);
 	return error;
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -18,7 +19,7 @@ static int target = -1; /* pidfd of whom its namespaces were adopted from */
 
 pid_t process_pid(void)
 {
-	return process == NULL ? -1 : process->pid;
+	return process == NULL || process->phase == ENDED ? -1 : process->pid;
 }
 
 /* A socket in the directory the keeper was given, however long that one's path is. */
@@ -108,7 +109,9 @@ static int write_pid(const char *path)
 	fd = open(temporary.bytes, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return errno;
-	if (write(fd, number.bytes, number.used) != (ssize_t)number.used || rename(temporary.bytes, path) < 0)
+	/* The keeper's mask is for what is the keeper's. */
+	if (write(fd, number.bytes, number.used) != (ssize_t)number.used || fchmod(fd, 0644) < 0 ||
+	    rename(temporary.bytes, path) < 0)
 		error = errno != 0 ? errno : EIO;
 	close(fd);
 	if (error != 0)
@@ -139,8 +142,8 @@ int keep_pidfd(const struct wire_op *op)
 {
 	int fd, error;
 
-	if (process == NULL)
-		return EINVAL;
+	if (process_pid() < 0)
+		return ESRCH;
 	/* Not collected yet, so the number is still its own. */
 	fd = (int)syscall(K_NR_PIDFD_OPEN, process->pid, 0U);
 	if (fd < 0)

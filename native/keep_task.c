@@ -221,7 +221,9 @@ static bool receive(struct task *task)
 		struct cmsghdr align;
 	} control;
 	struct msghdr message = {
-		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control,
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes,
+		/* Not its padding, too, in which a second one would be taken in that nobody closes. */
+		.msg_controllen = CMSG_LEN(sizeof(int)),
 	};
 	struct cmsghdr *header;
 	ssize_t n = recvmsg(task->report, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);

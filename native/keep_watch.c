@@ -69,6 +69,15 @@ static int timeout_until(uint64_t deadline)
 	return deadline - now > 60000 ? 60000 : (int)(deadline - now);
 }
 
+static uint64_t next_deadline(void)
+{
+	uint64_t next = earlier(task_deadline(), keep.kill_at);
+
+	next = earlier(next, again_deadline());
+	next = earlier(next, health_deadline());
+	return earlier(next, listen_deadline());
+}
+
 static void expire(void)
 {
 	uint64_t now = now_ms();
@@ -92,8 +101,7 @@ void watch_step(uint64_t deadline)
 		fds[i].events = watches[i].events;
 		fds[i].revents = 0;
 	}
-	deadline = earlier(deadline, earlier(task_deadline(), earlier(keep.kill_at, earlier(again_deadline(), earlier(health_deadline(), listen_deadline())))));
-	ready = poll(fds, (nfds_t)count, timeout_until(deadline));
+	ready = poll(fds, (nfds_t)count, timeout_until(earlier(deadline, next_deadline())));
 	for (size_t i = 0; i < count && ready > 0; i++) {
 		if (fds[i].revents == 0)
 			continue;

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "kernel.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -52,6 +53,13 @@ int k_close_range(unsigned first, unsigned last, unsigned flags)
 long k_getdents(int fd, void *buffer, size_t size)
 {
 	return syscall(SYS_getdents64, fd, buffer, size);
+}
+
+int k_write_once(int fd, const void *data, size_t size)
+{
+	ssize_t n = write(fd, data, size);
+
+	return n == (ssize_t)size ? 0 : n < 0 ? errno : EIO;
 }
 
 int k_exchange(int dir, const char *one, const char *other)

@@ -152,7 +152,7 @@ struct k_dirent64 {
 	char name[];
 };
 
-/* Thin wrappers; -1 and errno as usual. */
+/* Thin wrappers; -1 and errno as usual, where nothing else is said. */
 int k_openat2(int dir, const char *path, uint64_t flags, uint64_t resolve);
 int k_open_tree(int dir, const char *path, unsigned flags);
 int k_move_mount(int from, int to);
@@ -162,6 +162,7 @@ int k_fsmount(int fs, unsigned attributes);
 int k_mount_setattr(int fd, unsigned flags, const struct k_mount_attr *attr);
 int k_close_range(unsigned first, unsigned last, unsigned flags); /* both ends included */
 long k_getdents(int fd, void *buffer, size_t size);
+int k_write_once(int fd, const void *data, size_t size); /* all of it in one write, or none; 0 or an errno */
 int k_exchange(int dir, const char *one, const char *other); /* each gets the other's name, at one moment */
 
 /* Default dispositions and an empty mask, for all signals: C libraries hide some of them. */

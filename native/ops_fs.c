@@ -168,6 +168,25 @@ int op_symlink(struct context *c, const struct wire_op *op)
 	return error;
 }
 
+/* Who else may write to the directory may have put something in the node's place: that is not given to anybody. */
+static int own_node(int dir, const char *name, mode_t mode, dev_t device, uid_t uid, gid_t gid)
+{
+	int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+	int error = 0;
+
+	if (fd < 0)
+		return errno;
+	if (fstat(fd, &st) < 0)
+		error = errno;
+	else if ((st.st_mode & S_IFMT) != (mode & S_IFMT) || (!S_ISFIFO(mode) && st.st_rdev != device))
+		error = ESTALE;
+	else if (fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0)
+		error = errno;
+	close(fd);
+	return error;
+}
+
 int op_mknod(struct context *c, const struct wire_op *op)
 {
 	char name[NAME_MAX + 1];
@@ -186,8 +205,8 @@ int op_mknod(struct context *c, const struct wire_op *op)
 	/* The mask is 0, so that the mode is exact. */
 	if (mknodat(dir, name, mode, device) < 0)
 		error = errno;
-	else if (fchownat(dir, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
-		error = errno;
+	else
+		error = own_node(dir, name, mode, device, uid, gid);
 	close(dir);
 	return error;
 }

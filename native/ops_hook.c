@@ -2,13 +2,11 @@
 #define _GNU_SOURCE
 #include "init.h"
 #include "kernel.h"
+#include "statefile.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -16,32 +14,6 @@
 #include <unistd.h>
 
 #define HOOK_WORDS 1024
-
-/* The state with our own number between its parts, in a file, so that one that reads nothing holds up nobody. */
-static int state_file(const struct wire_arg *state, int *fd)
-{
-	const char *at = state->p;
-	char number[24];
-	size_t first = sizeof number;
-	pid_t pid = getpid();
-
-	do {
-		number[--first] = (char)('0' + pid % 10);
-		pid /= 10;
-	} while (pid != 0);
-	*fd = memfd_create("state", MFD_CLOEXEC);
-	if (*fd < 0)
-		return errno;
-	for (uint64_t i = 0; i < state->n; i++) {
-		const char *part = wire_item(&at);
-
-		if (i > 0 && write(*fd, number + first, sizeof number - first) < 0)
-			return errno;
-		if (write(*fd, part, strlen(part)) != (ssize_t)strlen(part))
-			return errno;
-	}
-	return lseek(*fd, 0, SEEK_SET) < 0 ? errno : 0;
-}
 
 static _Noreturn void become_hook(const struct wire_op *op, int state)
 {
@@ -98,11 +70,11 @@ static int run(const struct wire_op *op, int state)
 int op_start_hook(struct context *c, const struct wire_op *op)
 {
 	int state = -1;
-	int error = c->pivoted ? state_file(&op->args[4], &state) : EINVAL;
+	int error = c->pivoted ? statefile_new(&op->args[4], getpid(), &state) : EINVAL;
 
-	if (error == 0)
-		error = run(op, state);
-	if (state >= 0)
-		close(state);
+	if (error != 0)
+		return error;
+	error = run(op, state);
+	close(state);
 	return error;
 }

@@ -1,7 +1,8 @@
 /* The pod's sandbox: names, network and kernel parameters. */
 #define _GNU_SOURCE
-#include "kernel.h"
 #include "init.h"
+#include "kernel.h"
+#include "netlink.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -99,37 +100,6 @@ static size_t pack(struct address_request *request, const unsigned char *address
 	return (size_t)(at - (unsigned char *)request);
 }
 
-static int talk(const struct address_request *request)
-{
-	struct k_sockaddr_nl kernel = {.family = AF_NETLINK};
-	struct {
-		struct k_nlmsghdr header;
-		int32_t error;
-		unsigned char rest[256];
-	} answer;
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, K_NETLINK_ROUTE);
-	ssize_t n;
-	int error = 0;
-
-	if (fd < 0)
-		return errno;
-	if (sendto(fd, request, request->header.len, 0, (struct sockaddr *)&kernel, sizeof kernel) < 0) {
-		error = errno;
-	} else {
-		do
-			n = recv(fd, &answer, sizeof answer, 0);
-		while (n < 0 && errno == EINTR);
-		if (n < 0)
-			error = errno;
-		else if ((size_t)n < sizeof answer.header + sizeof answer.error || answer.header.type != K_NLMSG_ERROR)
-			error = EPROTO;
-		else
-			error = -answer.error;
-	}
-	close(fd);
-	return error;
-}
-
 int op_address(struct context *c, const struct wire_op *op)
 {
 	struct address_request request = {
@@ -149,7 +119,7 @@ int op_address(struct context *c, const struct wire_op *op)
 	request.body.family = (uint8_t)family;
 	request.body.prefix = (uint8_t)op->args[2].n;
 	request.header.len = (uint32_t)pack(&request, address, size);
-	return talk(&request);
+	return netlink_ask(&request.header);
 }
 
 int op_sysctl(struct context *c, const struct wire_op *op)

@@ -106,9 +106,7 @@ static void add(struct data *data, const char *text)
 
 static void add_layer(struct data *data, const char *separator, const char *path)
 {
-	char digits[12];
-	size_t first = sizeof digits - 1;
-	unsigned rest;
+	struct text name = {.used = 0};
 	int fd;
 
 	if (data->error != 0)
@@ -119,14 +117,10 @@ static void add_layer(struct data *data, const char *separator, const char *path
 		return;
 	}
 	data->layers[data->count++] = fd;
-	digits[first] = '\0';
-	rest = (unsigned)fd;
-	do
-		digits[--first] = (char)('0' + rest % 10);
-	while ((rest /= 10) != 0);
+	text_add(&name, "/proc/self/fd/");
+	text_number(&name, (uint64_t)fd);
 	add(data, separator);
-	add(data, "/proc/self/fd/");
-	add(data, digits + first);
+	add(data, name.bytes);
 }
 
 /* For kernels before 6.13, whose overlay takes no descriptors. */

@@ -25,7 +25,7 @@ int await_keeper(void)
 	ssize_t n;
 
 	do
-		n = recv(CHILD_REPORT, &byte, 1, 0);
+		n = recv(report_socket(), &byte, 1, 0);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno;
@@ -195,27 +195,16 @@ int op_program(struct context *c, const struct wire_op *op)
 	return result;
 }
 
-static void add_number(char *text, unsigned number)
-{
-	char digits[12];
-	size_t first = sizeof digits - 1;
-
-	digits[first] = '\0';
-	do
-		digits[--first] = (char)('0' + number % 10);
-	while ((number /= 10) != 0);
-	strcat(text, digits + first);
-}
-
-/* Out of the way, where a container awaits its start there. */
-static void move_start(void)
+/* Out of the way, where a container awaits its start there; 0 or an errno. */
+static int move_start(void)
 {
 	int fd = fcntl(start_at, F_DUPFD_CLOEXEC, CHILD_SOCKETS + CHILD_MOST_SOCKETS);
 
 	if (fd < 0)
-		return;
+		return errno == EBADF ? 0 : errno;
 	close(start_at);
 	start_at = fd;
+	return 0;
 }
 
 int op_sockets(struct context *c, const struct wire_op *op)
@@ -226,7 +215,8 @@ int op_sockets(struct context *c, const struct wire_op *op)
 	if (op->args[0].n == 0 || op->args[0].n > CHILD_MOST_SOCKETS || !c->pivoted)
 		return EINVAL;
 	error = report_move();
-	move_start();
+	if (error == 0)
+		error = move_start();
 	/* What else there is below is not needed any more: the plan has been read, the namespaces are joined. */
 	for (unsigned i = 0; i < count && error == 0; i++)
 		if (dup2(CHILD_SOCKETS + (int)i, 3 + (int)i) < 0)
@@ -234,8 +224,8 @@ int op_sockets(struct context *c, const struct wire_op *op)
 	if (error != 0)
 		return error;
 	c->sockets = count;
-	strcpy(c->listen_pid, LISTEN_PID);
-	add_number(c->listen_pid, (unsigned)getpid());
+	text_add(&c->listen_pid, LISTEN_PID);
+	text_number(&c->listen_pid, (uint64_t)getpid());
 	return 0;
 }
 
@@ -256,7 +246,7 @@ int op_exec(struct context *c, const struct wire_op *op)
 	/* Which process it will be is known only now. */
 	for (size_t i = 0; i < op->args[2].n && c->sockets > 0; i++)
 		if (strcmp(environment[i], LISTEN_PID) == 0)
-			environment[i] = c->listen_pid;
+			environment[i] = c->listen_pid.bytes;
 	for (uint64_t i = 0; i < op->args[0].n; i++) {
 		execve(wire_item(&at), (char *const *)arguments, (char *const *)environment);
 		if (errno == EACCES)

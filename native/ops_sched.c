@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "init.h"
 #include "kernel.h"
+#include "lines.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -95,35 +96,6 @@ int op_personality(struct context *c, const struct wire_op *op)
 	return personality((unsigned long)op->args[0].n) < 0 ? errno : 0;
 }
 
-/* The kernel takes all offsets in one write. On /proc is the host's still: this comes before the root. */
-static int write_offsets(const struct wire_arg *lines)
-{
-	const char *at = lines->p;
-	char text[256];
-	size_t used = 0;
-	int fd, error = 0;
-
-	for (uint64_t i = 0; i < lines->n; i++) {
-		const char *line = wire_item(&at);
-		size_t length = strlen(line);
-
-		if (used + length + 1 > sizeof text)
-			return E2BIG;
-		memcpy(text + used, line, length);
-		used += length;
-		text[used++] = '\n';
-	}
-	if (used == 0)
-		return 0;
-	fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return errno;
-	if (write(fd, text, used) != (ssize_t)used)
-		error = errno;
-	close(fd);
-	return error;
-}
-
 int op_clocks(struct context *c, const struct wire_op *op)
 {
 	int fd, error = 0;
@@ -132,7 +104,9 @@ int op_clocks(struct context *c, const struct wire_op *op)
 		return EINVAL;
 	if (unshare(K_CLONE_NEWTIME) < 0)
 		return errno;
-	error = write_offsets(&op->args[0]);
+	/* On /proc is the host's still: this comes before the root. */
+	if (op->args[0].n != 0)
+		error = lines_write(AT_FDCWD, "/proc/self/timens_offsets", &op->args[0]);
 	if (error != 0)
 		return error;
 	/* Made for children, but nobody has had it yet: this process may be its first. */

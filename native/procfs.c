@@ -38,16 +38,14 @@ int procfs_open(struct context *c)
 
 int procfs_write(struct context *c, const char *path, const char *text)
 {
-	size_t length = strlen(text);
 	int proc = procfs_open(c);
-	int fd, error = 0;
+	int fd, error;
 
 	if (proc < 0)
 		return errno;
 	/* thread-self is a symbolic link of procfs itself, so links are followed, but never out. */
 	fd = k_openat2(proc, path, O_WRONLY | O_NOFOLLOW, K_RESOLVE_BENEATH | K_RESOLVE_NO_XDEV | K_RESOLVE_NO_MAGICLINKS);
-	if (fd < 0 || write(fd, text, length) != (ssize_t)length)
-		error = errno;
+	error = fd < 0 ? errno : k_write_once(fd, text, strlen(text));
 	if (fd >= 0)
 		close(fd);
 	close(proc);

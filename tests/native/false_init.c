@@ -12,7 +12,7 @@ static void tell(uint32_t kind, uint32_t index)
 	send(3, packet, sizeof packet, MSG_NOSIGNAL);
 }
 
-static void pass_descriptor(uint32_t kind)
+static void pass_descriptors(uint32_t kind, size_t count)
 {
 	uint32_t packet[4] = {kind, 0, 0, 0};
 	struct iovec part = {packet, sizeof packet};
@@ -28,8 +28,9 @@ static void pass_descriptor(uint32_t kind)
 
 	header->cmsg_level = SOL_SOCKET;
 	header->cmsg_type = SCM_RIGHTS;
-	header->cmsg_len = CMSG_LEN(sizeof fds);
-	memcpy(CMSG_DATA(header), fds, sizeof fds);
+	header->cmsg_len = CMSG_LEN(count * sizeof fds[0]);
+	message.msg_controllen = CMSG_SPACE(count * sizeof fds[0]);
+	memcpy(CMSG_DATA(header), fds, count * sizeof fds[0]);
 	sendmsg(3, &message, MSG_NOSIGNAL);
 }
 
@@ -50,8 +51,10 @@ int main(int argc, char **argv)
 		tell(2, 0);
 	if (strcmp(lie, "not-pid-1") == 0)
 		tell(3, 0);
-	if (strcmp(lie, "descriptor") == 0)
-		pass_descriptor(4);
+	if (strcmp(lie, "descriptors") == 0)
+		pass_descriptors(4, 3);
+	if (strcmp(lie, "pair") == 0)
+		pass_descriptors(4, 2);
 	if (strcmp(lie, "flood") == 0)
 		for (int i = 0; i < 100000; i++)
 			tell(5, 0);

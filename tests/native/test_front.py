@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -156,7 +157,19 @@ def test_kill_all_signals_the_first_group_that_has_processes(front: Front) -> No
     (inner / "cgroup.procs").write_text(f"{front.process.pid}\n")
     assert front("kill", "--all", "one", "INT") == (0, "")
     assert front.process.wait(PATIENCE) == -signal.SIGINT
-    assert front("kill", "-a", "one", "9") == (0, ""), "what is gone is no fault"
+    assert front("kill", "-a", "one", "INT") == (0, ""), "what is gone is no fault"
+
+
+def test_all_are_killed_by_the_kernel_or_by_python(front: Front) -> None:
+    """Processes that are made meanwhile are on no list; and of v1 the frozen ones have to be thawed."""
+    front.make()
+    assert front.leaves("kill", "--all", "one", "KILL")
+    kill = front.group / "cgroup.kill"
+    kill.touch()
+    assert front("kill", "-a", "one", "9") == (0, "")
+    assert kill.read_text() == "1"
+    (front.group / "freezer.state").write_text("FROZEN\n")
+    assert front.leaves("kill", "--all", "one", "KILL")
 
 
 def test_delete_removes_what_has_ended(front: Front) -> None:
@@ -219,6 +232,23 @@ def test_a_start_that_fails_is_explained_by_python(front: Front) -> None:
     assert not (front.directory / "start").exists()
 
 
+def test_a_word_that_nobody_took_starts_nothing(front: Front) -> None:
+    """Another's word was first, or the process is gone: with it what waited in its socket's queue."""
+    front.make()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        fd = os.open(front.directory, os.O_PATH)
+        listener.bind(f"/proc/self/fd/{fd}/start")
+        os.close(fd)
+        listener.listen()
+        results: list[bool] = []
+        starting = threading.Thread(target=lambda: results.append(front.leaves("start", "one")))
+        starting.start()
+        assert select.select([listener], [], [], PATIENCE)[0]
+    starting.join(PATIENCE)
+    assert results == [True]
+    assert (front.directory / "start").exists()
+
+
 def test_nobody_listening_is_left_to_python(front: Front) -> None:
     front.make()
     (front.directory / "start").touch()
@@ -229,8 +259,8 @@ def test_nobody_listening_is_left_to_python(front: Front) -> None:
     "config",
     [
         {"hooks": {"poststart": [{"path": "/x"}], "poststop": [{"path": "/x"}]}},
-        {"process": None, "linux": {"intelRdt": {"closID": "one"}}},
-        {"linux": {"seccomp": {"listenerPath": "/x"}, "intelRdt": {"closID": "one"}}},
+        {"process": None, "hooks": {"poststop": [{"path": "/x"}]}},
+        {"linux": {"seccomp": {"listenerPath": "/x"}}, "hooks": {"poststop": [{"path": "/x"}]}},
     ],
 )
 def test_what_takes_more_than_the_word_or_removing_is_python_s(front: Front, config: dict[str, Any]) -> None:

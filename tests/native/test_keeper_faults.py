@@ -40,7 +40,8 @@ def liar(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("beyond", NO_OP, errno.EPROTO),
         ("early-start", 0, errno.EPROTO),
         ("not-pid-1", 0, errno.EPROTO),
-        ("descriptor", NO_OP, errno.EPROTO),
+        ("descriptors", NO_OP, errno.EPROTO),
+        ("pair", NO_OP, errno.EPROTO),
     ],
 )
 def test_a_child_that_lies_is_ended(binaries: Path, liar: Path, pod: Path, lie: str, index: int, error: int) -> None:

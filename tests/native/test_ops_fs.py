@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,3 +151,33 @@ def test_tolerated_errors_go_on_and_others_are_told(inside: Inside, tree: Path) 
     )
     assert result.exit_status == 0
     assert result.reports == [(5, OPS_BEFORE + 1, errno.EISDIR)]
+
+
+def test_a_node_s_owner_is_given_to_nothing_else(inside: Inside, tree: Path) -> None:
+    """Who may write to the directory of a device puts another file in the node's place before it changes hands."""
+    victim, spare, node = tree / "tmp/victim", tree / "dev/spare", tree / "dev/node"
+    victim.write_text("root's")
+    over = threading.Event()
+
+    def exchange() -> None:
+        while not over.is_set():
+            try:
+                os.link(victim, spare)
+                os.rename(spare, node)
+                spare.unlink(missing_ok=True)  # which both were
+            except FileExistsError:
+                spare.unlink(missing_ok=True)
+
+    attacker = threading.Thread(target=exchange)
+    attacker.start()
+    lost = (errno.EEXIST, errno.ENOENT, errno.ESTALE)
+    rounds = [
+        Op("remove", "/dev/node", tolerate=lost),
+        Op("mknod", "/dev/node", stat.S_IFCHR | 0o666, 1, 3, 7, 8, tolerate=lost),
+    ] * 1500
+    try:
+        assert inside(*rounds).exit_status == 0
+    finally:
+        over.set()
+        attacker.join()
+    assert (victim.stat().st_uid, victim.stat().st_gid) == (0, 0)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 EPERM, ENOENT, ESRCH, ECHILD, EACCES, EBUSY, EEXIST, EXDEV, ENODEV = 1, 2, 3, 10, 13, 16, 17, 18, 19
 ENOTDIR, EISDIR, EINVAL, EROFS, ENOSYS, ELOOP = 20, 21, 22, 30, 38, 40
-EPROTO, ECONNRESET, ETIMEDOUT, ECONNREFUSED = 71, 104, 110, 111
+EPROTO, ECONNRESET, ETIMEDOUT, ECONNREFUSED, ESTALE = 71, 104, 110, 111, 116
 
 # Op → what it does, with {0} … for its arguments.
 _DOING = {
@@ -132,6 +132,7 @@ _REASONS = {
     ("chdir", ELOOP): "a link in its path has no end, or leads through an open descriptor",
     ("mkdir", ENOTDIR): "a part of the path is not a directory",
     ("mkdir", EROFS): "the root is read-only there",
+    ("mknod", ESTALE): "something else was put in its place",
     ("sysctl", ENOENT): "this kernel has no such parameter, or not for namespaces",
     ("sysctl", EINVAL): "the kernel does not take this value",
     ("label", ENOENT): "it is not loaded on this host",
@@ -149,6 +150,7 @@ _REASONS = {
     ("runtime", EPROTO): "it gave the container to a process of its own",
     ("target", ESRCH): "it has ended",
     ("process", ESRCH): "the container has ended",
+    ("hook", ESRCH): "the container has ended",
     ("net-device", ENODEV): "there is none of that name",
     ("net-device", EEXIST): "the container has one of that name",
     ("memory-policy", ENOSYS): "this kernel has no memory policies",

@@ -1,4 +1,4 @@
-#include "keep.h"
+#include "text.h"
 
 #include <string.h>
 
