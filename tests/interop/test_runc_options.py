@@ -16,7 +16,6 @@ pytestmark = pytest.mark.interop
 MISSING = {
     "checkpoint": {"--lazy-pages", "--page-server", "--status-fd"},
     "restore": {"--lazy-pages"},
-    "spec": {"--rootless"},
     "update": {"--l3-cache-schema", "--mem-bw-schema"},
 }
 

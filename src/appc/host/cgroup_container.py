@@ -1,6 +1,7 @@
 """The control groups of a single container: at the path its configuration names, in every hierarchy.
 
-An engine chose the path and may have made its beginning, so what is there already is used as it is.
+An engine chose the path and may have made its beginning, so what is there already is used as it is, if nobody else is
+in it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import os
 
 from appc.errors import AppcError, HostError
 from appc.host.cgroup_layout import POD, Cgroups, Group, Layout
-from appc.host.cgroupfs import read, remove
+from appc.host.cgroupfs import frozen, processes, read, remove, tree
 from appc.host.cgroups import Maker, inherit_cpuset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from appc.host.probe import HostFacts
@@ -38,6 +39,21 @@ _DELEGATED = "/sys/kernel/cgroup/delegate"
 def predict(path: str, facts: HostFacts) -> list[str]:
     """Return the directories that groups at `path` are; nothing is made."""
     return _Layout(_checked(path), {}, facts).result.pod_paths
+
+
+def check_unused(directories: Iterable[str]) -> None:
+    """AppcError for groups that already hold processes, which are somebody else's, or in which nothing would run."""
+    existing = [directory for directory in directories if os.path.isdir(directory)]
+    for directory in existing:
+        count = sum(len(processes(group)) for group in tree(directory))
+        if count:
+            raise AppcError(f"container's cgroup is not empty: {count} process(es) found", _where(directory))
+        if frozen((directory,)):
+            raise AppcError("container's cgroup unexpectedly frozen", _where(directory))
+
+
+def _where(directory: str) -> str:
+    return f"linux.cgroupsPath: {directory}"
 
 
 def create(path: str, resources: Mapping[str, Any], facts: HostFacts) -> Cgroups:

@@ -182,13 +182,23 @@ def _timestamp(nanoseconds: int) -> str:
 def create(root: str, name: str) -> Container:
     """Make the directory of a new container and lock it. AppcError when there is one of that name."""
     container = Container(root, name)
-    os.makedirs(root, 0o700, exist_ok=True)
+    if not os.path.isdir(root):
+        _make_root(root)
     try:
         os.mkdir(container.path, 0o700)
     except FileExistsError:
         raise PodStateError("container with given ID already exists", name) from None
     container.lock()
     return container
+
+
+def _make_root(root: str) -> None:
+    """Make the directory of states; nobody else may write to what leads there, whatever the caller's mask lets."""
+    mask = os.umask(0o022)
+    try:
+        os.makedirs(root, 0o700, exist_ok=True)
+    finally:
+        os.umask(mask)
 
 
 def find(root: str, name: str) -> Container:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 
 from appc.errors import AppcError, PodStateError, UsageError
-from appc.host import probe, procs
+from appc.host import cgroupfs, probe, procs
 from appc.launch import spawn
 from appc.oci.container import CREATED, PAUSED, RUNNING, find
 from appc.oci.handles import handles, with_listened
 from appc.oci.home import with_home
-from appc.oci.make import ENVIRONMENT, explain, seccomp, wait
+from appc.oci.make import ENVIRONMENT, explain, seccomp, tell_warnings, wait
 from appc.plan import wire
 from appc.plan.compile_container import compile_exec
 
@@ -38,10 +38,13 @@ def execute(args: Args, context: Context) -> int:
     config = container.config()
     detached = args.flag("detach")
     facts = probe.facts()
-    groups = sub_groups(container.cgroups, args.options("cgroup"), facts)
     target = container.process()
+    groups = sub_groups(container.cgroups, args.options("cgroup"), facts)
+    if facts.unified and not args.options("cgroup"):
+        groups = [_inhabitable(group, target[0], facts.unified) for group in groups]
     config["process"] = with_listened(_with_home(_process(args, config.get("process") or {}), *target))
     given = handles(args, detached, bool(config["process"].get("terminal")))
+    warnings: list[str] = []
     plan = compile_exec(
         config,
         target=target,
@@ -52,12 +55,14 @@ def execute(args: Args, context: Context) -> int:
         agent_state=_agent_state(config, container),
         handles=given,
         detached=detached,
+        warnings=warnings,
     )
     keeper, reader = spawn.spawn_here(wire.encode(plan), "", ENVIRONMENT, given.descriptors)
     report = spawn.read_report(reader)
     if not report.ready:
         os.waitpid(keeper, 0)
         raise explain(plan, report, f"exec in {container.name}")
+    tell_warnings(warnings, context)
     if detached:
         os.waitpid(keeper, 0)
         return 0
@@ -110,6 +115,24 @@ def sub_groups(groups: Sequence[str], options: Sequence[str], facts: HostFacts) 
     return chosen
 
 
+def _inhabitable(group: str, pid: int, unified: str) -> str:
+    """Return the group that a command comes into: a container's own, or that of its first process `pid` below it.
+
+    Where the container has given controllers to groups below its own, as systemd does, its own can have no processes
+    (cgroup-v2, "No Internal Process Constraint").
+    """
+    if not f"{group}/".startswith(f"{unified}/"):
+        return group
+    try:
+        if not cgroupfs.read(f"{group}/cgroup.subtree_control").strip():
+            return group
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+            place = next((line[3:].rstrip("\n") for line in file if line.startswith("0::")), "")
+    except OSError:
+        return group
+    return unified + place if f"{unified}{place}/".startswith(f"{group}/") else group
+
+
 def _process(args: Args, container: dict[str, Any]) -> dict[str, Any]:
     """Return the process to run: that of --process, or the container's with what the options change."""
     path = args.option("process")
@@ -132,10 +155,11 @@ def _process(args: Args, container: dict[str, Any]) -> dict[str, Any]:
     for option, field in (("cwd", "cwd"), ("apparmor", "apparmorProfile"), ("process-label", "selinuxLabel")):
         if args.option(option):
             process[field] = args.option(option)
-    if args.flag("no-new-privs"):
-        process["noNewPrivileges"] = True
+    if args.option("no-new-privs"):
+        process["noNewPrivileges"] = args.flag("no-new-privs")
     if args.option("user"):
-        process["user"] = _user(args.option("user"))
+        # Its groups and mask are the container's: nobody who is not told gets those of root.
+        process["user"] = {**(process.get("user") or {}), **_user(args.option("user"))}
     if args.options("additional-gids"):
         groups = [_number(text, "--additional-gids") for text in args.options("additional-gids")]
         user = process.get("user") or {}
@@ -152,7 +176,7 @@ def _process(args: Args, container: dict[str, Any]) -> dict[str, Any]:
 def _user(text: str) -> dict[str, int]:
     """Parse UID[:GID]; nothing but numbers, since a name that is not understood must not become root."""
     uid, colon, gid = text.partition(":")
-    user = {"uid": _number(uid, "--user"), "gid": 0}
+    user = {"uid": _number(uid, "--user")}
     if colon:
         user["gid"] = _number(gid, "--user")
     return user

@@ -35,7 +35,7 @@ def verbs(config: dict[str, Any], unit: str) -> list[str]:
     agent = (linux.get("seccomp") or {}).get("listenerPath")
     if config.get("process") and not agent and not hooks.get("poststart"):
         found.append("start")
-    if not unit and not linux.get("intelRdt") and not hooks.get("poststop"):
+    if not unit and not hooks.get("poststop"):
         found.append("delete")
     return found
 

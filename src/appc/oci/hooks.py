@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _KILL = 9
+_LAST_STREAM = 2
+# SIGPIPE and SIGXFSZ, which Python ignores
+_IGNORED = (13, 25)
 
 
 def run(kind: str, config: dict[str, Any], state: dict[str, Any]) -> None:
@@ -33,6 +36,7 @@ def run_all(kind: str, config: dict[str, Any], state: dict[str, Any]) -> list[Ho
 
 def _run(hook: dict[str, Any], state: bytes, where: str) -> None:
     environment = dict(variable.split("=", 1) for variable in hook.get("env") or ())
+    _keep_descriptors()
     # A file in memory, so that a hook that reads nothing holds up nobody.
     fd = os.memfd_create("state", os.MFD_CLOEXEC)
     try:
@@ -45,6 +49,8 @@ def _run(hook: dict[str, Any], state: bytes, where: str) -> None:
                 environment,
                 file_actions=[(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, 2, 1)],
                 setsid=True,
+                setsigmask=(),
+                setsigdef=_IGNORED,
             )
         except OSError as error:
             raise HostError(f"the hook {hook['path']} cannot be run: {error.strerror}", where) from error
@@ -58,6 +64,16 @@ def _run(hook: dict[str, Any], state: bytes, where: str) -> None:
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if status:
         raise HostError(f"the hook {hook['path']} failed: exit status {status}", where)
+
+
+def _keep_descriptors() -> None:
+    """Have what is executed get the standard streams alone: the caller waits for the end of some that it left open."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > _LAST_STREAM:
+                os.set_inheritable(int(name), False)
+        except OSError:
+            continue  # the directory's own, which is closed by now
 
 
 def _ended(pid: int, timeout: int) -> bool:

@@ -86,7 +86,9 @@ def _release(container: Container, config: dict[str, Any]) -> tuple[int, int] | 
             try:
                 packet, ancillary, _, _ = connection.recvmsg(_PACKET, _ONE_DESCRIPTOR, _MSG_CMSG_CLOEXEC)
             except ConnectionResetError:
-                packet, ancillary = b"", []
+                # Nobody took the word: another's was first, or the process is gone.
+                state = "twice" if container.pid() else "that is stopped"
+                raise PodStateError(f"cannot start a container {state}", container.name) from None
             kind, index, number = (int.from_bytes(packet[at : at + 4], "little") for at in (0, 4, 8))
             if ancillary:
                 _hand_on(container, agent, int.from_bytes(ancillary[0][2], byteorder))
@@ -138,16 +140,7 @@ def kill(args: Args, context: Context) -> int:
     except ValueError as error:
         raise UsageError(str(error), "kill") from None
     if args.flag("all"):
-        # What is left of a container whose first process has ended, too; nothing left is no fault.
-        for path in container.cgroups:
-            found = [pid for group in cgroupfs.tree(path) for pid in cgroupfs.processes(group)]
-            for pid in found:
-                try:
-                    os.kill(pid, number)
-                except ProcessLookupError:
-                    pass
-            if found:
-                break
+        _signal_all(container, number)
         return 0
     pid, started = container.process()
     if not container.pid() or not procs.send_signal(pid, started, number):
@@ -156,6 +149,20 @@ def kill(args: Args, context: Context) -> int:
         # A frozen process of cgroup v1 dies when it is thawed.
         cgroupfs.freeze(container.cgroups, False)
     return 0
+
+
+def _signal_all(container: Container, number: int) -> None:
+    """Signal what is left of a container whose first process may have ended; that nothing is left is no fault."""
+    if number == _SIGKILL:
+        cgroupfs.kill(container.cgroups, patience=0)
+        if cgroupfs.frozen(container.cgroups):
+            cgroupfs.freeze(container.cgroups, False)
+        # Until nothing is left: what a process made meanwhile was on no list.
+        cgroupfs.kill(container.cgroups)
+        return
+    for path in container.cgroups:
+        if sum(cgroupfs.signal(group, number) for group in cgroupfs.tree(path)):
+            return
 
 
 def delete(args: Args, context: Context) -> int:

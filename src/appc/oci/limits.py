@@ -6,7 +6,7 @@ import sys
 
 from appc.errors import PodStateError, UsageError
 from appc.host import cgroup_container, probe
-from appc.oci.container import STOPPED, find
+from appc.oci.container import STOPPED, claim
 from appc.oci.make import refuse_unmet
 from appc.schema.json import loads
 
@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from appc.oci.container import Container
     from appc.oci.main import Context
     from appc.oci.options import Args
 
@@ -39,10 +40,18 @@ _UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 def update(args: Args, context: Context) -> int:
     """Change the limits that are given; the others stay."""
-    container = find(context.root, args.words[0])
+    resources = _given(args)
+    container = claim(context.root, args.words[0])
+    try:
+        _update(container, resources)
+    finally:
+        container.unlock()
+    return 0
+
+
+def _update(container: Container, resources: dict[str, Any]) -> None:
     if container.status() == STOPPED:
         raise PodStateError("cannot update a container that is stopped", container.name)
-    resources = _given(args)
     if container.record.get("unit"):
         from appc.oci import scope
 
@@ -55,7 +64,6 @@ def update(args: Args, context: Context) -> int:
         kept[section] = {**kept[section], **values} if both else values
     container.write_json("config.json", config)
     refuse_unmet(outcome)
-    return 0
 
 
 def _given(args: Args) -> dict[str, Any]:

@@ -60,8 +60,8 @@ def processes(args: Args, context: Context) -> int:
     title, *lines = result.stdout.splitlines()
     if "PID" not in title.split():
         raise UsageError("its output has no column PID", "ps")
-    column = title.split().index("PID")
-    shown = [line for line in lines if line.split()[column] in {str(pid) for pid in pids}]
+    column, own = title.split().index("PID"), {str(pid) for pid in pids}
+    shown = [line for line in lines if own & set(line.split()[column : column + 1])]
     sys.stdout.write("\n".join([title, *shown]) + "\n")
     return 0
 

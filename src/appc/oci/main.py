@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _RUN = "/run/appc"
+# What is allowed shows by itself, so all of them mean the same here.
+_ROOTLESS = ("true", "false", "auto", "1", "0")
 EXIT_ERROR = 1
 EXIT_EXEC = 255  # what runc says when a command could not be run beside a container
 
@@ -62,6 +64,9 @@ def _context(asked: Args) -> Context:
     log_format = asked.option("log-format") or "text"
     if log_format not in ("text", "json"):
         raise UsageError(f"unknown log-format {log_format!r}", "--log-format")
+    rootless = asked.option("rootless") or "auto"
+    if rootless not in _ROOTLESS:
+        raise UsageError(f"invalid value {rootless!r}: true, false or auto", "--rootless")
     root = os.path.abspath(asked.option("root") or os.environ.get("APPC_OCI_ROOT") or f"{run_directory()}/oci")
     return Context(root, asked.option("log"), log_format, asked.flag("systemd-cgroup"), asked.option("criu"))
 
@@ -138,26 +143,43 @@ def _report(error: BaseException, verb: str, context: Context) -> int:
         text = "interrupted"
     else:
         text = f"internal error: {type(error).__name__}: {error}"
-    text = text.replace("\n", "; ")
+    text = _printable(text.replace("\n", "; "))
     if context.log:
         try:
-            _log(text, context)
+            log("error", text, context)
         except OSError as problem:
             text += f" (nor can the log be written: {problem.strerror})"
     sys.stderr.write(f"appc-oci: {text}\n")
     return EXIT_EXEC if verb == "exec" else EXIT_ERROR
 
 
-def _log(text: str, context: Context) -> None:
+def _printable(text: str) -> str:
+    """Return a message without what a terminal would take for an order; configurations and images may say such."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def warn(text: str, context: Context) -> None:
+    """Tell of what goes on all the same: in the log or, without one, on stderr."""
+    text = _printable(text)
+    if context.log:
+        log("warning", text, context)
+    else:
+        sys.stderr.write(f"appc-oci: warning: {text}\n")
+
+
+def log(level: str, text: str, context: Context) -> None:
+    """Add a line to the log, which there is."""
     from time import gmtime, strftime
 
     from appc.schema.json import dumps
 
     now = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
     if context.log_format == "json":
-        line = dumps({"level": "error", "msg": text, "time": now})
+        line = dumps({"level": level, "msg": text, "time": now})
     else:
-        line = f"time={dumps(now)} level=error msg={dumps(text)}"
+        line = f"time={dumps(now)} level={level} msg={dumps(text)}"
     fd = os.open(context.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
         os.write(fd, line.encode() + b"\n")

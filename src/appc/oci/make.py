@@ -37,7 +37,9 @@ _OBSOLETE = ("memory.kernel", "memory.kernelTCP", "memory.useHierarchy")
 
 def create(args: Args, context: Context) -> int:
     """Make a container whose process awaits its start."""
-    Making(args, context, detached=True, awaits_start=True).make()
+    making = Making(args, context, detached=True, awaits_start=True)
+    making.make()
+    tell_warnings(making.warnings, context)
     return 0
 
 
@@ -46,6 +48,7 @@ def run(args: Args, context: Context) -> int:
     detached = args.flag("detach")
     making = Making(args, context, detached=detached, awaits_start=False)
     keeper = making.make()
+    tell_warnings(making.warnings, context)
     container = making.container
     try:
         if (making.config.get("hooks") or {}).get("poststart"):
@@ -97,6 +100,7 @@ class Making:
         self._handles = handles(args, detached, bool((self.config.get("process") or {}).get("terminal")))
         self.container = containers.Container(context.root, args.words[0])
         self._device_filters: list[tuple[str, bytes]] = []
+        self.warnings: list[str] = []
 
     def make(self) -> int:
         """Make the container; return its keeper, whose end was waited for if the container is detached."""
@@ -167,8 +171,6 @@ class Making:
         from appc.schema.oci_runtime import OCI_VERSION
 
         linux, container, rootfs = self.config["linux"], self.container, self._rootfs()
-        if self.config.get("process"):
-            self.config["process"] = with_listened(with_home(self.config["process"], rootfs))
         container.record = {
             "ociVersion": OCI_VERSION,
             "bundle": self.bundle,
@@ -188,10 +190,17 @@ class Making:
         container.record["cgroup"] = path
         resources = dict(linux.get("resources") or {})
         resources["devices"] = [*(resources.get("devices") or ()), *cgroup_container.DEFAULT_RULES]
-        container.record["cgroups"] = cgroup_container.predict(path, facts)
+        places = cgroup_container.predict(path, facts)
+        if self._scope is None:
+            # Before they are recorded as the container's: whatever is in them ends with it. systemd looks itself.
+            cgroup_container.check_unused(places)
+        container.record["cgroups"] = places
         container.write_json("state.json", container.record)
         container.write_json("config.json", self.config)
         container.write(front.FILE, front.describe(container, self.config))
+        if self.config.get("process"):
+            # Of this process alone: commands beside it have another user, and get no sockets.
+            self.config["process"] = with_listened(with_home(self.config["process"], rootfs))
         if self._scope is not None:
             self._scope.start(linux.get("resources") or {}, container.record["annotations"], container.cgroups)
             resources = self._scope.with_room(resources)
@@ -207,6 +216,8 @@ class Making:
 
     def _plan(self, facts: HostFacts) -> Plan:
         args, container = self._args, self.container
+        if self.config["linux"].get("sysctl"):
+            refuse_shared_parameters(self.config["linux"])
         return compile_container(
             self.config,
             root=RootFS(container.record["rootfs"]),
@@ -225,6 +236,7 @@ class Making:
             no_pivot=args.flag("no-pivot"),
             detached=self._detached,
             awaits_start=self._awaits_start,
+            warnings=self.warnings,
         )
 
     def _agent_state(self) -> tuple[str, ...]:
@@ -259,6 +271,36 @@ class Making:
                 if os.path.exists(source) and not os.path.isdir(source):
                     hints[clean(mount["destination"], f"mounts[{index}].destination")] = (FILE,)
         return hints
+
+
+def refuse_shared_parameters(linux: dict[str, Any]) -> None:
+    """Unenforceable for kernel parameters of a namespace that is joined by its path, and is the runtime's own."""
+    from appc.abi import is_own_sysctl
+    from appc.plan.constants import NAMESPACES
+
+    own = []
+    for entry in linux.get("namespaces") or ():
+        path = entry.get("path")
+        if (
+            not path
+            or not os.path.exists(path)
+            or not os.path.samefile(path, f"/proc/self/ns/{NAMESPACES[entry['type']][1]}")
+        ):
+            own.append(entry["type"])
+    for key in linux["sysctl"]:
+        if not is_own_sysctl(key, own):
+            where = f"linux.sysctl.{key}"
+            raise Unenforceable("is not a parameter of the container's own namespaces, it would change the host", where)
+
+
+def tell_warnings(warnings: list[str], context: Context) -> None:
+    """Tell of capabilities that were not granted (config.md, Linux Process), when nothing else is left to be told:
+    engines take a log for one message."""
+    if warnings:
+        from appc.oci.main import warn
+
+        for text in warnings:
+            warn(text, context)
 
 
 def refuse_unmet(outcome: list[tuple[str, str, str, str]]) -> None:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 FLAG, VALUE, REPEAT = "flag", "value", "repeat"
+# What programs written in Go take for a truth.
+_TRUTHS = {
+    **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), "true"),
+    **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), "false"),
+}
 
 GLOBAL = {
     "root": VALUE,
@@ -130,7 +135,13 @@ VERBS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str], str, str, str]] 
         "restore.restore",
         "bring a container back from an image, with CRIU",
     ),
-    "spec": ({"bundle": VALUE}, {"b": "bundle"}, "", "spec.write", "write a config.json to begin with"),
+    "spec": (
+        {"bundle": VALUE, "rootless": FLAG},
+        {"b": "bundle"},
+        "",
+        "spec.write",
+        "write a config.json to begin with",
+    ),
     "features": ({}, {}, "", "features.show", "print what of the runtime-spec is supported"),
 }
 
@@ -180,10 +191,9 @@ def parse(words: Sequence[str], known: Mapping[str, str], short: Mapping[str, st
         if name not in known:
             raise UsageError(f"flag provided but not defined: -{name}", verb)
         if known[name] == FLAG:
-            value = value if equals else "true"
-            if value not in ("true", "false", "1", "0"):
+            if equals and value not in _TRUTHS:
                 raise UsageError(f"invalid boolean value {value!r} for -{name}", verb)
-            value = {"1": "true", "0": "false"}.get(value, value)
+            value = _TRUTHS[value] if equals else "true"
         elif not equals:
             if index == len(words):
                 raise UsageError(f"flag needs an argument: -{name}", verb)

@@ -61,13 +61,37 @@ def default() -> dict[str, Any]:
     }
 
 
+def rootless(config: dict[str, Any], uid: int, gid: int) -> dict[str, Any]:
+    """Return `config` for who is not the host's root: a container whose root is the user `uid`, of the group `gid`.
+
+    It shares the network, of which such a user could make nothing, and has no limits. Of /sys it gets what the host
+    shows, since a new one belongs to the network; and no file is given to IDs that nobody there has.
+    """
+    linux = {name: value for name, value in config["linux"].items() if name != "resources"}
+    kinds = [one["type"] for one in linux["namespaces"] if one["type"] != "network"]
+    linux["namespaces"] = [{"type": kind} for kind in (*kinds, "user")]
+    for field, own in (("uidMappings", uid), ("gidMappings", gid)):
+        linux[field] = [{"containerID": 0, "hostID": own, "size": 1}]
+    mounts = []
+    for mount in config["mounts"]:
+        options = [option for option in mount["options"] if not option.startswith(("uid=", "gid="))]
+        if mount["destination"] == "/sys":
+            mounts.append(
+                {"destination": "/sys", "type": "none", "source": "/sys", "options": ["rbind", *_QUIET, "ro"]}
+            )
+        else:
+            mounts.append({**mount, "options": options})
+    return {**config, "mounts": mounts, "linux": linux}
+
+
 def write(args: Args, context: Context) -> int:
     """Write `config.json` into the bundle; an existing one stays."""
+    config = rootless(default(), os.geteuid(), os.getegid()) if args.flag("rootless") else default()
     path = os.path.join(args.option("bundle") or ".", "config.json")
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except FileExistsError:
         raise AppcError("file exists; remove it first", path) from None
     with os.fdopen(fd, "w") as file:
-        file.write(dumps(default(), 2) + "\n")
+        file.write(dumps(config, 2) + "\n")
     return 0

@@ -17,6 +17,11 @@ _IO = {
     "rios": ("ioServicedRecursive", "Read"),
     "wios": ("ioServicedRecursive", "Write"),
 }
+# Files of cgroup v1's cpuset with a number
+_CPUSET = (
+    *("cpu_exclusive", "mem_hardwall", "mem_exclusive", "memory_migrate", "memory_spread_page", "memory_spread_slab"),
+    *("memory_pressure", "sched_load_balance", "sched_relax_domain_level"),
+)
 _IO_V1 = {
     "ioServiceBytesRecursive": "blkio.throttle.io_service_bytes_recursive",
     "ioServicedRecursive": "blkio.throttle.io_serviced_recursive",
@@ -24,12 +29,13 @@ _IO_V1 = {
 
 
 def usage(groups: list[str]) -> dict[str, Any]:
-    """Return cpu, memory, pids, blkio and hugetlb; what no controller of these groups counts is 0 or left out."""
+    """Return what the groups count, by controller; what no controller of these counts is 0 or left out."""
     return {
         "cpu": _cpu(groups),
-        "memory": _memory(groups),
+        "cpuset": _cpuset(groups),
+        "memory": {**_memory(groups), **_pressure(groups, "memory.pressure")},
         "pids": _without_zeros({"current": _number(groups, "pids.current"), "limit": _limit(groups, "pids.max")}),
-        "blkio": _blkio(groups),
+        "blkio": {**_blkio(groups), **_pressure(groups, "io.pressure")},
         "hugetlb": _hugetlb(groups),
         "intel_rdt": {},
         "network_interfaces": None,
@@ -54,7 +60,34 @@ def _cpu(groups: list[str]) -> dict[str, Any]:
         "throttledPeriods": unified.get("nr_throttled", 0),
         "throttledTime": throttled,
     }
-    return {"usage": counted, "throttling": _without_zeros(throttling)}
+    return {"usage": counted, "throttling": _without_zeros(throttling), **_pressure(groups, "cpu.pressure")}
+
+
+def _cpuset(groups: list[str]) -> dict[str, Any]:
+    """Return what cgroup v1 says of processors and memory nodes, under the names of its files; of v2 the two lists."""
+    found: dict[str, Any] = {name: _members(_read(groups, f"cpuset.{name}")) for name in ("cpus", "mems")}
+    found = {name: members for name, members in found.items() if members}
+    return {**found, **{name: _number(groups, f"cpuset.{name}") for name in _CPUSET}}
+
+
+def _members(text: str) -> list[int]:
+    """Return the numbers in a list such as 0-3,5."""
+    members: list[int] = []
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        if first.isdecimal() and (last or first).isdecimal():
+            members += range(int(first), int(last or first) + 1)
+    return members
+
+
+def _pressure(groups: list[str], file: str) -> dict[str, Any]:
+    """Return how much time was lost by waiting (Documentation/accounting/psi.rst), nothing where nobody counts it."""
+    found: dict[str, dict[str, float]] = {}
+    for line in _read(groups, file).splitlines():
+        kind, *pairs = line.split()
+        values = (pair.partition("=") for pair in pairs)
+        found[kind] = {name: int(value) if name == "total" else float(value) for name, _, value in values}
+    return {"psi": found} if found else {}
 
 
 def _memory(groups: list[str]) -> dict[str, Any]:
@@ -153,7 +186,7 @@ def _read(groups: list[str], file: str) -> str:
 
 def _number(groups: list[str], file: str) -> int:
     text = _read(groups, file).strip()
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.removeprefix("-").isdecimal() else 0
 
 
 def _limit(groups: list[str], file: str) -> int:

@@ -93,6 +93,9 @@ def compile_container(
     if waits_only:
         config = {**config, "process": _NO_PROCESS}
     types = namespace_types(config)
+    for field in ("hostname", "domainname"):
+        if config.get(field) and "uts" not in types:
+            raise AppcError("needs a uts namespace, it would change the host's", field)
     made = [kind for kind, path in types.items() if not path]
     apart = "mount" not in made
     ops = [Op("adopt", NAMESPACES[kind][0], path, source="linux.namespaces") for kind, path in types.items() if path]
@@ -139,7 +142,7 @@ def compile_container(
     if before:
         rooted.insert(pivot, Op("sync", "created", source="hooks"))
     inside += rooted
-    inside += sandbox_ops(config, made, types)
+    inside += sandbox_ops(config, [*made, "uts"] if "uts" in types else made, types)
     inside += _links(net_devices)
     found = [] if warnings is None else warnings
     becoming = process_ops(

@@ -13,8 +13,13 @@ from appc.plan.compile_cgroups import cgroup_mounts
 from appc.plan.compile_mounts import MountOptions, below, clean
 from appc.plan.constants import (
     ATTR_RDONLY,
+    EACCES,
     EEXIST,
+    ELOOP,
     ENOENT,
+    ENOTDIR,
+    EPERM,
+    EROFS,
     MS_PRIVATE,
     MS_REC,
     MS_SHARED,
@@ -67,6 +72,8 @@ _LINKS = (
 )
 # File systems whose directories are the kernel's: nothing can be made in them.
 _KERNEL_TREES = ("proc", "sysfs")
+# What keeps a directory from being made: no directory, link or permission leads there.
+_NO_PLACE = (EPERM, ENOENT, EACCES, ENOTDIR, EROFS, ELOOP)
 # File systems that take no SELinux context of a mount.
 _UNLABELLED = ("proc", "sysfs", "cgroup", "cgroup2")
 
@@ -145,6 +152,7 @@ class RootBuilder:
             self._mount(f"mounts[{index}]", mount, path, options)
         self._devices()
         self._make_files()
+        self._working_directory()
         if (self._config.get("process") or {}).get("terminal"):
             self.ops.append(console(self._config["process"]))
         self._hidden_paths()
@@ -175,6 +183,15 @@ class RootBuilder:
             if replace:
                 self._add("remove", path, tolerate=(ENOENT,), source="appc")
             self._add("file", path, mode, content, tolerate=(ENOENT, EEXIST), source="appc")
+
+    def _working_directory(self) -> None:
+        """Make where the process of a container begins, as engines expect; if it cannot be, entering it says why."""
+        cwd = (self._config.get("process") or {}).get("cwd") or "/"
+        if not self._alone or ".." in cwd.split("/"):
+            return
+        path = clean(cwd, "process.cwd")
+        if path not in self._made and self._covering(_parent(path))[0] not in _KERNEL_TREES:
+            self._add("mkdir", path, 0o755, 0, 0, tolerate=_NO_PLACE, source="process.cwd")
 
     def _add(
         self,

@@ -216,6 +216,21 @@ def test_parameters_of_the_host_are_refused(runtime: Runtime, key: str) -> None:
     assert Path("/proc/sys/kernel/core_pattern").read_text() == before
 
 
+def test_parameters_of_a_host_s_namespace_that_is_joined_are_refused(runtime: Runtime) -> None:
+    file = Path("/proc/sys/net/ipv4/ip_forward")
+    before = file.read_text()
+    config = configuration("/bin/true")
+    network = next(one for one in config["linux"]["namespaces"] if one["type"] == "network")
+    network["path"] = f"/proc/{os.getpid()}/ns/net"
+    config["linux"]["sysctl"] = {"net.ipv4.ip_forward": "0" if int(before) else "1"}
+    runtime.configure(config)
+    try:
+        assert "linux.sysctl.net.ipv4.ip_forward" in runtime.create("one", fails=1)
+        assert file.read_text() == before
+    finally:
+        file.write_text(before)
+
+
 def test_commands_gain_no_inheritable_capabilities(runtime: Runtime) -> None:
     """CVE-2022-29162, CVE-2022-27650."""
     runtime.configure(configuration("/bin/sleep", "1000"))

@@ -8,11 +8,14 @@ import json
 import os
 import socket
 import struct
+import subprocess
 import termios
+import time
 from pathlib import Path
 
 import pytest
 
+from appc.host.probe import facts
 from conftest import PATIENCE, Runtime, configuration
 
 
@@ -55,8 +58,6 @@ def test_a_detached_command_outlives_the_runtime(running: Runtime, tmp_path: Pat
     (tmp_path / "process.json").write_text(json.dumps(process))
     pid_file = tmp_path / "exec.pid"
     words = ("exec", "--detach", "--process", str(tmp_path / "process.json"), "--pid-file", str(pid_file), "one")
-    import subprocess
-
     subprocess.run(
         running.words(*words), check=True, timeout=PATIENCE, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
@@ -109,3 +110,51 @@ def test_the_terminal_goes_to_the_console_socket(runtime: Runtime, console: sock
     config["process"]["terminal"] = False
     runtime.configure(config)
     assert "console socket" in runtime.create("one", "--console-socket", str(tmp_path / "console.sock"), fails=1)
+
+
+def test_who_is_told_only_a_user_keeps_groups_and_mask_of_the_container(runtime: Runtime) -> None:
+    """Else a user without rights would have those of root's group."""
+    etc = runtime.bundle / "rootfs/etc"
+    etc.mkdir()
+    (etc / "passwd").write_text("a:x:5:6::/home/a:/bin/sh\nb:x:9:9::/home/b:/bin/sh\n")
+    config = configuration("/bin/sleep", "1000")
+    config["process"]["user"] = {"uid": 5, "gid": 6, "additionalGids": [7, 8], "umask": 0o27}
+    runtime.configure(config)
+    runtime.create("one")
+    runtime("start", "one")
+    status = report(runtime("exec", "--user", "9", "one", "/probe", "report").stdout)
+    assert [status[name] for name in ("uid", "gid", "groups", "umask")] == ["9 9 9", "6 6 6", "7 8", "0027"]
+    assert report(runtime("exec", "--user", "9:10", "one", "/probe", "report").stdout)["gid"] == "10 10 10"
+    # Where it is at home is looked up for itself.
+    assert status["env.HOME"] == "/home/b"
+
+
+def test_sockets_of_the_container_are_not_promised_to_commands(runtime: Runtime) -> None:
+    runtime.configure(configuration("/bin/sleep", "1000"))
+    with socket.socket(socket.AF_UNIX) as handed, (runtime.base / "output").open("w") as output:
+        words = runtime.words("create", "--bundle", str(runtime.bundle), "one")
+        fd = fcntl.fcntl(handed.fileno(), fcntl.F_DUPFD_CLOEXEC, 100)
+        os.dup2(fd, 3)
+        os.close(fd)
+        command = ["/bin/sh", "-c", 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"', "sh", *words]
+        subprocess.run(command, pass_fds=[3], check=True, timeout=PATIENCE, stdout=output, stderr=output)
+    runtime("start", "one")
+    assert "LISTEN" not in runtime("exec", "one", "/probe", "report").stdout
+
+
+def test_a_command_comes_to_the_first_process_where_the_container_gave_controllers_away(runtime: Runtime) -> None:
+    """As systemd does: its own group may then hold no process, which only version 2 has for a rule."""
+    give = "busybox mkdir leaf && echo 1 > leaf/cgroup.procs && echo +pids > cgroup.subtree_control && "
+    script = f"cd /sys/fs/cgroup && {give if facts().cgroup == 'v2' else ''}echo given; exec sleep 1000"
+    config = configuration("/bin/sh", "-c", script)
+    config["mounts"].append({"destination": "/sys", "type": "sysfs", "source": "sysfs"})
+    config["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"})
+    runtime.configure(config)
+    runtime.create("one")
+    runtime("start", "one")
+    deadline = time.monotonic() + PATIENCE
+    while (runtime.base / "output").read_text() != "given\n":
+        assert time.monotonic() < deadline, (runtime.base / "output").read_text()
+        time.sleep(0.05)
+    own, first = (runtime("exec", "one", "/bin/cat", f"/proc/{which}/cgroup").stdout for which in ("self", "1"))
+    assert own == first

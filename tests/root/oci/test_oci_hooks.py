@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
-from conftest import Runtime, configuration
+from conftest import PATIENCE, Runtime, configuration
+
+STANDARD = 0x7FFFFFFF  # signals; some of the others are the C library's own
 
 
 def hook(out: Path, name: str, after: str = "", **more: Any) -> dict[str, Any]:
@@ -64,3 +67,37 @@ def test_a_failing_poststart_stops_the_container_and_poststop_only_warns(runtime
     assert "warning: hooks.poststop[0]" in warnings
     assert "warning: hooks.poststop[1]" in warnings
     assert (tmp_path / "d.json").exists()
+
+
+def test_what_a_hook_is_given(runtime: Runtime, tmp_path: Path) -> None:
+    """No descriptor but its streams, signals as they are by default, and a mask that lets others read."""
+    out = tmp_path / "out"
+    out.mkdir()
+    script = "grep SigIgn /proc/self/status >{0}; umask >>{0}; ls /proc/self/fd | wc -l >>{0}; cat >/dev/null"
+    kinds = ("prestart", "poststart", "poststop")
+    config = configuration("/bin/sleep", "1000")
+    config["hooks"] = {
+        kind: [{"path": "/bin/sh", "args": ["sh", "-c", script.format(out / kind)], "env": ["PATH=/bin:/usr/bin"]}]
+        for kind in kinds
+    }
+    runtime.configure(config)
+    left_open = os.open("/dev/zero", os.O_RDONLY)
+    try:
+        with (runtime.base / "output").open("w") as output:
+            for words in (("create", "--bundle", str(runtime.bundle)), ("start",), ("delete", "--force")):
+                subprocess.run(
+                    runtime.words(*words, "one"),
+                    pass_fds=[left_open],
+                    umask=0o22,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    timeout=PATIENCE,
+                    check=True,
+                )
+    finally:
+        os.close(left_open)
+    for kind in kinds:
+        _, ignored, mask, count = (out / kind).read_text().split()
+        # The streams, and the directory that is listed.
+        assert (int(ignored, 16) & STANDARD, mask, count) == (0, "0022", "4"), kind

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 from conftest import PATIENCE, Runtime, configuration
@@ -24,8 +25,9 @@ def test_a_container_goes_from_created_to_stopped(runtime: Runtime, tmp_path: Pa
     runtime.create("one", "--pid-file", str(pid_file))
     state = runtime.state("one")
     assert (state["status"], state["id"], state["bundle"]) == ("created", "one", str(runtime.bundle))
-    # Readers parse the file's bytes as a number.
+    # Readers, who need not be root, parse the file's bytes as a number.
     assert pid_file.read_text() == str(state["pid"])
+    assert pid_file.stat().st_mode & 0o777 == 0o644
     assert (runtime.base / "output").read_text() == "", "nothing of the program runs before its start"
     assert Path(f"/proc/{state['pid']}/comm").read_text() == "appc-init\n"
     runtime("start", "one")
@@ -109,9 +111,14 @@ def test_a_refusal_names_the_field_and_leaves_nothing(runtime: Runtime) -> None:
     runtime.configure(config)
     assert "linux.resources.unified.no-such.file" in runtime.create("one", fails=1)
     config = configuration("/bin/true")
-    config["process"]["cwd"] = "/missing"
+    config["process"]["cwd"] = "/probe/below"
     runtime.configure(config)
-    assert "/missing" in runtime.create("one", fails=1)
+    assert "/probe/below" in runtime.create("one", fails=1)
+    config = configuration("/bin/true")
+    config["hostname"] = "other"
+    config["linux"]["namespaces"] = [one for one in config["linux"]["namespaces"] if one["type"] != "uts"]
+    runtime.configure(config)
+    assert "hostname: needs a uts namespace" in runtime.create("one", fails=1)
     assert list(runtime.root.iterdir()) == []
 
 
@@ -184,3 +191,76 @@ def test_engines_parse_lists_and_processes(runtime: Runtime) -> None:
     assert row["owner"] == "root"
     assert runtime("list", "-q").stdout == "one\n"
     assert json.loads(runtime("ps", "--format", "json", "one").stdout) == [row["pid"]]
+
+
+def test_all_are_killed_also_those_that_are_made_meanwhile(runtime: Runtime) -> None:
+    """Without a process namespace nothing else ends them."""
+    config = configuration("/bin/sh", "-c", "f() { f & }; f; f; f; f; exec sleep 1000")
+    config["linux"]["namespaces"] = [one for one in config["linux"]["namespaces"] if one["type"] != "pid"]
+    runtime.configure(config)
+    runtime.create("one")
+    runtime("start", "one")
+    pid = runtime.state("one")["pid"]
+    runtime("kill", "--all", "one", "KILL")
+    runtime.wait(pid)
+    deadline = time.monotonic() + PATIENCE
+    while json.loads(runtime("ps", "--format", "json", "one").stdout):
+        assert time.monotonic() < deadline, "they go on"
+        time.sleep(0.1)
+
+
+def test_a_missing_working_directory_is_made(runtime: Runtime) -> None:
+    config = configuration("/bin/sh", "-c", "echo $PWD; ls -ld .")
+    config["process"]["cwd"] = "/work/deep"
+    config["root"]["readonly"] = True
+    runtime.configure(config)
+    assert runtime("run", "--bundle", str(runtime.bundle), "one").stdout.startswith("/work/deep\ndrwxr-xr-x")
+
+
+def test_the_host_name_of_a_joined_namespace_is_set(runtime: Runtime) -> None:
+    config = configuration("/bin/sleep", "1000")
+    config["hostname"] = "first"
+    runtime.configure(config)
+    runtime.create("one")
+    config = configuration("/bin/cat", "/proc/sys/kernel/hostname")
+    config["hostname"] = "second"
+    path = f"/proc/{runtime.state('one')['pid']}/ns/uts"
+    config["linux"]["namespaces"] = [
+        {**one, "path": path} if one["type"] == "uts" else one for one in config["linux"]["namespaces"]
+    ]
+    runtime.configure(config)
+    assert runtime("run", "--bundle", str(runtime.bundle), "two").stdout == "second\n"
+
+
+def test_nobody_else_may_write_to_what_leads_to_the_states(runtime: Runtime) -> None:
+    """Some callers have a mask of 0."""
+    runtime.root = runtime.base / "made/here/oci"
+    runtime.configure(configuration("/bin/sleep", "1000"))
+    with (runtime.base / "output").open("w") as output:
+        subprocess.run(
+            runtime.words("create", "--bundle", str(runtime.bundle), "one"),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            timeout=PATIENCE,
+            check=True,
+            umask=0,
+        )
+    for place in (runtime.root, runtime.root / "one"):
+        assert place.stat().st_mode & 0o777 == 0o700
+    for place in (runtime.base / "made", runtime.base / "made/here"):
+        assert place.stat().st_mode & 0o022 == 0
+
+
+def test_capabilities_that_are_not_granted_are_told(runtime: Runtime, tmp_path: Path) -> None:
+    """config.md, Linux Process: as a warning, and the container runs."""
+    config = configuration("/bin/true")
+    config["process"]["capabilities"]["bounding"] = ["CAP_KILL", "CAP_NO_SUCH"]
+    runtime.configure(config)
+    words = ("run", "--bundle", str(runtime.bundle), "one")
+    assert "warning: process.capabilities.bounding[1]" in runtime(*words).stderr
+    log = tmp_path / "log"
+    assert runtime("--log", str(log), "--log-format", "json", *words).stderr == ""
+    (line,) = log.read_text().splitlines()
+    assert json.loads(line)["level"] == "warning"
+    assert "CAP_NO_SUCH" in json.loads(line)["msg"]

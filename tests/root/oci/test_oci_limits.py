@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from appc.host.probe import facts
@@ -64,3 +65,53 @@ def test_what_spec_writes_runs(runtime: Runtime) -> None:
     config["process"].update(args=["/bin/echo", "hello"], terminal=False)
     runtime.configure(config)
     assert runtime("run", "--bundle", str(runtime.bundle), "one").stdout == "hello\n"
+
+
+def test_a_group_that_is_in_use_is_not_taken(runtime: Runtime, tmp_path: Path) -> None:
+    """Whatever is in it would end with the container, or with the attempt to make one."""
+    path = f"/appc-test/{tmp_path.name}"
+    config = configuration("/bin/sleep", "1000")
+    config["linux"]["cgroupsPath"] = path
+    runtime.configure(config)
+    runtime.create("one")
+    try:
+        message = runtime.create("two", fails=1)
+        assert "container's cgroup is not empty: 1 process(es) found" in message
+        assert path in message
+        assert runtime.state("one")["status"] == "created"
+        assert not (runtime.root / "two").exists()
+        runtime("delete", "--force", "one")
+        runtime.create("two")
+        runtime("delete", "two")
+        frozen = next(freezers(path))
+        assert "unexpectedly frozen" in runtime.create("three", fails=1)
+        assert frozen.parent.exists()
+    finally:
+        for name in ("one", "two", "three"):
+            runtime("delete", "--force", name)
+        for base in facts().bases.values():
+            for place in (f"{base}{path}", f"{base}/appc-test"):
+                if Path(place).exists():
+                    Path(place).rmdir()
+
+
+def freezers(path: str) -> Iterator[Path]:
+    """Make a group and freeze it; the file that says so."""
+    for base in facts().bases.values():
+        Path(f"{base}{path}").mkdir(parents=True, exist_ok=True)
+        for name, word in (("cgroup.freeze", "1"), ("freezer.state", "FROZEN")):
+            file = Path(f"{base}{path}/{name}")
+            if file.exists():
+                file.write_text(word)
+                yield file
+
+
+def test_what_spec_writes_for_a_user_runs_as_that_user(runtime: Runtime) -> None:
+    """Called by the host's root here, who is then the only one that the container has."""
+    need("userns")
+    runtime("spec", "--rootless", "--bundle", str(runtime.bundle))
+    config = json.loads((runtime.bundle / "config.json").read_text())
+    config["process"].update(args=["/bin/cat", "/proc/self/uid_map"], terminal=False)
+    config["root"]["readonly"] = False
+    runtime.configure(config)
+    assert runtime("run", "--bundle", str(runtime.bundle), "one").stdout.split() == ["0", "0", "1"]

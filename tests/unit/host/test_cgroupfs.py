@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from appc.errors import HostError
-from appc.host import cgroups
+from appc.host import cgroupfs, cgroups
 from appc.host.probe import HostFacts
 
 UUID = "0f5c9b1e-2222-4222-8222-222222222222"
@@ -90,18 +90,56 @@ def test_a_group_with_something_in_it_is_not_removed(tmp_path: Path) -> None:
 def test_killing_needs_the_right_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cgroup.procs").write_text("1\n0\n")
 
-    def refuse(pid: int, signal: int) -> None:
+    def refuse(fd: int, signal: int) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr("os.kill", refuse)
-    with pytest.raises(HostError, match="process 1 cannot be killed"):
+    monkeypatch.setattr("_signal.pidfd_send_signal", refuse)
+    with pytest.raises(HostError, match="process 1 cannot be signalled"):
         cgroups.kill([str(tmp_path)])
 
 
 def test_what_does_not_die_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process in uninterruptible sleep keeps its group; kill gives up after its patience."""
-    (tmp_path / "cgroup.procs").write_text("4194303\n")
-    monkeypatch.setattr("os.kill", lambda pid, signal: None)
+    (tmp_path / "cgroup.procs").write_text("1\n")
+    monkeypatch.setattr("_signal.pidfd_send_signal", lambda fd, signal: None)
     assert not cgroups.kill([str(tmp_path)], patience=0.01)
     (tmp_path / "cgroup.procs").write_text("")
     assert cgroups.kill([str(tmp_path)])
+
+
+def test_a_number_that_left_the_group_is_signalled_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be another process's by then: what was listed must still be when it is held."""
+    lists = [[1, 4194303], [2]]
+    sent: list[int] = []
+    monkeypatch.setattr(cgroupfs, "processes", lambda path: lists.pop(0))
+    monkeypatch.setattr("_signal.pidfd_send_signal", lambda fd, signal: sent.append(fd))
+    assert cgroupfs.signal(str(tmp_path), 9) == 2
+    assert sent == []
+
+
+@pytest.mark.parametrize(
+    ("file", "events", "told", "still"),
+    [
+        ("cgroup.freeze", "cgroup.events", "populated 1\nfrozen 0\n", "populated 1\nfrozen 1\n"),
+        ("freezer.state", "freezer.state", "FREEZING\n", "FROZEN\n"),
+    ],
+)
+def test_freezing_takes_until_all_stand_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, events: str, told: str, still: str
+) -> None:
+    for name in (file, events):
+        (tmp_path / name).write_text("")
+    asked = [told, told, still]
+    wrote: list[str] = []
+    monkeypatch.setattr(cgroupfs, "read", lambda path: asked.pop(0) if path.endswith(events) else "")
+    monkeypatch.setattr(cgroupfs, "write", lambda path, text: wrote.append(text) if path.endswith(file) else missing())
+    cgroupfs.freeze([str(tmp_path)], True)
+    assert asked == []
+    monkeypatch.setattr(cgroupfs, "read", lambda path: told)
+    with pytest.raises(HostError, match="does not stand still"):
+        cgroupfs.freeze([str(tmp_path)], True, patience=0.01)
+    assert wrote in (["1", "1", "0"], ["FROZEN", "FROZEN", "THAWED"])
+
+
+def missing() -> None:
+    raise FileNotFoundError

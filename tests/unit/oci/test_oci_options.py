@@ -42,6 +42,7 @@ def test_options_behind_the_id_are_the_commands() -> None:
 def test_flags_take_a_truth_and_short_ones_go_together() -> None:
     assert not parsed("run", "--no-subreaper=false", "one").flag("no-subreaper")
     assert parsed("run", "-no-subreaper", "one").flag("no-subreaper")
+    assert parsed("run", "--no-subreaper=T", "one").flag("no-subreaper")
     args = parsed("exec", "-dt", "one")
     assert args.flag("detach")
     assert args.flag("tty")
@@ -78,6 +79,7 @@ def test_a_user_that_is_not_understood_is_never_root(text: str) -> None:
     with pytest.raises(AppcError, match="not the number"):
         _user(text)
     assert _user("5:6") == {"uid": 5, "gid": 6}
+    assert _user("5") == {"uid": 5}
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,6 +90,13 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(verb in text for verb in VERBS)
     assert main(["--version"]) == 0
     assert "\nspec: 1.3" in capsys.readouterr().out
+
+
+def test_rootless_is_a_truth_or_auto(capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("true", "false", "auto"):
+        assert main([f"--rootless={text}", "--version"]) == 0
+    assert main(["--rootless=perhaps", "list"]) == 1
+    assert "--rootless" in capsys.readouterr().err
 
 
 def test_a_command_without_a_container(capsys: pytest.CaptureFixture[str]) -> None:

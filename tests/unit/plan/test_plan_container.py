@@ -12,7 +12,7 @@ from appc.errors import AppcError, LaunchError
 from appc.plan.check import check
 from appc.plan.compile_container import CONTAINER, PROCESS, Handles, compile_container, compile_exec
 from appc.plan.compile_root import RootFS
-from appc.plan.constants import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, ROOT, SIGKILL
+from appc.plan.constants import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, ELOOP, ROOT, SIGKILL
 from appc.plan.ops import BIND_ANEW, BIND_RECURSIVE, TREE_PEER, TREE_RECURSIVE, Op, Plan
 from golden.examples import facts
 
@@ -267,3 +267,29 @@ def test_devices_are_judged_before_there_is_a_process() -> None:
     keeper.append(keeper.pop(1))
     with pytest.raises(LaunchError):
         check(late)
+
+
+def test_the_working_directory_is_made_as_engines_expect() -> None:
+    """Before the root is closed to it; whatever keeps it from being made is told by who enters it."""
+    given = config(linux=NAMESPACES, process={"cwd": "/work/deep/"})
+    given["root"]["readonly"] = True
+    ops = container(given).track(CONTAINER).ops
+    (made,) = (op for op in ops if op.name == "mkdir" and op.source == "process.cwd")
+    assert made.args == ("/work/deep", 0o755, 0, 0)
+    assert ELOOP in made.tolerate
+    assert ops.index(made) < next(index for index, op in enumerate(ops) if op.source == "root.readonly")
+    mounts = [{"destination": "/proc", "type": "proc"}]
+    for cwd in ("/", "/proc/self", "/a/../b"):
+        ops = container(config(linux=NAMESPACES, mounts=mounts, process={"cwd": cwd})).track(CONTAINER).ops
+        assert not [op for op in ops if op.source == "process.cwd" and op.name == "mkdir"]
+
+
+def test_names_are_those_of_the_containers_namespace() -> None:
+    uts = {"type": "uts", "path": "/run/uts"}
+    joined = {"namespaces": [*NAMESPACES["namespaces"], uts]}
+    plan = container(config(linux=joined, hostname="inside", domainname="there"))
+    assert named(plan.track(CONTAINER).ops, "hostname") == [("inside",)]
+    assert named(plan.track(CONTAINER).ops, "domainname") == [("there",)]
+    for field in ("hostname", "domainname"):
+        with pytest.raises(AppcError, match=f"{field}: needs a uts namespace"):
+            container(config(linux=NAMESPACES, **{field: "outside"}))
