@@ -14,7 +14,7 @@ def main(path: str, *fields: str) -> None:
     url = f"{os.environ['AC_METADATA_URL']}/acMetadata/v1/{path}"
     form = urllib.parse.urlencode(dict(field.split("=", 1) for field in fields)).encode() or None
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, form), timeout=2) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, form), timeout=30) as answer:
             print(answer.read().decode() or answer.reason)
     except urllib.error.HTTPError as error:
         sys.exit(f"{error.code} {error.reason}")

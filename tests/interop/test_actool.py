@@ -79,6 +79,8 @@ def test_what_actool_builds_has_the_id_of_its_tar(
     assert main(["image", "validate", str(out)]) == 0
     assert main(["image", "id", str(out)]) == 0
     assert capsys.readouterr().out == expected + "\n"
+    assert main(["--root", str(layout.parent / "root"), "fetch", "--insecure", "image", str(out)]) == 0
+    assert capsys.readouterr().out == expected + "\n"
 
 
 def test_what_actool_builds_is_the_same_tree_here(actool: str, layout: Path) -> None:

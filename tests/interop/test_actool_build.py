@@ -82,7 +82,13 @@ def test_actool_accepts_what_is_built(actool: str, sandbox: Path) -> None:
     appc(
         "image", "convert", "--name", "example.com/x", f"docker-archive:{sandbox}/docker.tar", sandbox / "converted.aci"
     )
-    for name in ("thin", "flat", "made", "docker", "binary", "rootfs", "converted"):
+    (sandbox / "project").mkdir()
+    (sandbox / "project/main.py").write_text("print(1)\n")
+    appc("image", "build", "from-python", sandbox / "project", sandbox / "python.aci")
+    appc("run", "--insecure", "image", sandbox / "made.aci", "--exec", "/bin/sh", "--", "-c", "echo 2 >/left")
+    (pod,) = (sandbox / "store/pods/exited").iterdir()
+    appc("export", pod.name, sandbox / "exported.aci")
+    for name in ("thin", "flat", "made", "docker", "binary", "rootfs", "converted", "python", "exported"):
         checked = subprocess.run([actool, "validate", sandbox / f"{name}.aci"], capture_output=True, text=True)
         assert checked.returncode == 0, checked.stderr
     shown = subprocess.run([actool, "cat-manifest", sandbox / "thin.aci"], capture_output=True, check=True)

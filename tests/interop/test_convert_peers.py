@@ -292,6 +292,50 @@ def appc_words() -> list[str]:
     return [sys.executable, "-m", "appc"]
 
 
+@pytest.mark.slow
+def test_a_real_image_is_the_same_in_every_form(sandbox: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a docker archive, as podman saves an image of Debian packages, to an ACI, an OCI layout and an ACI again."""
+    need("podman", "runc", "cgroup", "umoci", "native", "overlay", "apt-get", "dpkg-deb")
+    known = subprocess.run(["apt-cache", "show", "redis-server"], capture_output=True, check=False)
+    if known.returncode != 0:
+        pytest.skip("apt knows no redis-server here")
+    appc("image", "build", "from-deb", "--no-locales", "redis-server", "debian.aci")
+    appc("image", "extract", "--rootfs-only", "debian.aci", "files")
+    # What few packages have, and images of distributions do.
+    os.setxattr("files/usr/bin/redis-cli", "security.capability", CAPABILITY)
+    os.link("files/usr/bin/redis-cli", "files/usr/bin/another")
+    os.chown("files/var/tmp", 12, 34)
+    os.utime("files/etc", ns=(0, 1_500_000_000_000_000_000))
+    expected = seen(place / "files", LINKS)
+    assert len(expected) > 500
+    run(
+        "tar",
+        "--format=pax",
+        "--xattrs",
+        "--xattrs-include=*",
+        "--numeric-owner",
+        "-C",
+        "files",
+        "-cf",
+        "files.tar",
+        ".",
+    )
+    command = ("--change", 'ENTRYPOINT ["/usr/bin/redis-server"]', "--change", 'CMD ["--version"]')
+    podman("import", *command, "files.tar", "localhost/real:1.0")
+    podman("save", "-q", "--format", "docker-archive", "-o", "real.tar", "localhost/real:1.0")
+    convert("docker-archive:real.tar", "real.aci")
+    first = image_id("real.aci", capsys)
+    assert extracted("real.aci", "first") == expected
+    convert("real.aci", "oci:layout:1.0")
+    assert unpacked("layout:1.0", "bundle") == expected
+    convert("oci:layout", "back.aci")
+    assert image_id("back.aci", capsys) == first
+    assert extracted("back.aci", "last") == expected
+    words = [*appc_words(), "run", "--insecure", "image", "--rm", "back.aci"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("Redis server v="), done.stderr
+
+
 def test_bundles_both_ways(sandbox: Path, built: dict[str, tuple[object, ...]], place: Path) -> None:
     need("runc", "cgroup")
     convert("--insecure", "image", "a.aci", "bundle:bundle")

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,30 @@ def test_plugins_of_the_distribution(appc: Appc, config: Path, host: str, tmp_pa
     assert wait_for(lambda: sh(ask.format("203.0.113.1", 80))) == "server\n"
     assert appc("stop", uuid).status == 0
     assert address not in os.listdir(tmp_path / "leases/backbone")
+    sh("ip link delete cni-test0; iptables-nft-save | grep -q CNI-DN && exit 1; nft flush ruleset")
+    assert state_of_the_host() == before
+
+
+def test_what_plugins_of_the_distribution_made_goes_after_everything_was_killed(
+    appc: Appc, config: Path, host: str, tmp_path: Path
+) -> None:
+    need("cni", "iptables")
+    before = state_of_the_host()
+    BRIDGE["plugins"][0]["ipam"]["dataDir"] = str(tmp_path / "leases")  # type: ignore[index]
+    (config / "backbone.conflist").write_text(json.dumps(BRIDGE))
+    uuid = appc.detached("--net", "backbone", "--port", "greeting:80", SERVER)
+    status = appc.status(uuid)
+    address = status["networks"][0]["addresses"][0]
+    assert address in os.listdir(tmp_path / "leases/backbone")
+    for pid in (status["keeper"], status["pid"], *(app["pid"] for app in status["apps"])):
+        # Each may have gone with the one before.
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: appc.status(uuid)["state"] != "running")
+    assert appc("gc", "--grace-period", "0").status == 0
+    assert appc.pods() == []
+    assert address not in os.listdir(tmp_path / "leases/backbone")
+    # The bridge is for the pods to come, as the plugin leaves it, and so are the tables of iptables.
     sh("ip link delete cni-test0; iptables-nft-save | grep -q CNI-DN && exit 1; nft flush ruleset")
     assert state_of_the_host() == before
 

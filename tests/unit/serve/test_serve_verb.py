@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,7 +11,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,41 @@ def test_more_clients_than_there_is_room_for_wait(tmp_path: Path, monkeypatch: p
         assert waiting.recv(65536).startswith(b"HTTP/1.1 200")
         idle[1].close()
         waiting.close()
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_two_hundred_clients_at_once_take_bounded_memory(tmp_path: Path, secure: bool) -> None:
+    """All of them are in the middle of their transfer when it is measured; then each gets every byte."""
+    images = tmp_path / "images"
+    images.mkdir()
+    aci(images / "a.aci", {"x": os.urandom(2 << 20)}, version="1.0", labels=PLATFORM, compress="none")
+    whole = (images / "a.aci").read_bytes()
+    words: tuple[str, ...] = ()
+    context = ssl.create_default_context()
+    if secure:
+        need("openssl")
+        authority = Authority(tmp_path / "ca")
+        certificate, key = authority.certificate("localhost")
+        words = ("--tls-cert", str(certificate), "--tls-key", str(key))
+        context.load_verify_locations(authority.file)
+    with _served(images, *words) as (process, port), ExitStack() as stack:
+        clients = []
+        for _ in range(200):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), 120))
+            if secure:
+                sock = stack.enter_context(context.wrap_socket(sock, server_hostname="localhost"))
+            sock.sendall(f"GET {APP} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            clients.append(sock)
+        received = [bytearray(sock.recv(1024)) for sock in clients]
+        peak = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
+        assert peak is not None
+        assert int(peak[1]) < 200 << 10, "KiB; all of what is sent together is twice as much"
+        for sock, data in zip(clients, received, strict=True):
+            while piece := sock.recv(1 << 20):
+                data += piece
+            assert data.partition(b"\r\n\r\n")[2] == whole
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
 
 
 def test_the_log_says_what_was_asked(tmp_path: Path) -> None:
