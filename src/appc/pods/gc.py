@@ -13,6 +13,10 @@ from appc.errors import HostError, PodNotFound, PodStateError
 from appc.pods import layout
 from appc.pods.layout import Pod
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from appc.pods.changes import Clearing
+
 EXPIRE_PREPARED_SECONDS = 24 * 3600.0
 
 
@@ -82,10 +86,8 @@ def end(pod: Pod) -> bool:
     """Finish what a killed keeper could not: kill the rest, remove its control groups, mark it exited."""
     if not pod.acquire():
         return False
-    from appc.pods.changes import Clearing
-
     try:
-        with Clearing(pod):
+        with _clearing(pod):
             remove_cgroups(pod)
             release_network(pod)
             pod.move("exited")
@@ -102,10 +104,8 @@ def remove(pod: Pod) -> bool:
     """Remove a pod of which nothing is alive; False when something is, or another was first."""
     if not pod.acquire():
         return False
-    from appc.pods.changes import Clearing
-
     try:
-        with Clearing(pod):
+        with _clearing(pod):
             remove_cgroups(pod)
             discard(pod)
     finally:
@@ -116,9 +116,7 @@ def remove(pod: Pod) -> bool:
 def clear(pod: Pod) -> None:
     """Remove a pod that ended in order, whose keeper waits for this; HostError as `discard` raises it."""
     if os.path.exists(pod.file(layout.CHANGED)):
-        from appc.pods.changes import Clearing
-
-        with Clearing(pod):
+        with _clearing(pod):
             remove_cgroups(pod)
     discard(pod)
 
@@ -126,7 +124,8 @@ def clear(pod: Pod) -> None:
 def discard(pod: Pod) -> None:
     """Delete the directory of a pod that is locked by this process (or by its keeper, which waits for it).
 
-    HostError when its networks cannot be taken away.
+    The lock goes last: without it another collector would take the pod for one that nobody removes. HostError when its
+    networks cannot be taken away.
     """
     release_network(pod)
     if pod.phase != "garbage":
@@ -137,7 +136,7 @@ def discard(pod: Pod) -> None:
             pass
     from appc.store.deletion import delete_tree
 
-    delete_tree(pod.path)
+    delete_tree(pod.path, last=layout.LOCK)
 
 
 def remove_cgroups(pod: Pod) -> None:
@@ -163,6 +162,12 @@ def release_network(pod: Pod) -> None:
     problems = release(pod.path, pod.uuid)
     if problems:
         raise HostError("; ".join(problems), f"network of pod {pod.uuid[:8]}", "the next appc gc tries again")
+
+
+def _clearing(pod: Pod) -> Clearing:
+    from appc.pods.changes import Clearing  # of no use to most who stop and list pods
+
+    return Clearing(pod)
 
 
 def ended(pod: Pod) -> float:

@@ -41,6 +41,8 @@ STATES = {
 # How often, and how far apart, a lock is tried before it counts as somebody's.
 LOOKS, LOOK_SECONDS = 20, 0.002
 
+LOCK = "lock"
+"""The file of a pod that is flocked as long as anything of it is alive."""
 NETWORK = "network"
 """The file of a pod that records what its networks made (network/setup.py)."""
 RUNTIME = "runtime"
@@ -103,7 +105,7 @@ class Pod:
     def locked(self) -> bool:
         """Tell whether anything of the pod is alive (or somebody works on it)."""
         try:
-            fd = self.open("lock")
+            fd = self.open(LOCK)
         except (FileNotFoundError, PodNotFound):
             return False
         try:
@@ -117,7 +119,7 @@ class Pod:
 
     def acquire(self) -> bool:
         """Take the lock of a pod that is still where it was seen; False when something of it is alive."""
-        path = self.file("lock")
+        path = self.file(LOCK)
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
@@ -201,7 +203,7 @@ class Pod:
     def created(self) -> float:
         """Return when the pod was created (seconds since the epoch)."""
         try:
-            return os.stat(self.file("lock")).st_mtime
+            return os.stat(self.file(LOCK)).st_mtime
         except FileNotFoundError:
             return 0.0
 

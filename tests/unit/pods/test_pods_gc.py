@@ -12,6 +12,7 @@ from appc.errors import HostError, PodNotFound
 from appc.pods import gc, layout
 from appc.pods.budget import apply
 from appc.pods.layout import PHASES, Pod
+from appc.store import deletion
 from appc.store.deletion import delete_tree
 
 UUID = "01234567-89ab-4cde-8f01-23456789abcd"
@@ -149,6 +150,25 @@ def test_what_another_moved_meanwhile_is_left(tmp_path: Path) -> None:
     (verdict,) = gc.judge(str(tmp_path), 0.0, NOW)
     Pod(pod.root, "run", UUID).move("exited")
     assert not gc.carry_out(verdict)
+
+
+def test_a_pod_is_locked_until_all_of_it_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another collector would take what is left for a removal that was interrupted, and both would fail."""
+    pod = make(tmp_path, "exited")
+    os.makedirs(pod.file("apps/web/upper"))
+    seen = []
+    real = deletion._unlink_files
+
+    def looked_at(directory: int, *more: str) -> list[str]:
+        found = real(directory, *more)
+        seen.extend(gc.judge(pod.root, 0.0, NOW))
+        return found
+
+    monkeypatch.setattr(deletion, "_unlink_files", looked_at)
+    assert gc.remove(pod)
+    assert len(seen) > 3
+    assert {(verdict.action, verdict.reason) for verdict in seen} == {("keep", "deleting")}
+    assert layout.every(str(tmp_path)) == []
 
 
 def test_a_disk_too_full_to_move_to_garbage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
