@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from appc.errors import AppcError
+from appc.host.links import packed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ _PROTOCOLS = ("tcp", "udp")
 class PortMapping:
     """`count` ports of the host, from `host_port` on, that lead to as many of the pod, from `pod_port` on.
 
-    `host_ip` is the address of the host they are open at, "" for all of them. `protocol` is tcp or udp.
+    `host_ip` is the address of the host they are open at: "" for all, 0.0.0.0 for those of IPv4, :: for those of IPv6.
+    `protocol` is tcp or udp.
     """
 
     __slots__ = ("count", "host_ip", "host_port", "pod_port", "protocol")
@@ -80,6 +82,20 @@ def _port(manifest: PodManifest, name: str, where: str) -> Port:
 
 
 def _overlap(one: PortMapping, other: PortMapping) -> bool:
-    if one.protocol != other.protocol or (one.host_ip and other.host_ip and one.host_ip != other.host_ip):
+    if one.protocol != other.protocol or not _meet(one.host_ip, other.host_ip):
         return False
     return one.host_port < other.host_port + other.count and other.host_port < one.host_port + one.count
+
+
+def _meet(one: str, other: str) -> bool:
+    """Tell whether an address of the host is meant by both."""
+    if not one or not other:
+        return True
+    if (":" in one) != (":" in other):
+        return False
+    return packed(one) == packed(other) or is_every(one) or is_every(other)
+
+
+def is_every(address: str) -> bool:
+    """Tell whether it stands for all addresses of its version of IP."""
+    return not any(packed(address))

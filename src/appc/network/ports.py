@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from appc.host import nftables
 from appc.host.nftables import IPV4, IPV6, Chain
+from appc.network.mapping import is_every
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def are_open(pod: str) -> bool:
 
 
 def _redirections(address: str, version: int, mapping: PortMapping) -> list[list[bytes]]:
-    if mapping.host_ip:
+    if mapping.host_ip and not is_every(mapping.host_ip):
         where = nftables.destination(mapping.host_ip, 128 if version == IPV6 else 32)
     else:
         where = [*nftables.family(version), *nftables.local_destination()]

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from appc.network.mapping import PortMapping
     from appc.schema.pod import PodManifest
 
-PLUGINS = (
-    "plugins"  # below the state directory: held while plugins attach and detach pods, and alone while they collect
-)
+# Below the state directory: held while plugins attach and detach pods, and alone while they collect.
+PLUGINS = "plugins"
 POD = "pod:"  # before the UUID of the pod whose network another joins
 RECORD = "network"  # as pods.layout.NETWORK
 BANDWIDTH = "resource/network-bandwidth"
@@ -306,22 +305,23 @@ def faults(directory: str, uuid: str) -> list[str]:
     if record is None:
         return []
     problems = []
+    # The first of the networks that can has the ports.
     to_forward = record.ports
     for link in record.links:
         if "config" in link:
             network = from_document(link["config"], link["name"])
             problems += _try(cni.check, network, _attachment(record, link), link["result"])
             to_forward = to_forward and not _forwards(network)
-            continue
-        if "program" in link:
+        elif "program" in link:
             from appc.network import usermode
 
             problems += usermode.faults(link, record.namespace)
-            continue
-        problems += [f"network {link['name']}: {fault}" for fault in default.faults(uuid)]
-        if to_forward and not ports.are_open(uuid):
-            problems.append(f"network {link['name']}: the rules that lead ports of the host to the pod are gone")
-        to_forward = False
+        else:
+            found = default.faults(uuid)
+            if to_forward and not ports.are_open(uuid):
+                found.append("the rules that lead ports of the host to the pod are gone")
+            problems += [f"network {link['name']}: {fault}" for fault in found]
+            to_forward = False
     return problems
 
 

@@ -92,6 +92,14 @@ def test_a_port_of_one_address_is_closed_at_others(appc: Appc, host: str) -> Non
     assert sh("busybox nc -w 2 127.0.0.1 80 </dev/null || echo refused").strip() == "refused"
 
 
+def test_a_port_of_all_addresses_of_one_version(appc: Appc, host: str) -> None:
+    server(appc, "--port", "greeting:0.0.0.0:80", name="four")
+    assert answer("127.0.0.1", 80) == "four"
+    assert answer("203.0.113.1", 80, host) == "four"
+    server(appc, "--port", "greeting:[::]:80", name="six")
+    assert answer("2001:db8::1", 80) == "six"
+
+
 def test_a_range_of_ports(appc: Appc, host: str) -> None:
     server(appc, "--port", "many:100", name="web")
     assert answer("203.0.113.1", 101, host) == "web"
