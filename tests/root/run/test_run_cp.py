@@ -61,6 +61,18 @@ def test_files_go_in(appc: Appc, uuid: str, tmp_path: Path) -> None:
     assert "755" in appc("enter", uuid, "/bin/stat", "-c", "%a", "/work/site/run").out
 
 
+def test_a_tree_that_is_too_deep_is_refused(appc: Appc, uuid: str, tmp_path: Path) -> None:
+    place = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(600):
+        os.mkdir("d", dir_fd=place)
+        place, above = os.open("d", os.O_RDONLY, dir_fd=place), place
+        os.close(above)
+    os.close(place)
+    done = appc("cp", str(tmp_path / "d"), f"{uuid}:/work")
+    assert done.status == 1, done
+    assert "is more than 256 directories deep" in done.err
+
+
 def test_a_pod_that_has_ended_still_gives(appc: Appc, tmp_path: Path) -> None:
     uuid = appc.detached(PROBE, "--exec", "/bin/sh", "--", "-c", "echo left >/work/left")
     wait_for(lambda: appc.status(uuid)["state"] == "exited")
