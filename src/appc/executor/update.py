@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from appc.errors import Unenforceable
 from appc.executor import control, outcome
+from appc.executor.apps import perform
 from appc.formats import convert
 from appc.host import cgroupfs, probe, procs
 from appc.host.cgroup_update import update as update_groups
 from appc.host.disks import whole_disks
 from appc.network.setup import POD as POD_NETWORK
+from appc.plan.compile_change import compile_restart
 from appc.pods import records
 from appc.pods.changes import Changing
 from appc.pods.layout import CHANGED
 from appc.pods.reify import merged_isolators
 from appc.schema.isolators import APP, POD
 from appc.schema.pod import PodManifest
+from appc.schema.policies import Policies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from appc.host.probe import HostFacts
     from appc.pods.layout import Pod
     from appc.schema.isolators import Isolator
 
@@ -83,6 +87,8 @@ def _update(pod: Pod, app: str, isolators: Sequence[Isolator], strict: bool) -> 
         namespaces=() if net == "host" or net.startswith(POD_NETWORK) else ("network",),
         alone=len(manifest.apps) == 1,
     )
+    names = [app] if app else pod.app_names()
+    before = [control.app_groups(pod, name, facts) for name in names]
     pod.write(CHANGED, b"")
     told = update_groups(pod.cgroup, pod.app_names(), app, resources, lambda: _members(pod, app), facts)
     given = {str(isolator.name) for isolator in isolators}
@@ -95,7 +101,10 @@ def _update(pod: Pod, app: str, isolators: Sequence[Isolator], strict: bool) -> 
     rows = outcome.combine([outcome.Row(app, *row) for row in decided if row[0] in given], told)
     pod.write("pod", outcome.annotated(manifest, keep_outcome(pod, rows)).to_json())
     if app:
-        _keep_resources(pod, app, resources)
+        _keep_in_config(pod, app, resources, score)
+    for name, groups in zip(names, before, strict=True):
+        if _OOM_SCORE in given or control.app_groups(pod, name, facts) != groups:
+            _prepare_restart(pod, name, manifest, facts)
     lacking = [row for row in rows if row.state != outcome.ENFORCED]
     if strict and lacking:
         raise Unenforceable("; ".join(f"{row.name} {row.state}: {row.reason}" for row in lacking), where)
@@ -114,12 +123,34 @@ def keep_outcome(pod: Pod, rows: Sequence[outcome.Row]) -> list[outcome.Row]:
     return found
 
 
-def _keep_resources(pod: Pod, app: str, resources: dict[str, Any]) -> None:
-    """Have what enters the app later know its limits."""
+def _keep_in_config(pod: Pod, app: str, resources: dict[str, Any], score: int | None) -> None:
+    """Have what enters the app later, and the app when it is started again, know its limits."""
     config = pod.read_json(f"config/{app}")
     devices = config["linux"]["resources"].get("devices", [])
     config["linux"]["resources"] = {"devices": devices, **resources}
+    if score is not None:
+        config["process"]["oomScoreAdj"] = score
     pod.write_json(f"config/{app}", config)
+
+
+def _prepare_restart(pod: Pod, app: str, manifest: PodManifest, facts: HostFacts) -> None:
+    """Have an app that its keeper runs again when it ends come as it is by now, in the groups that it has by now."""
+    entry = manifest.app(app)
+    policy = Policies(entry.annotations).restart if entry else None
+    # Another runtime reads the configuration each time.
+    if policy is None or pod.read_json("request").get("runtime"):
+        return
+    plan = compile_restart(
+        pod.read_json(f"config/{app}"),
+        name=app,
+        policy=(policy.when, policy.most),
+        facts=facts,
+        pod_dir=pod.path,
+        cgroups=control.app_groups(pod, app, facts),
+        seccomp=control.app_filter(pod, app),
+        sockets=control.app_sockets(pod, app),
+    )
+    perform(pod, plan)
 
 
 def _members(pod: Pod, app: str) -> list[int]:

@@ -297,11 +297,14 @@ def _check_change(track: Track) -> dict[str, Op]:
         if (op.name == "ready") != (index == len(track.ops) - 1):
             raise LaunchError("ends with ready, once", track.name)
     _ordered(track, _PHASES)
-    return _check_apps(track)[0]
+    return _check_apps(track, there=("restart",))[0]
 
 
-def _check_apps(track: Track) -> tuple[dict[str, Op], list[str]]:
-    """Check what starts tracks, and the order of each app's ops; return track name → its starter, and the apps."""
+def _check_apps(track: Track, there: tuple[str, ...] = ()) -> tuple[dict[str, Op], list[str]]:
+    """Check what starts tracks, and the order of each app's ops; return track name → its starter, and the apps.
+
+    Ops `there` may also be about an app that the pod has already.
+    """
     started: dict[str, Op] = {}
     apps: list[str] = []
     running: list[str] = []
@@ -316,6 +319,8 @@ def _check_apps(track: Track) -> tuple[dict[str, Op], list[str]]:
         if op.name == "app":
             apps.append(app)
         elif app and app not in apps:
+            if op.name in there:
+                continue
             raise LaunchError(f"comes before the app {app}", where)
         elif app and op.name != "start" and app in running:
             raise LaunchError(f"comes after the start of {app}", where)

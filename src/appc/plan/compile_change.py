@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from appc.plan.check import CHANGE, TEARDOWN, check
 from appc.plan.compile import compile_handler
-from appc.plan.compile_pod import AGAIN, AppParts, app_ops, keyring_of
+from appc.plan.compile_pod import AGAIN, AppParts, app_ops, keyring_of, restart_op
 from appc.plan.ops import Op, Plan, Track
 
 TYPE_CHECKING = False
@@ -55,18 +55,26 @@ def compile_start(
     track = (
         runtime.track_beside(f"{AGAIN} {name}", name)
         if runtime
-        else compile_handler(
-            config,
-            name=f"{AGAIN} {name}",
-            facts=facts,
-            cgroups=cgroups,
-            seccomp=seccomp,
-            keyring=keyring_of(pod_dir),
-            warnings=warnings,
-            sockets=sockets,
-        )
+        else _again(config, name, facts, pod_dir, cgroups, seccomp, sockets, warnings)
     )
     return _plan([Op("run-again", name, track.name, source="appc")], [track], facts)
+
+
+def compile_restart(
+    config: Mapping[str, Any],
+    *,
+    name: str,
+    policy: tuple[int, int],
+    facts: Facts,
+    pod_dir: str,
+    cgroups: Sequence[str] = (),
+    seccomp: bytes | None = None,
+    sockets: int = 0,
+) -> Plan:
+    """Return the plan, checked, by which the app `name`, which runs, is as `config` and `cgroups` have it when it runs
+    again by itself; `policy` is its (when, most)."""
+    track = _again(config, name, facts, pod_dir, cgroups, seccomp, sockets, None)
+    return _plan([restart_op(name, track.name, policy, "appc")], [track], facts)
 
 
 def compile_stop(name: str, *, grace: int, facts: Facts) -> Plan:
@@ -77,6 +85,28 @@ def compile_stop(name: str, *, grace: int, facts: Facts) -> Plan:
 def compile_removal(name: str, *, cgroups: Sequence[str], facts: Facts) -> Plan:
     """Return the plan, checked, that makes the pod forget the app `name`, which has ended, and its `cgroups`."""
     return _plan([Op("drop-app", name, source="appc"), *_removals(cgroups)], [], facts)
+
+
+def _again(
+    config: Mapping[str, Any],
+    name: str,
+    facts: Facts,
+    pod_dir: str,
+    cgroups: Sequence[str],
+    seccomp: bytes | None,
+    sockets: int,
+    warnings: list[str] | None,
+) -> Track:
+    return compile_handler(
+        config,
+        name=f"{AGAIN} {name}",
+        facts=facts,
+        cgroups=cgroups,
+        seccomp=seccomp,
+        keyring=keyring_of(pod_dir),
+        warnings=warnings,
+        sockets=sockets,
+    )
 
 
 def _removals(cgroups: Sequence[str]) -> list[Op]:

@@ -269,10 +269,8 @@ class AppParts:
                 track, where = beside(event, handler), f"{source}.app.eventHandlers {event}"
                 ops.append(Op(op, app.name, track, app.log, timeout, born, source=where))
         if app.restart:
-            when, most = app.restart
-            times = (when, RESTART_DELAY, LONGEST_RESTART_DELAY, most)
             track = beside(AGAIN, app.config, len(app.sockets))
-            self.declared.append(Op("restart", app.name, track, *times, source=f"{source}.annotations"))
+            self.declared.append(restart_op(app.name, track, app.restart, f"{source}.annotations"))
         health = app.health
         if health and health.config is not None:
             track = beside("health", health.config)
@@ -292,6 +290,12 @@ def app_ops(parts: Sequence[AppParts]) -> list[Op]:
     ops += [op for part in parts for op in part.declared]
     ops += [op for part in parts for op in part.handlers]
     return ops + [part.start for part in parts]
+
+
+def restart_op(app: str, track: str, policy: tuple[int, int], source: str) -> Op:
+    """Return the op by which an app runs again by `track` when it has ended; `policy` is (when, most)."""
+    when, most = policy
+    return Op("restart", app, track, when, RESTART_DELAY, LONGEST_RESTART_DELAY, most, source=source)
 
 
 def keyring_of(pod_dir: str) -> str:

@@ -103,6 +103,29 @@ def test_what_is_refused_changes_nothing(appc: Appc, words: tuple[str, ...], wha
     assert setting(uuid, "web", "memory") == str(64 << 20)
 
 
+def test_an_app_that_runs_again_has_what_it_was_given_since(appc: Appc) -> None:
+    need("memory-controller")
+    uuid = appc.detached(PROBE, "--name", "web", "--restart", "always", "--", "wait")
+    words = ("--memory", "64Mi", "--isolator", "os/linux/oom-score-adj,500")
+    assert appc("update", uuid, "--app", "web", *words).status == 0
+
+    def groups_and_score(restarts: int) -> tuple[list[bool], str]:
+        document = wait_for(
+            lambda: (one := appc.status(uuid)["apps"][0])["restarts"] == restarts and one["pid"] and one
+        )
+        groups = [path for path in cgroupfs.pod_directories(uuid, probe.facts()) if path.endswith("/web")]
+        inside = [document["pid"] in cgroupfs.processes(path) for path in groups]
+        return inside, Path(f"/proc/{document['pid']}/oom_score_adj").read_text().strip()
+
+    before = groups_and_score(0)
+    assert (all(before[0]), before[1]) == (True, "500")
+    assert appc("kill", uuid).status == 0
+    assert groups_and_score(1) == before
+    assert appc("app", "stop", uuid, "web").status == 0
+    assert appc("app", "start", uuid, "web").status == 0
+    assert groups_and_score(1) == before
+
+
 def test_a_pod_that_does_not_run(appc: Appc) -> None:
     uuid = appc.detached(PROBE, "--", "exit", "0")
     wait_for(lambda: appc.status(uuid)["state"] == "exited")
