@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from appc.errors import AppcError, Unenforceable, UsageError
+from appc.errors import AppcError, PodNotFound, Unenforceable, UsageError
 from appc.executor import joining, outcome
 from appc.executor.apps import clear, perform
 from appc.executor.compilation import Compilation, declared_ports
@@ -18,6 +18,7 @@ from appc.plan.compile_change import compile_addition
 from appc.plan.ops import Plan
 from appc.pods import reify
 from appc.pods.changes import Changing
+from appc.pods.layout import CHANGED
 from appc.pods.request import PodRequest
 from appc.schema import policies
 from appc.schema.pod import PodManifest
@@ -108,6 +109,7 @@ class _Addition:
         """Make what the apps need, have the keeper start them, and write down that they are there."""
         pod = self.pod
         before = {name: pod.read(name) for name in _FILES}
+        self.was_changed = os.path.exists(pod.file(CHANGED))
         made: list[str] = []
         try:
             fill_apps(self.store, self.facts, pod, self.came, self.images, self.roots, self.warnings)
@@ -135,6 +137,8 @@ class _Addition:
         for entry in self.old.apps:
             resources[str(entry.name)] = self.pod.read_json(f"config/{entry.name}")["linux"]["resources"]
         everybody = [str(entry.name) for entry in self.whole.apps]
+        # Until the keeper has them in its plan it does not know of the groups, and we may be killed.
+        self.pod.write(CHANGED, b"")
         groups, directories = cgroup_update.add(self.pod.cgroup, everybody, self.names, resources, self.facts)
         made += directories
         if networked is not None and not self.request.joined:
@@ -162,11 +166,16 @@ class _Addition:
         pod.write("pod", outcome.annotated(self.whole, keep_outcome(pod, self.rows)).to_json())
 
     def _take_back(self, before: dict[str, bytes], made: list[str]) -> None:
-        pod = self.pod.refresh()
+        removed = cgroupfs.remove(reversed(made))
+        try:
+            pod = self.pod.refresh()
+        except PodNotFound:
+            return  # it has ended, and what was to be taken back is gone with it (--rm)
+        if removed and not self.was_changed and os.path.exists(pod.file(CHANGED)):
+            os.unlink(pod.file(CHANGED))
         limit_again(pod, self.whole, self.old, self.facts)
         for name, data in before.items():
             pod.write(name, data)
-        cgroupfs.remove(reversed(made))
         for name in self.names:
             clear(pod, name)
         known = {volume.name for volume in self.old.volumes}

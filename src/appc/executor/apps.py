@@ -120,7 +120,9 @@ def clear(pod: Pod, app: str) -> None:
     delete_tree(pod.file(f"apps/{app}"))
     for container in runtime.containers(app):
         delete_tree(pod.file(f"{RUNTIME}/{container}"))
-    for name in (f"config/{app}", f"images/{app}", f"logs/{app}.log"):
+    # An app of the same name that comes later has logs of its own; the older parts of a log are APP.log.N.
+    logs = [f"logs/{name}" for name in os.listdir(pod.file("logs")) if f"{name}.".startswith(f"{app}.log.")]
+    for name in (f"config/{app}", f"images/{app}", *logs):
         try:
             os.unlink(pod.file(name))
         except FileNotFoundError:

@@ -11,8 +11,11 @@ from pod_kit import PROBE, Appc, one_app, wait_for
 
 from appc.config import Directories
 from appc.errors import PodStateError
-from appc.executor import api
+from appc.executor import addition, api
 from appc.host import cgroupfs, probe
+from appc.pods import layout
+from appc.pods.request import AppRequest, PodRequest
+from appc.schema.isolators import Isolator
 from capabilities import need
 
 pytestmark = pytest.mark.root
@@ -304,3 +307,25 @@ def test_from_python(appc: Appc) -> None:
         assert pod.add_app(api.App(PROBE, name="late", args=("wait",)), directories=where) == ["late"]
         pod.remove_app("late", force=True)
         assert [app["name"] for app in pod.manifest["apps"]] == ["cron"]
+
+
+def test_groups_of_an_app_whose_coming_was_killed_go_with_the_pod(appc: Appc, monkeypatch: pytest.MonkeyPatch) -> None:
+    need("memory-controller")
+    uuid = appc.detached("--rm", PROBE, "--name", "web", "--", "wait")
+    where = Directories(str(appc.root), str(appc.state), (str(appc.config),))
+    late = PodRequest(
+        (AppRequest(PROBE, name="late", isolators=(Isolator.parse_string("resource/memory,limit=64Mi"),)),)
+    )
+    # As kill -9 would end it: before the keeper was told.
+    monkeypatch.setattr(addition, "perform", lambda *_: os._exit(9))
+    child = os.fork()
+    if child == 0:
+        try:
+            addition.add(layout.find(str(appc.root), uuid), where, late, [])
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert any(path.endswith("/late") for path in cgroupfs.pod_directories(uuid, probe.facts()))
+    appc("stop", uuid)
+    wait_for(lambda: appc.pods() == [])
+    assert cgroupfs.pod_directories(uuid, probe.facts()) == []
