@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from appc.cli.options import Args, Operand, Option, Verb, duration
+from appc.cli.options import Args, Operand, Option, Verb
+from appc.cli.values import duration
 from appc.pods import layout
 
 TYPE_CHECKING = False

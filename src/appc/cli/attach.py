@@ -78,8 +78,11 @@ def run(args: Args, context: Context) -> int:
 
 
 def _resize(attachment: Attachment, more: int = 0) -> None:
-    size = os.get_terminal_size(0)
-    attachment.resize(size.lines + more, size.columns)
+    try:
+        size = os.get_terminal_size(0)
+        attachment.resize(size.lines + more, size.columns)
+    except OSError:
+        pass  # the app, or the terminal, has just ended; who copies the streams notices
 
 
 def _copy(attachment: Attachment, reads: bool, detach: bytes) -> None:

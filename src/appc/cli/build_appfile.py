@@ -7,7 +7,7 @@ import os
 from appc.cli.build_base import FETCH, Bases
 from appc.cli.build_options import NETWORKS, network
 from appc.cli.options import REPEAT, Option
-from appc.cli.pod_options import pair
+from appc.cli.values import pair
 from appc.errors import UsageError
 
 TYPE_CHECKING = False

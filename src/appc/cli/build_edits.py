@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 from appc.cli.build_context import opened, verb
-from appc.cli.options import Args, Operand, Option, integer
+from appc.cli.options import Args, Operand, Option
+from appc.cli.values import integer
 from appc.errors import InvalidValue, ManifestError, UsageError
 from appc.images.edit import ManifestEditor, NothingToRemove, parse_dependency
 from appc.schema.image import MountPoint, Port

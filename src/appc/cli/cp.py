@@ -35,7 +35,7 @@ def run(args: Args, context: Context) -> int:
     from appc.executor.copying import copy_in, copy_out
     from appc.pods import layout
 
-    source, target = _parse(args.source), _parse(args.target)
+    source, target = place(args.source), place(args.target)
     if (source is None) == (target is None):
         raise UsageError("one of the two is a path of an app, and one of this host", "cp", "such as 6f2a:/etc/hosts .")
     uuid, app, path = source or target or ("", "", "")
@@ -49,8 +49,11 @@ def run(args: Args, context: Context) -> int:
     return 0
 
 
-def _parse(text: str) -> tuple[str, str, str] | None:
-    """Split UUID:PATH and UUID:APP:PATH; None for a path of the host, as which `./` marks one with a colon."""
+def place(text: str) -> tuple[str, str, str] | None:
+    """Split UUID:PATH and UUID:APP:PATH; None for a path of the host, as which `./` marks one with a colon.
+
+    Raises UsageError for a path in an app that is not absolute.
+    """
     uuid, colon, rest = text.partition(":")
     if not colon or not uuid or "/" in uuid or not all(letter in "0123456789abcdef-" for letter in uuid):
         return None

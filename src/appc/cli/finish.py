@@ -6,7 +6,8 @@ for it and still holds the pod's lock, so nobody else can touch the pod meanwhil
 
 from __future__ import annotations
 
-from appc.cli.options import Args, Operand, Option, Verb, integer
+from appc.cli.options import Args, Operand, Option, Verb
+from appc.cli.values import integer
 from appc.errors import UsageError
 from appc.pods import gc, layout, records
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from appc.cli.options import Args, Option, Verb, duration
+from appc.cli.options import Args, Option, Verb
 from appc.cli.output import out
+from appc.cli.values import duration
 from appc.config import budget
 from appc.errors import AppcError
 from appc.host import cgroups, probe
+from appc.oserrors import explain
 from appc.pods import gc, layout
 from appc.store.images import ImageStore
 
@@ -61,6 +63,12 @@ def run(args: Args, context: Context) -> int:
             done = args.dry_run or _carry_out(verdict, grace)
         except AppcError as error:
             context.error(error.what, error.where, error.hint)
+            failed = True
+            continue
+        except OSError as error:
+            # One pod that cannot be cleared is not to keep all others.
+            _, where, what, hint = explain(error)
+            context.error(what, where or f"pod {verdict.pod.uuid}", hint)
             failed = True
             continue
         if done:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from appc.cli.fetch_options import INSECURE, network_of
-from appc.cli.options import Args, Operand, Option, Verb, integer
+from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.output import Progress, out
 from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
+from appc.cli.values import integer
 from appc.errors import InvalidValue, UsageError
 
 TYPE_CHECKING = False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from appc.cli.options import Args, Option, Verb, duration
+from appc.cli.options import Args, Option, Verb
 from appc.cli.output import out, size
+from appc.cli.values import duration
 from appc.config import budget
 from appc.images.use import in_use
 from appc.store.budget import limit

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from appc.cli.fetch_options import TRANSPORT, network_of
 from appc.cli.image_convert import platform
-from appc.cli.options import OPTIONAL, REPEAT, Args, Operand, Option, Verb, integer
+from appc.cli.options import OPTIONAL, REPEAT, Args, Operand, Option, Verb
 from appc.cli.output import Progress, out
+from appc.cli.values import integer
 from appc.errors import UsageError
 
 TYPE_CHECKING = False

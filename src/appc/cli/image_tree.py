@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from appc.cli.context import printable
-from appc.cli.options import FORMAT, Args, Operand, Option, Verb, integer
+from appc.cli.options import FORMAT, Args, Operand, Option, Verb
 from appc.cli.output import json_document, out, size, titled
+from appc.cli.values import integer
 from appc.images.use import find_stored
 from appc.store.images import ImageStore
 

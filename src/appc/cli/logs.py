@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 
-from appc.cli.options import Args, Operand, Option, Verb, duration
+from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.output import printable_json
+from appc.cli.values import duration, integer
 from appc.executor import control
 from appc.pods import layout, logs
 
@@ -35,6 +36,7 @@ VERB = Verb(
         Option("--follow", "-f", help="go on until the pod ends"),
         Option("--since", metavar="TIME", parse=moment, default=0, help="from this time or age (10m) on"),
         Option("--until", metavar="TIME", parse=moment, help="up to this time or age"),
+        Option("--tail", metavar="N", parse=integer(0), help="of what is there already only the last N lines"),
         Option("--timestamps", "-t", help="put the time before each line"),
         Option("--raw", help="give a terminal control characters, too"),
         Option("--format", choices=("table", "json"), default="table", help="text, or one JSON object per line"),
@@ -52,7 +54,8 @@ def run(args: Args, context: Context) -> int:
         escaping.clear()
     last = sys.stdout
     until = 2**63 if args.until is None else args.until
-    for line in logs.read(pod, wanted, follow=args.follow, since_ns=args.since, until_ns=until):
+    window = {"since_ns": args.since, "until_ns": until, "tail": args.tail}
+    for line in logs.read(pod, wanted, follow=args.follow, **window):
         stream = sys.stderr if line.stream == "stderr" and context.format != "json" else sys.stdout
         if stream is None:
             continue

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 
 from appc.cli.options import LIST, REPEAT, Args, Option, did_you_mean
-from appc.cli.pod_options import capabilities, gids, pair, seccomp
+from appc.cli.pod_options import capabilities
+from appc.cli.values import gids, pair, seccomp
 from appc.errors import AppcError
 from appc.images.edit import ManifestEditor, parse_dependency
 from appc.schema.image import MountPoint, Port

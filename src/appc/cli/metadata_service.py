@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from appc.cli.options import Option, Verb, duration
+from appc.cli.options import Option, Verb
+from appc.cli.values import duration
 from appc.errors import HostError
 
 TYPE_CHECKING = False

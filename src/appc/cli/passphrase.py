@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from appc.cli.options import Option, integer
+from appc.cli.options import Option
+from appc.cli.values import integer
 from appc.errors import AppcError, UsageError
 
 TYPE_CHECKING = False

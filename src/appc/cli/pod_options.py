@@ -6,15 +6,33 @@ import os
 
 from appc.abi import CAPABILITY_BITS
 from appc.cli.fetch_options import INSECURE, OFFLINE, network_of, pull_option
-from appc.cli.options import LIST, OPTIONAL, Option, did_you_mean, duration
+from appc.cli.options import LIST, OPTIONAL, Option, did_you_mean
 from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
+from appc.cli.values import (
+    device,
+    duration,
+    gids,
+    health,
+    hosts_entry,
+    limit,
+    mount,
+    pair,
+    pod_prefix,
+    port,
+    restart,
+    seccomp,
+    server,
+    users,
+    variable,
+    volume,
+    word,
+)
 from appc.errors import AppcError, UsageError
 from appc.executor.prepare import discard
 from appc.network.names import Names
 from appc.pods.request import STREAM_MODES, AppRequest, PodRequest
-from appc.schema.image import EnvVar
 from appc.schema.isolators import Isolator
-from appc.schema.pod import Mount, PodManifest, Volume
+from appc.schema.pod import PodManifest
 from appc.values import ACName
 
 TYPE_CHECKING = False
@@ -26,138 +44,6 @@ if TYPE_CHECKING:
     from appc.pods.layout import Pod
 
 MANIFEST_LIMIT = 4 * 1024 * 1024
-
-
-def pair(text: str) -> tuple[str, str]:
-    """Parse NAME=VALUE."""
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise ValueError(f"{text!r} is not NAME=VALUE")
-    return name, value
-
-
-def variable(text: str) -> tuple[str, str]:
-    """Parse NAME=VALUE where the name is that of an environment variable."""
-    name, value = pair(text)
-    EnvVar(name=name, value=value)
-    return name, value
-
-
-def word(text: str) -> str:
-    """Take any text but an empty one, which is rather a shell variable without a value."""
-    if not text:
-        raise ValueError("must not be empty")
-    return text
-
-
-def volume(text: str) -> Volume:
-    """Parse NAME,kind=host,source=/x[,readOnly=true][,recursive=false] or NAME,kind=empty[,mode=…][,uid=…][,gid=…]."""
-    return Volume.parse_string(text)
-
-
-def mount(text: str) -> Mount:
-    """Parse volume=V,target=P."""
-    fields: dict[str, str] = {}
-    for part in text.split(","):
-        name, value = pair(part)
-        if name not in ("volume", "target") or name in fields:
-            raise ValueError(f"{part!r} in {text!r}: the form is volume=NAME,target=/PATH")
-        fields[name] = value
-    if len(fields) != 2 or not fields["target"].startswith("/"):
-        raise ValueError(f"{text!r} is not volume=NAME,target=/PATH")
-    return Mount(volume=fields["volume"], path=fields["target"])
-
-
-def limit(name: str) -> Callable[[str], Isolator]:
-    """Return a parser of a quantity into the resource isolator `name`."""
-
-    def parse_limit(text: str) -> Isolator:
-        return Isolator.parse_string(f"resource/{name},limit={text}")
-
-    return parse_limit
-
-
-def seccomp(text: str) -> Isolator:
-    """Parse mode=retain|remove[,errno=E],CALL,CALL…"""
-    words = text.split(",")
-    modes = [word[5:] for word in words if word.startswith("mode=")]
-    if len(modes) != 1 or modes[0] not in ("retain", "remove"):
-        raise ValueError(f"{text!r} is not mode=retain|remove[,errno=E],CALL[,CALL...]")
-    rest = ",".join(word for word in words if not word.startswith("mode="))
-    return Isolator.parse_string(f"os/linux/seccomp-{modes[0]}-set,{rest}")
-
-
-def gids(text: str) -> tuple[int, ...]:
-    """Parse a comma-separated list of group IDs."""
-    words = [word for word in text.split(",") if word]
-    if not all(word.isdecimal() for word in words):
-        raise ValueError(f"{text!r} is not a list of group IDs such as 10,20")
-    return tuple(int(word) for word in words)
-
-
-def pod_prefix(text: str) -> str:
-    """Return the UUID, or its beginning, in `pod:UUID`."""
-    prefix = text.removeprefix("pod:")
-    if prefix in (text, ""):
-        raise ValueError(f"{text!r} is not pod:UUID")
-    return prefix
-
-
-def port(text: str) -> tuple[str, str, int]:
-    """Parse NAME:PORT, NAME:IP:PORT or NAME:[IPv6]:PORT."""
-    name, colon, rest = text.partition(":")
-    address, _, number = rest.rpartition(":")
-    if not colon or not number.isdecimal() or not 1 <= int(number) <= 65535:
-        raise ValueError(f"{text!r} is not NAME:[IP:]PORT")
-    return str(ACName.parse(name)), address.strip("[]"), int(number)
-
-
-def restart(text: str) -> str:
-    """Take a policy of schema/policies.py."""
-    from appc.schema.policies import Restart
-
-    Restart.parse(text)
-    return text
-
-
-def device(text: str) -> str:
-    """Take the name of a device of schema/devices.py."""
-    from appc.schema.devices import DeviceName
-
-    DeviceName.parse(text)
-    return text
-
-
-def health(text: str) -> str:
-    """Take a check of schema/policies.py."""
-    from appc.schema.policies import Health
-
-    Health.parse(text)
-    return text
-
-
-def hosts_entry(text: str) -> tuple[str, tuple[str, ...]]:
-    """Parse IP=NAME[,NAME…] or host."""
-    if text == "host":
-        return "host", ()
-    address, names = pair(text)
-    return address, tuple(name for name in names.split(",") if name)
-
-
-def server(text: str) -> str:
-    """Parse host, none, or the address of a name server."""
-    plain = text.replace(".", "").replace(":", "")
-    if text not in ("host", "none") and not (plain and all(digit in "0123456789abcdefABCDEF" for digit in plain)):
-        raise ValueError(f"{text!r} is not host, none or an address")
-    return text
-
-
-def users(text: str) -> str:
-    """Take a range of pods/private_users.py."""
-    from appc.pods.private_users import parse
-
-    parse(text)
-    return text
 
 
 VOLUME = Option(
@@ -392,9 +278,9 @@ def started(label: str, size: int | None) -> Callable[[int], None]:
 
 def _names(args: Args) -> Names:
     servers = tuple(args.dns)
-    for word in ("host", "none"):
-        if word in servers and len(servers) > 1:
-            raise UsageError(f"{word} cannot go together with other servers", "--dns")
+    for alone in ("host", "none"):
+        if alone in servers and len(servers) > 1:
+            raise UsageError(f"{alone} cannot go together with other servers", "--dns")
     return Names(servers, tuple(args.dns_search), tuple(args.dns_opt), args.dns_domain, tuple(args.hosts_entry))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from appc.cli.options import parse
+from appc.errors import PodNotFound
 from appc.host import rootless
 from appc.pods import layout, records
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from appc.cli.context import Context
+    from appc.cli.options import Args
 
 # Verbs that look into a pod that runs: its user namespace is the one to be in.
 _OF_PODS = ("enter", "cp", "top", "attach", "export", "update", "app add", "app start", "app stop", "app rm")
@@ -34,7 +37,8 @@ def concerns(verb: str, words: Sequence[str]) -> bool:
     """Whether a verb with these words makes or changes what only root may."""
     if verb == "image build":
         # From a build file; from a layout it takes nothing but the user's own files.
-        return any(word in ("-f", "--file") or word.startswith("--file=") for word in words)
+        args = _parsed(verb, words)
+        return not args.help and args.file is not None
     # What a command makes in a build belongs to users of the namespace.
     return verb in _VERBS or verb.startswith("build ")
 
@@ -42,7 +46,7 @@ def concerns(verb: str, words: Sequence[str]) -> bool:
 def enter(context: Context, verb: str, words: Sequence[str]) -> None:
     """Be root in a user namespace from now on, for a verb that this `concerns`: a running pod's, or one of our own.
 
-    Raises HostError when it cannot be had.
+    Raises HostError when it cannot be had, UsageError for words that are wrong.
     """
     if verb.startswith("build ") and verb not in _IN_PODS and not rootless.possible():
         # It changes files, and those may all be the user's own.
@@ -50,7 +54,7 @@ def enter(context: Context, verb: str, words: Sequence[str]) -> None:
     # Where an ordinary user keeps things, not where root does.
     os.makedirs(context.root, 0o700, exist_ok=True)
     os.makedirs(context.state, 0o700, exist_ok=True)
-    keeper = _keeper(context.root, words if verb in _OF_PODS else _lenders(words) if verb in _JOIN else ())
+    keeper = _keeper(context.root, _pods(verb, words))
     if keeper:
         rootless.join(keeper)
     elif not rootless.enter() and verb in _MAKE:
@@ -59,19 +63,36 @@ def enter(context: Context, verb: str, words: Sequence[str]) -> None:
         )
 
 
-def _lenders(words: Sequence[str]) -> list[str]:
-    """Return the pods whose network the words ask for: it belongs to the user namespace that they are in."""
-    options = [word.removeprefix("--net=") for word in words if word.startswith("--net=")]
-    options += [words[at + 1] for at, word in enumerate(words[:-1]) if word == "--net"]
-    return [option.removeprefix("pod:") for option in options if option.startswith("pod:")]
+def _parsed(verb: str, words: Sequence[str]) -> Args:
+    from appc.cli.main import load
+
+    return parse(load(verb).VERB, words)
 
 
-def _keeper(root: str, words: Sequence[str]) -> int:
-    """Return the keeper of the running pod that one of the words names, 0 when none does."""
-    prefixes = [word.partition(":")[0] for word in words if word[:1] != "-"]
-    for pod in layout.every(root):
-        if pod.phase == "run" and any(prefix and pod.uuid.startswith(prefix) for prefix in prefixes):
-            keeper = records.keeper_pid(pod)
-            if keeper:
-                return keeper[0]
+def _pods(verb: str, words: Sequence[str]) -> list[str]:
+    """Return the beginnings of UUIDs of the pods that the words have the verb look into, or share a network with."""
+    joins = verb in _JOIN and any("pod:" in word for word in words)
+    # The tables of `run` are not read without need: a pod that was compiled before starts without them.
+    args = _parsed(verb, words) if joins or verb in _OF_PODS else None
+    if args is None or args.help:
+        return []
+    if joins:
+        return [args.net.removeprefix("pod:")] if args.net.startswith("pod:") else []
+    if verb == "cp":
+        from appc.cli.cp import place
+
+        return [found[0] for found in (place(args.source), place(args.target)) if found]
+    return list(args.uuid) if verb == "top" else [args.uuid]
+
+
+def _keeper(root: str, prefixes: Sequence[str]) -> int:
+    """Return the keeper of the first of the pods that runs, 0 when none does."""
+    for prefix in prefixes:
+        try:
+            pod = layout.find(root, prefix)
+            keeper = records.keeper_pid(pod) if pod.phase == "run" else None
+        except PodNotFound:
+            continue  # the verb says so
+        if keeper:
+            return keeper[0]
     return 0

@@ -6,9 +6,9 @@ import os
 
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.pod_options import APP_OPTIONS, EXCLUSIVE, POD_OPTIONS, REGISTER, Warnings, request, save_uuid
-from appc.errors import HostError
+from appc.errors import AppcError, HostError
 from appc.executor import launch, recording
-from appc.executor.prepare import prepare
+from appc.executor.prepare import discard, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ def run(args: Args, context: Context) -> int:
 
 def start(prepared: Prepared, args: Args, warnings: Warnings, context: Context) -> int:
     """Become the keeper of a prepared pod, or with --detach start one beside this process and print the pod's UUID."""
-    if args.register:
-        _check_register(prepared)
+    _check(prepared, args)
 
     def before(entered: launch.Entered) -> None:
         recording.keep(context.words, entered, context)
@@ -60,10 +59,6 @@ def start(prepared: Prepared, args: Args, warnings: Warnings, context: Context) 
             machine.register(prepared, os.getpid())
         warnings.say()
 
-    if "LISTEN_FDS" in os.environ:
-        from appc.executor.sockets import given
-
-        prepared.given = given()
     if not args.detach:
         launch.replace_process(prepared, context, before, service=True)
     try:
@@ -78,14 +73,18 @@ def start(prepared: Prepared, args: Args, warnings: Warnings, context: Context) 
     return 0
 
 
-def _check_register(prepared: Prepared) -> None:
-    """Refuse a pod that cannot be registered before anything of it runs."""
-    from appc.executor import machine
-    from appc.executor.prepare import discard
-
+def _check(prepared: Prepared, args: Args) -> None:
+    """Refuse a pod that cannot be registered, or has not the sockets it was to be given, before anything of it runs."""
     try:
-        machine.check(prepared)
-    except HostError:
+        if args.register:
+            from appc.executor import machine
+
+            machine.check(prepared)
+        if "LISTEN_FDS" in os.environ:
+            from appc.executor.sockets import given
+
+            prepared.given = given()
+    except AppcError:
         if not prepared.again:
             discard(prepared.pod)
         raise

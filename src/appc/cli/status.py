@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from appc.cli.options import FORMAT, OPTIONAL, Args, Operand, Option, Verb, duration
+from appc.cli.options import FORMAT, OPTIONAL, Args, Operand, Option, Verb
 from appc.cli.output import json_document, out, printable
+from appc.cli.values import duration
 from appc.executor import control
 from appc.executor.status import describe, network_words
 from appc.pods import layout
@@ -43,19 +44,24 @@ VERB = Verb(
 
 
 def run(args: Args, context: Context) -> int:
-    """Print the status; with --wait, 1 when the time was over first, and with --check, when a network is broken."""
+    """Print the status; 1 when a time to wait was over first, and with --check, when a network is broken."""
     pod = layout.find(context.root, args.uuid)
     in_time = True
     if args.wait_ready is not None:
-        in_time = control.wait_ready(pod, args.wait_ready or None)
+        in_time = control.wait_ready(pod, _limit(args.wait_ready))
     if args.wait is not None:
-        in_time = control.wait(pod, args.wait or None)
+        in_time = control.wait(pod, _limit(args.wait)) and in_time
     document = describe(pod.refresh())
     if context.format == "json":
         json_document(document)
     else:
         _print(document)
     return 0 if in_time and (not args.check or _sound(pod, context)) else 1
+
+
+def _limit(waits: float | str) -> float | None:
+    """The seconds of --wait=TIME, which may be 0; None for as long as it takes, where no TIME was given."""
+    return None if isinstance(waits, str) else waits
 
 
 def _sound(pod: Pod, context: Context) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from appc.cli.options import Args, Operand, Option, Verb, duration
+from appc.cli.options import Args, Operand, Option, Verb
+from appc.cli.values import duration
 from appc.errors import AppcError, UsageError
 from appc.executor import control
 from appc.pods import layout

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 
-from appc.cli.options import LISTING, Args, Operand, Option, Verb, duration
+from appc.cli.options import LISTING, Args, Operand, Option, Verb
 from appc.cli.output import json_document, listing, out, size
+from appc.cli.values import duration
 from appc.executor.usage import Usage, measure
 
 TYPE_CHECKING = False

@@ -46,9 +46,7 @@ def run(args: Args, context: Context) -> int:
     """Print the units, or write their files."""
     if args.interactive:
         raise UsageError("a service has no terminal", "--interactive")
-    for app in args.apps:
-        if not app.image.startswith("/") and os.path.exists(app.image):
-            raise UsageError("is a path that depends on the working directory", app.image, "give the whole path")
+    _refuse_relative_paths(args)
     warnings = Warnings(context)
     prepared = prepare(context, request(args, context), warnings.found)
     discard(prepared.pod)
@@ -58,7 +56,7 @@ def run(args: Args, context: Context) -> int:
     words = _run_words(context.words)
     sockets = unit.sockets(name, manifest)
     images = ", ".join(str(app.image.name or app.name) for app in manifest.apps)
-    command = unit.command(context, words if "--rm" in words else ["--rm", *words])
+    command = unit.command(context, words if prepared.request.remove else ["--rm", *words])
     files = {
         f"{name}.service": unit.service(f"Pod of {images}", command, prepared.request.grace, list(sockets)),
         **sockets,
@@ -71,6 +69,19 @@ def run(args: Args, context: Context) -> int:
         else:
             out(f"# {file}\n{text}\n")
     return 0
+
+
+def _refuse_relative_paths(args: Args) -> None:
+    """UsageError for what the service, whose working directory is another, would look for in vain."""
+    named = [(app.image, os.path.exists(app.image)) for app in args.apps]
+    for owner, options in ((args, POD_OPTIONS), *((app, APP_OPTIONS) for app in args.apps)):
+        for option in options:
+            if option.metavar == "FILE":
+                given = getattr(owner, option.dest)
+                named += [(path, True) for path in (given if isinstance(given, list) else [given]) if path]
+    for path, is_file in named:
+        if is_file and not path.startswith("/"):
+            raise UsageError("is a path that depends on the working directory", path, "give the whole path")
 
 
 def _run_words(words: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.output import out
-from appc.cli.pod_options import limit
+from appc.cli.values import limit
 from appc.errors import UsageError
 from appc.pods import layout
 from appc.schema.isolators import Isolator

@@ -77,11 +77,15 @@ def ask_to_stop(pod: Pod, *, force: bool = False) -> None:
     """Do what `stop` does, but do not wait for the pod's end."""
     if pod.phase in ("embryo", "prepare", "prepared"):
         raise PodStateError(f"is not running ({pod.state()})", f"pod {pod.uuid}")
-    if pod.phase == "run" and pod.locked():
+    if pod.phase != "run" or not pod.locked():
+        return
+    try:
         target, number = (records.init_pid(pod), SIGKILL) if force else (records.keeper_pid(pod), SIGTERM)
-        if target is None:
-            raise PodStateError("is still being started", f"pod {pod.uuid}", "try again in a moment")
-        procs.send_signal(*target, number)
+    except PodNotFound:
+        return  # it has ended since, and was removed (--rm)
+    if target is None:
+        raise PodStateError("is still being started", f"pod {pod.uuid}", "try again in a moment")
+    procs.send_signal(*target, number)
 
 
 def kill(pod: Pod, number: int, app: str = "") -> list[str]:

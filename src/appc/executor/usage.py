@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from appc.errors import PodNotFound
 from appc.host import cgroupfs, probe, procs
 from appc.pods import layout, records
 
@@ -63,23 +64,26 @@ def measure(root: str, prefixes: Iterable[str] = ()) -> list[Usage]:
     facts = probe.facts()
     wanted = list(prefixes)
     pods = [layout.find(root, prefix) for prefix in wanted] if wanted else layout.every(root)
-    return [usage for pod in pods if pod.phase == "run" and pod.locked() for usage in _pod(pod, facts)]
+    found = []
+    for pod in pods:
+        try:
+            if pod.phase == "run" and pod.locked():
+                found += _pod(pod, facts)
+        except (FileNotFoundError, PodNotFound):
+            continue
+    return found
 
 
 def _pod(pod: Pod, facts: HostFacts) -> list[Usage]:
     init = records.init_pid(pod)
-    try:
-        names = pod.app_names()
-        traffic = _traffic(init[0]) if init and pod.read_json("request")["net"] != "host" else (0, 0)
-    except FileNotFoundError:
-        return []
-    name = pod.cgroup
-    groups = [cgroupfs.place(base, name) for base in facts.bases.values()]
+    traffic = _traffic(init[0]) if init and pod.read_json("request")["net"] != "host" else (0, 0)
+    cgroup = pod.cgroup
+    groups = [cgroupfs.place(base, cgroup) for base in facts.bases.values()]
     by_namespace: dict[str, list[int]] = {}
     for pid in {pid for group in groups for one in cgroupfs.tree(group, alone=True) for pid in cgroupfs.processes(one)}:
         by_namespace.setdefault(procs.mount_namespace(pid), []).append(pid)
     found = []
-    for name in names:
+    for name in pod.app_names():
         record = records.app_record(pod, name)
         if record.pid is None or record.exited is not None:
             continue

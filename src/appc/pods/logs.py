@@ -16,7 +16,7 @@ from appc.pods.layout import Pod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 POLL_SECONDS = 0.1
 CHUNK = 256 * 1024
@@ -39,11 +39,19 @@ class LogLine:
 
 
 def read(
-    pod: Pod, apps: list[str], *, follow: bool = False, since_ns: int = 0, until_ns: int = 2**63
+    pod: Pod,
+    apps: list[str],
+    *,
+    follow: bool = False,
+    since_ns: int = 0,
+    until_ns: int = 2**63,
+    tail: int | None = None,
 ) -> Iterator[LogLine]:
-    """Yield the lines of `apps` in order of time; with `follow`, go on until nothing of the pod is alive.
+    """Yield the lines of `apps` in order of time; with `follow`, go on until nothing of the pod is alive, or the time
+    is `until_ns` (nanoseconds since the epoch, as `since_ns`; both included).
 
-    A last line without its end is yielded when the app cannot add to it any more.
+    Of what is there already, only the last `tail` lines are yielded if that is given. A last line without its end is
+    yielded when the app cannot add to it any more.
     """
     # By descriptor: the directory moves with its pod, and is read to the end even when the pod is removed.
     directory = pod.open("logs")
@@ -52,10 +60,14 @@ def read(
         while True:
             # Looked at before the files are read: what was written before the end is then still found.
             alive = _alive(pod)
-            for line in merge(*[reader.lines() for reader in readers], key=lambda line: line.time_ns):
-                if since_ns <= line.time_ns <= until_ns:
-                    yield line
-            if not alive or not follow:
+            lines = merge(*[reader.lines() for reader in readers], key=lambda line: line.time_ns)
+            found: Iterable[LogLine] = (line for line in lines if since_ns <= line.time_ns <= until_ns)
+            if tail is not None:
+                from collections import deque
+
+                found, tail = deque(found, tail), None
+            yield from found
+            if not alive or not follow or time.time_ns() > until_ns:
                 break
             time.sleep(POLL_SECONDS)
         for line in sorted((line for reader in readers for line in reader.rest()), key=lambda line: line.time_ns):
@@ -99,12 +111,17 @@ class _Reader:
     def lines(self) -> Iterator[LogLine]:
         """Yield what has been added since the last call."""
         newer = self._newer_files()
-        if self.fd >= 0:
-            yield from self._drain()
-        while newer:
-            self.close()
-            self.fd = newer.pop()
-            yield from self._drain()
+        try:
+            if self.fd >= 0:
+                yield from self._drain()
+            while newer:
+                self.close()
+                self.fd = newer.pop()
+                yield from self._drain()
+        finally:
+            # Whoever reads may stop at any line.
+            for fd in newer:
+                os.close(fd)
 
     def last(self, size: int) -> Iterator[LogLine]:
         """Yield the lines that the last `size` bytes hold whole, instead of all that there are."""

@@ -89,3 +89,12 @@ def test_a_port_that_is_not_activated_still_needs_a_network(appc: Appc, sandbox:
     appc.add(sandbox / "plain.aci", base_files(), "example.com/plain", app=one_app(ports=plain))
     done = appc.run("--port", "http:8080", "example.com/plain")
     assert (done.status, "a pod without a network has no ports to open" in done.err) == (2, True)
+
+
+def test_a_descriptor_that_is_no_socket_leaves_no_pod(appc: Appc) -> None:
+    script = 'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3</dev/null'
+    words = ["bash", "-c", script, "bash", *appc.words("run", IMAGE, "--", "exit", "0")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 2
+    assert "LISTEN_FDS: descriptor 3 is no socket" in done.stderr
+    assert appc.pods() == []

@@ -75,3 +75,18 @@ def test_what_is_no_service(appc: Appc, sandbox: Path) -> None:
     done = appc("unit", "x.aci", cwd=sandbox)
     assert (done.status, "depends on the working directory" in done.err) == (2, True)
     assert appc("unit", "example.com/absent").status == 1
+
+
+def test_an_argument_of_an_app_is_no_option_of_the_pod(appc: Appc) -> None:
+    done = appc("unit", PROBE, "--", "--rm")
+    words = command(done.out)
+    assert words[words.index("run") :] == ["run", "--rm", PROBE, "--", "--rm"]
+
+
+@pytest.mark.parametrize("option", ["--set-env-file", "--uuid-file-save"])
+def test_files_are_named_by_whole_paths(appc: Appc, option: str) -> None:
+    done = appc("unit", option, "here", PROBE)
+    assert (done.status, done.err.splitlines()[0]) == (
+        2,
+        "appc: here: is a path that depends on the working directory",
+    )

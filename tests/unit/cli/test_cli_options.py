@@ -15,10 +15,9 @@ from appc.cli.options import (
     Operand,
     Option,
     Verb,
-    duration,
-    integer,
     parse,
 )
+from appc.cli.values import duration, integer
 from appc.errors import InvalidValue, UsageError
 
 
@@ -298,3 +297,10 @@ def test_durations(text: str, seconds: float) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         duration(text)
+
+
+@pytest.mark.parametrize("text", ["36526d", "9" * 400, "9" * 400 + "s", "1h" + "9" * 20 + "d"])
+def test_no_duration_is_longer_than_clocks_can_wait(text: str) -> None:
+    with pytest.raises(ValueError, match="is longer than a hundred years"):
+        duration(text)
+    assert duration("36525d") == 36525 * 86400

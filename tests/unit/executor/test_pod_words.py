@@ -157,9 +157,24 @@ def test_a_pod_manifest(read: Any, tmp_path: Path) -> None:
         (("--interactive", "x", "---", "y"), "needs a pod of one app"),
         (("--user", "root", "x"), "no image comes before it"),
         (("x", "--name", "a", "--name", "b"), "given twice for x"),
+        (("--dns", "beef", "x"), "'beef' is not host, none or an address"),
+        (("--dns", "192.0.2", "x"), "'192.0.2' is not host, none or an address"),
+        (("--dns", "1:2:3", "x"), "'1:2:3' is not host, none or an address"),
+        (("--hosts-entry", "web=db", "x"), "'web=db' is not IP=NAME[,NAME...], nor host"),
+        (("--hosts-entry", "192.0.2.1=", "x"), "'192.0.2.1=' is not IP=NAME[,NAME...], nor host"),
+        (("--hosts-entry", "192.0.2.1=a b", "x"), "'192.0.2.1=a b' is not IP=NAME[,NAME...], nor host"),
     ],
 )
 def test_words_that_are_refused(read: Any, words: tuple[str, ...], what: str) -> None:
     with pytest.raises(UsageError) as caught:
         read(*words)
     assert what in str(caught.value)
+
+
+def test_words_of_name_resolution(read: Any) -> None:
+    found = read(
+        *("--dns", "192.0.2.1", "--dns", "2001:db8::1", "--dns", "fe80::1%eth0"),
+        *("--hosts-entry", "2001:db8::2=db.example,db", "--hosts-entry", "host", "x"),
+    ).names
+    assert found.servers == ("192.0.2.1", "2001:db8::1", "fe80::1%eth0")
+    assert found.hosts == (("2001:db8::2", ("db.example", "db")), ("host", ()))

@@ -250,3 +250,31 @@ def test_the_last_lines_of_several_files(pod: Pod) -> None:
 @given(st.integers(0, 2**60))
 def test_times_are_written_as_they_are_read(moment: int) -> None:
     assert logs.parse_time(logs.format_time(moment)) == moment
+
+
+def test_who_stops_reading_leaves_nothing_open(pod: Pod) -> None:
+    for number in range(1, 4):
+        rotate(pod, files=9)
+        append(pod, entry(number))
+    before = sorted(os.listdir("/proc/self/fd"))
+    lines = logs.read(pod, ["web"])
+    assert next(iter(lines)).text == b"1"
+    del lines
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_following_ends_when_nothing_more_can_be_of_interest(pod: Pod, alive: int) -> None:
+    append(pod, entry(1))
+    assert texts(pod, follow=True, until_ns=time.time_ns()) == ["1"]
+
+
+def test_the_last_lines_of_what_is_there(pod: Pod, alive: int) -> None:
+    append(pod, entry(1) + entry(4))
+    append(pod, entry(2) + entry(3, "begun", kind="P"), "db.log")
+    assert texts(pod, "web", "db", tail=2) == ["2", "4", "begun"]
+    assert texts(pod, tail=0) == []
+    assert texts(pod, tail=9) == ["1", "4"]
+    lines = logs.read(pod, ["web"], follow=True, tail=1)
+    assert next(lines).text == b"4"
+    append(pod, entry(5) + entry(6))
+    assert [next(lines).text, next(lines).text] == [b"5", b"6"]
