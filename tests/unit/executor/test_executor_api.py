@@ -63,6 +63,11 @@ def test_how_images_are_had_is_passed_on(asked: Any) -> None:
     assert (request.pull, request.network().offline) == ("new", False)
 
 
+def test_users_of_the_pods_own_are_passed_on(asked: Any) -> None:
+    assert asked("example.com/web", private_users="1000000:65536").private_users == "1000000:65536"
+    assert asked("example.com/web").private_users == ""
+
+
 def test_without_the_network_only_this_host_is_asked(tmp_path: Path) -> None:
     where = appc.Directories(str(tmp_path / "data"), str(tmp_path), [str(tmp_path)])
     for name in ("example.com/app", "https://example.com/app.aci", "docker://example.com/app"):
