@@ -11,7 +11,7 @@ from appc.executor.prepare import FOREGROUND, Prepared, stream_modes
 from appc.formats import convert
 from appc.images.view import TreeView
 from appc.metadata import access
-from appc.network.names import RESOLVER, Names, hosts, resolver
+from appc.network import names
 from appc.plan.compile_pod import PodApp, compile_pod, volume_hints
 from appc.plan.compile_root import FILE, RootFS
 from appc.pods import users as identities
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from appc.schema.isolators import Isolator
     from appc.schema.pod import RuntimeApp
 
-HOSTS = "/etc/hosts"
 DEVICES = "appc.io/devices"  # as in schema/policies.py
 POD_SCOPE = ""
 # Where an app says that it is ready: in a file system that is the executor's, so no volume of the user's is in the way.
@@ -156,7 +155,10 @@ class Compilation:
                 {"destination": NOTIFY_SOCKET, "type": "bind", "source": source, "options": ["bind"]}
             )
         self._give_devices(entry, config)
-        _check_profile(config["process"].get("apparmorProfile", ""), f"app {name}")
+        if config["process"].get("apparmorProfile"):
+            from appc.host import apparmor
+
+            apparmor.require(config["process"]["apparmorProfile"], f"app {name}")
         if not self.facts.initial_userns:
             from appc.formats.private_users import rootless
 
@@ -349,27 +351,18 @@ class Compilation:
         return app_filter(config, self.pod.root, self.facts.machine)
 
     def _files(self, app: str) -> tuple[tuple[str, int, bytes, bool], ...]:
-        """Files an app gets: hosts where its image has none, and a resolver, which replaces the image's in a network.
-
-        What a volume holds is not ours to replace.
-        """
-        names = self.prepared.request.names
-        addresses = self.networked.addresses if self.networked else ()
-        content, replace = hosts(names, addresses, self.hostname if "network" in self.namespaces else "")
-        files = [(HOSTS, 0o644, content, replace and not self._is_mounted(app, HOSTS))]
-        resolver_needed = self.networked is not None or names.servers
-        if resolver_needed or self.prepared.request.net == "host":
-            resolv = self._resolver()
-            if resolv is not None:
-                replace = bool(resolver_needed) and not self._is_mounted(app, RESOLVER)
-                files.append((RESOLVER, 0o644, resolv, replace))
-        return tuple(files)
-
-    def _resolver(self) -> bytes | None:
-        names = self.prepared.request.names
-        if self.networked is None and not names.servers:
-            names = Names(("host",))
-        return resolver(names, self.networked.results if self.networked else (), self.prepared.warnings)
+        """Files an app gets as (path, mode, content, whether to replace the image's); never what a volume holds."""
+        found = names.files(
+            self.prepared.request.names,
+            hostname=self.hostname if "network" in self.namespaces else "",
+            addresses=self.networked.addresses if self.networked else (),
+            results=self.networked.results if self.networked else None,
+            on_host=self.prepared.request.net == "host",
+            warnings=self.prepared.warnings,
+        )
+        return tuple(
+            (path, 0o644, content, replaces and not self._is_mounted(app, path)) for path, content, replaces in found
+        )
 
     def _is_mounted(self, app: str, path: str) -> bool:
         return any(f"{path}/".startswith(mount.target.rstrip("/") + "/") for mount in self.mounts[app])
@@ -379,18 +372,6 @@ def declared_ports(apps: Iterable[RuntimeApp]) -> set[int]:
     """Return the numbers of all ports that apps declare."""
     ports = [port for app in apps for port in (app.app.ports if app.app else ())]
     return {port.port + offset for port in ports for offset in range(port.count)}
-
-
-def _check_profile(profile: str, where: str) -> None:
-    """Refuse a profile that is not there (ace.md, apparmor-profile, note 6)."""
-    if not profile:
-        return
-    from appc.host import apparmor
-
-    lacking = apparmor.missing(profile)
-    if lacking:
-        hint = "apparmor_parser --replace FILE loads one; aa-status shows which are loaded"
-        raise Unenforceable(f"no AppArmor profile called {lacking} is loaded", where, hint)
 
 
 def _is_device(path: str) -> bool:

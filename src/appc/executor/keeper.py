@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from appc.pods.layout import Pod
 
 ECHILD = 10
+# What a keeper needs beyond the grace time of its apps: post-stop handlers, and taking the pod away.
+BEYOND_GRACE = 20  # seconds
 
 
 def finish_argv(pod: Pod, state: str, *words: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from appc.errors import HostError
-from appc.executor.unit import MORE_SECONDS
+from appc.executor.keeper import BEYOND_GRACE
 from appc.host import systemd
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ def register(prepared: Prepared, keeper: int) -> None:
         if os.environ.get("SYSTEMD_EXEC_PID") == str(keeper):
             machines.register(name(uuid), identity, keeper)
         else:
-            stop = round(prepared.request.grace) + MORE_SECONDS
+            stop = round(prepared.request.grace) + BEYOND_GRACE
             properties: list[systemd.Property] = [
                 ("Description", ("s", f"appc pod {uuid}")),
                 ("TimeoutStopUSec", ("t", stop * _SECOND)),

@@ -6,6 +6,7 @@ import os
 import sys
 
 import appc
+from appc.executor.keeper import BEYOND_GRACE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from appc.config import Directories
     from appc.schema.pod import PodManifest
 
-# What a keeper needs beyond the grace time of its apps: post-stop handlers and taking the pod away.
-MORE_SECONDS = 20
 _PLAIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.-"
 
 
@@ -52,7 +51,7 @@ def service(description: str, words: Sequence[str], grace: float, sockets: Seque
         "Type=notify",
         f"ExecStart={' '.join(_word(word) for word in words)}",
         "KillMode=mixed",
-        f"TimeoutStopSec={round(grace) + MORE_SECONDS}",
+        f"TimeoutStopSec={round(grace) + BEYOND_GRACE}",
         # An app that SIGTERM ended has done what it was asked for.
         "SuccessExitStatus=143",
         "Restart=on-failure",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from appc.errors import Unenforceable
+
 _PROFILES = "/sys/kernel/security/apparmor/profiles"
 _UNCONFINED = "unconfined"
 
@@ -18,3 +20,11 @@ def missing(profile: str, listing: str = _PROFILES) -> str:
         return ""
     # A name that begins with a colon is one of another namespace, whose profiles are not shown here.
     return next((name for name in profile.split("//&") if name not in loaded and not name.startswith(":")), "")
+
+
+def require(profile: str, where: str) -> None:
+    """Raise Unenforceable for a profile that is not loaded (ace.md, apparmor-profile, note 6)."""
+    lacking = missing(profile)
+    if lacking:
+        hint = "apparmor_parser --replace FILE loads one; aa-status shows which are loaded"
+        raise Unenforceable(f"no AppArmor profile called {lacking} is loaded", where, hint)

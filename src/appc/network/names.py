@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
+HOSTS = "/etc/hosts"
 RESOLVER = "/etc/resolv.conf"
 # systemd-resolved keeps what it forwards to here, beside a stub on a loopback address.
 _FORWARDED = "/run/systemd/resolve/resolv.conf"
@@ -59,6 +60,30 @@ class Names:
         )
 
 
+def files(
+    asked: Names,
+    *,
+    hostname: str,
+    addresses: Sequence[str],
+    results: Sequence[dict[str, Any]] | None,
+    on_host: bool,
+    warnings: list[str],
+) -> list[tuple[str, bytes, bool]]:
+    """Return the files of name resolution that an app gets, as (path, content, whether it replaces the image's).
+
+    `results` are the CNI results of the pod's own networks, None where it has none; a pod `on_host` shares the host's,
+    and `hostname` is "" for it. There an image without a resolver gets the host's; in a network of its own, or with
+    servers that were asked for, a pod has another, whatever the image says.
+    """
+    found = [(HOSTS, *hosts(asked, addresses, hostname))]
+    own = results is not None or bool(asked.servers)
+    if own or on_host:
+        content = resolver(asked if own else Names(("host",)), results or (), warnings)
+        if content is not None:
+            found.append((RESOLVER, content, own))
+    return found
+
+
 def resolver(asked: Names, results: Iterable[dict[str, Any]], warnings: list[str]) -> bytes | None:
     """Return /etc/resolv.conf of a pod with a network of its own, None to leave the image's alone.
 
@@ -85,7 +110,7 @@ def resolver(asked: Names, results: Iterable[dict[str, Any]], warnings: list[str
 def hosts(asked: Names, addresses: Sequence[str], hostname: str) -> tuple[bytes, bool]:
     """Return /etc/hosts, and whether it replaces the image's: it does when entries were asked for."""
     if any(address == "host" for address, _ in asked.hosts):
-        lines = [_read("/etc/hosts").decode("utf-8", "replace").rstrip("\n")]
+        lines = [_read(HOSTS).decode("utf-8", "replace").rstrip("\n")]
     else:
         own = hostname if hostname != "localhost" else ""
         local = f"localhost {own}" if own and not addresses else "localhost"
