@@ -161,7 +161,8 @@ def reader(source: Source, limits: Limits = DEFAULT, where: str = "") -> Reader:
 def _decoder(kind: str, limits: Limits, where: str) -> tuple[Decoder, tuple[type[Exception], ...]]:
     """An incremental decoder and the exceptions by which it reports bad input."""
     if kind == "gzip":
-        return _gzip_decoder()
+        zlib = _zlib()
+        return _Inflate(zlib.decompressobj(31)), (zlib.error,)
     if kind == "bzip2":
         import bz2
 
@@ -177,22 +178,20 @@ def _decoder(kind: str, limits: Limits, where: str) -> tuple[Decoder, tuple[type
     return zstd.ZstdDecompressor(), (zstd.ZstdError, EOFError)
 
 
-def _gzip_decoder() -> tuple[Decoder, tuple[type[Exception], ...]]:
-    import zlib
+def _zlib() -> Any:
+    """The fastest library that there is with the interface of zlib."""
+    try:
+        # Its decoder takes three quarters of the time that igzip_lib's takes.
+        from isal import isal_zlib
+    except ImportError:
+        try:
+            from zlib_ng import zlib_ng
+        except ImportError:
+            import zlib
 
-    try:
-        from isal import igzip_lib
-    except ImportError:
-        pass
-    else:
-        isal: Any = igzip_lib
-        return isal.IgzipDecompressor(flag=isal.DECOMP_GZIP), (isal.IsalError, EOFError, ValueError)
-    try:
-        from zlib_ng import zlib_ng
-    except ImportError:
-        return _Inflate(zlib.decompressobj(31)), (zlib.error,)
-    other: Any = zlib_ng  # its stubs call the error an instance
-    return _Inflate(other.decompressobj(31)), (other.error,)
+            return zlib
+        return zlib_ng
+    return isal_zlib
 
 
 def _zstd() -> Any:

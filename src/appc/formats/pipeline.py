@@ -37,7 +37,8 @@ class ReadAhead:
 
     def __init__(self, source: Source, digest: Digest | None = None, chunks: int = _AHEAD) -> None:
         self._source = source
-        self._queue: queue.Queue[bytes | BaseException] = queue.Queue(chunks)
+        self._chunks = _Bounded(chunks)
+        self._failure: BaseException | None = None
         self._hasher = _Hasher(digest, chunks) if digest is not None else None
         self._stopped = False
         self._ended = False
@@ -54,25 +55,20 @@ class ReadAhead:
         """The next chunk, of the size it was read in; b"" at the end."""
         if self._ended:
             return b""
-        item = self._queue.get()
-        if isinstance(item, BaseException):
+        data = self._chunks.get()
+        if not data:
             self._ended = True
-            raise item
-        if not item:
-            self._ended = True
+            if self._failure is not None:
+                raise self._failure
             if self._hasher is not None:
                 self._hasher.join()
-        return item
+        return data
 
     def close(self) -> None:
         """Stop reading and wait for the threads."""
         self._stopped = True
-        while not self._ended and self._thread.is_alive():
-            # It may be waiting for room to hand on a chunk.
-            try:
-                self._queue.get_nowait()
-            except queue.Empty:
-                self._thread.join(0.01)
+        # It may be waiting for room to hand on a chunk.
+        self._chunks.widen()
         self._thread.join()
         if self._hasher is not None:
             self._hasher.join()
@@ -85,14 +81,43 @@ class ReadAhead:
                 # The end is for the hasher to know first: who reads it waits for the digest.
                 if hasher is not None:
                     hasher.put(data)
-                self._queue.put(data)
+                self._chunks.put(data)
                 if not data:
                     return
         except BaseException as error:
-            self._queue.put(error)
+            self._failure = error
+            self._chunks.put(b"")
         finally:
             if hasher is not None:
                 hasher.put(b"")
+
+
+class _Bounded:
+    """A queue from one thread to another, in which at most `most` chunks wait.
+
+    `queue.Queue` is that too, but written in Python, which only one thread at a time can run.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._chunks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(most):
+            self._room.put(None)
+
+    def put(self, data: bytes) -> None:
+        """Hand on a chunk as soon as there is room."""
+        self._room.get()
+        self._chunks.put(data)
+
+    def get(self) -> bytes:
+        """Take the next chunk, as soon as there is one."""
+        data = self._chunks.get()
+        self._room.put(None)
+        return data
+
+    def widen(self) -> None:
+        """Make room for one chunk more."""
+        self._room.put(None)
 
 
 class _Hasher:
@@ -100,12 +125,12 @@ class _Hasher:
 
     def __init__(self, digest: Digest, chunks: int) -> None:
         self._digest = digest
-        self._queue: queue.Queue[bytes] = queue.Queue(chunks)
+        self._chunks = _Bounded(chunks)
         self._thread = threading.Thread(target=self._run, name="appc-hash", daemon=True)
         self._thread.start()
-        self.put = self._queue.put
+        self.put = self._chunks.put
         self.join = self._thread.join
 
     def _run(self) -> None:
-        while data := self._queue.get():
+        while data := self._chunks.get():
             self._digest.update(data)

@@ -112,12 +112,17 @@ class _Socket(io.RawIOBase):
         self._raw = raw
         self._connection = connection
         self._watch = watch
+        self._timeout: float | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._connection.settimeout(self._watch.timeout())
+        timeout = self._watch.timeout()
+        if timeout != self._timeout:
+            # A system call, for pieces that TLS makes no longer than 16 KiB.
+            self._connection.settimeout(timeout)
+            self._timeout = timeout
         before = time.monotonic()
         try:
             count: int | None = self._raw.readinto(buffer)

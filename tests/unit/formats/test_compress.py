@@ -110,6 +110,8 @@ def test_gzip_is_read_with_whatever_is_installed(hidden: tuple[str, ...], monkey
     data = gzip.compress(TEXT)
     assert read(data) == TEXT
     assert read(gzip.compress(TEXT[:10]) + gzip.compress(TEXT[10:20])) == TEXT[:20]
+    # All of the input is taken long before all of the output was.
+    assert read(gzip.compress(bytes(200_000)), step=1000) == bytes(200_000)
     for broken in (data[:-1], data[:1000]):
         with pytest.raises(ArchiveError, match="truncated"):
             read(broken)
