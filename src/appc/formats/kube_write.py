@@ -35,6 +35,8 @@ MOST_PORTS = 256
 _LONGEST_PORT_NAME = 15
 _LONGEST_NAME = 63
 _NO_NEW_PRIVILEGES = "os/linux/no-new-privileges"
+# Annotations that say what became of the pod here.
+_OF_THIS_HOST = "appc.io/executor/"
 _RESTARTS = {"no": "Never", "on-failure": "OnFailure", "always": "Always"}
 _RESOURCES = {"resource/cpu": "cpu", "resource/memory": "memory"}
 
@@ -78,7 +80,7 @@ def to_kube(
     metadata = {
         "name": name[:_LONGEST_NAME].strip("-."),
         "labels": _labels(pod, lost),
-        "annotations": {**{item.name: item.value for item in pod.annotations}, **pod.user_annotations},
+        "annotations": _annotations(pod, lost),
     }
     document = {"apiVersion": "v1", "kind": "Pod", "metadata": _given(metadata), "spec": _given(spec)}
     return document, lost
@@ -243,6 +245,19 @@ def _labels(pod: PodManifest, lost: Lost) -> dict[str, str]:
         else:
             lost.append((f"userLabels.{key}", "is not what a label of Kubernetes may be"))
     return labels
+
+
+def _annotations(pod: PodManifest, lost: Lost) -> dict[str, str]:
+    annotations = {}
+    own = {str(item.name): item.value for item in pod.annotations if not item.name.startswith(_OF_THIS_HOST)}
+    for path, entries in (("annotations", own), ("userAnnotations", pod.user_annotations)):
+        for key, value in entries.items():
+            prefix, _, name = key.rpartition("/")
+            if _is_label(name) and not set("/_") & set(prefix) and (not prefix or _is_label(prefix)):
+                annotations[key] = value
+            else:
+                lost.append((f"{path}.{key}", "is not what an annotation of Kubernetes may be called"))
+    return annotations
 
 
 def _is_label(text: str) -> bool:

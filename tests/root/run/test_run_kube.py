@@ -140,6 +140,25 @@ def test_a_pod_goes_to_kubernetes_and_back(appc: Appc, tmp_path: Path) -> None:
     ]
 
 
+def test_annotations_go_along_where_they_can(appc: Appc) -> None:
+    """Also those of a pod with isolators of its own, which says what became of them."""
+    yaml = pytest.importorskip("yaml")
+    words = (
+        "--isolator",
+        "resource/pids,limit=100",
+        "--annotation",
+        "example.com/team=red",
+        "--annotation",
+        "a/b/c=lost",
+    )
+    assert appc.run(*words, "--user-annotation", "note=free text", PROBE, "--", "exit", "0").status == 0
+    written = appc("pod", "kube", appc.the_pod().uuid)
+    assert written.status == 0, written
+    assert yaml.safe_load(written.out)["metadata"]["annotations"] == {"example.com/team": "red", "note": "free text"}
+    told = [line.partition(": is left out: ")[0] for line in written.err.splitlines()]
+    assert set(told) == {"appc: warning: annotations.a/b/c", "appc: warning: isolators[0]"}
+
+
 def test_yaml_is_read_and_written(appc: Appc, tmp_path: Path) -> None:
     yaml = pytest.importorskip("yaml")
     path = write(tmp_path / "pod.json", {"command": ["/bin/true"]})
