@@ -61,7 +61,7 @@ test: build vm-kernel ## everything but what is slow or needs other implementati
 	@tools/packages test
 	@$(PYTEST) -q -m "not slow and not interop" --durations 5
 
-test-all: build vm-kernel fuzz ## also the whole suite in the virtual machine, comparisons with others, more faults
+test-all: build vm-kernel fuzz ## fuzzing, all tests, more faults, and whatever depends on the kernel in the virtual machine
 	@tools/packages test interop
 	@test -d $(SPEC) || git clone -q --depth 1 https://github.com/appc/spec $(SPEC) || \
 	    echo "appc/spec is out of reach: its validators are skipped (APPC_SPEC_SOURCES can name a checkout)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from capabilities import need
-from vm.test_smoke import run_tests
+from vm.suite import run_tests
 
 ENGINES = (
     "tests/interop/test_oci_podman.py::test_a_container_is_written_down_and_brought_back",

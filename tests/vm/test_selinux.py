@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from capabilities import need
-from vm.test_smoke import run_tests
+from vm.suite import run_tests
 
 POLICY = Path(__file__).with_name("selinux.conf")
 

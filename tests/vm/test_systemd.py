@@ -7,7 +7,7 @@ import re
 import pytest
 
 from capabilities import need
-from vm.test_smoke import run_tests
+from vm.suite import run_tests
 
 
 @pytest.mark.slow

@@ -1,18 +1,21 @@
 """Fuzz for as long as one likes: `PYTHONPATH=tests python -m fuzz.python.run [--seconds N] [--seed N] [TARGET...]`.
 
-Findings are written to the current directory. With `--atheris` libFuzzer does the work, if that package is
-installed; its options follow after `--`.
+Each processor has a target at a time. Findings are written to the current directory. With `--atheris` libFuzzer does
+the work, if that package is installed; its options follow after `--`.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
+import os
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from fuzz.python.engine import Target, fuzz
+from fuzz.python.engine import Report, Target, fuzz
 from fuzz.python.targets import targets
 
 
@@ -29,15 +32,21 @@ def main() -> int:
     if args.atheris:
         with_atheris(targets()[names[0]], rest)
     status = 0
-    for name in names:
-        report = fuzz(targets()[name], seconds=args.seconds, seed=args.seed)
-        print(f"{name}: {report}", flush=True)
-        for data, problem in report.findings:
-            path = Path(f"finding-{name}-{hashlib.sha256(data).hexdigest()[:12]}")
-            path.write_bytes(data)
-            print(f"  {path}: {problem}")
-            status = 1
+    run = functools.partial(fuzz_named, seconds=args.seconds, seed=args.seed)
+    with ProcessPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
+        for name, report in zip(names, pool.map(run, names), strict=True):
+            print(f"{name}: {report}", flush=True)
+            for data, problem in report.findings:
+                path = Path(f"finding-{name}-{hashlib.sha256(data).hexdigest()[:12]}")
+                path.write_bytes(data)
+                print(f"  {path}: {problem}")
+                status = 1
     return status
+
+
+def fuzz_named(name: str, seconds: float, seed: int) -> Report:
+    """Fuzz one target in the process this is called in."""
+    return fuzz(targets()[name], seconds=seconds, seed=seed)
 
 
 def with_atheris(target: Target, words: list[str]) -> None:
