@@ -42,6 +42,9 @@ def test_root_of_the_pod_is_nobody_of_the_host(appc: Appc) -> None:
     assert os.stat(made).st_uid == 0, "on disk a file belongs to whom it belongs to inside"
     entered = appc("enter", uuid, "/bin/sh", "-c", "cat /proc/self/uid_map; echo y >/work/entered")
     assert entered.out.split() == ["0", str(base), str(count)]
+    assert appc("enter", "--user", "alice", uuid, "/probe", "report").report["uid"] == "1000 1000 1000"
+    beyond = appc("enter", "--user", str(count), uuid, "/probe")
+    assert (beyond.status, "this user namespace has no such user" in beyond.err) == (125, True), beyond
 
 
 def test_what_an_app_sees_is_its_image_s(appc: Appc) -> None:

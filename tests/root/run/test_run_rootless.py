@@ -62,6 +62,7 @@ def test_a_pod_is_looked_after(user: User, tmp_path: Path) -> None:
     assert user.status(uuid)["state"] == "running"
     done = user("enter", uuid, "/bin/sh", "-c", "id -u; echo y >/work/entered")
     assert done.out == "0\n", done
+    assert user("enter", "--user", "alice", uuid, "/probe", "report").report["uid"] == "1000 1000 1000"
     assert user("cp", f"{uuid}:/work/entered", str(user.home)).status == 0
     assert (user.home / "entered").read_text() == "y\n"
     assert user("cp", str(user.home / "entered"), f"{uuid}:/work/back").status == 0
