@@ -12,7 +12,8 @@ from appc.formats.convert import enter_config
 from appc.plan.compile_pod import compile_enter
 from appc.plan.ops import Plan
 from appc.plan.show import show
-from appc.plan.wire import decode, encode
+from appc.plan.wire import encode
+from appc.plan.wire_read import decode
 from appc.schema.image import App
 from golden import examples
 from golden.examples import PROGRAM, busybox, demo, facts, pod_app

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from planlib import Keeper, private_root, run_probe
 
-from appc.host.devices import program
+from appc.host.device_program import program
 from appc.plan.ops import Op, Plan, Track
 from capabilities import need
 

@@ -15,7 +15,8 @@ from planlib import FAIL, NO_OP, private_root, run_init, run_probe
 
 from appc.errors import LaunchError
 from appc.plan.ops import TABLE, Op, Plan, Track
-from appc.plan.wire import decode, encode
+from appc.plan.wire import encode
+from appc.plan.wire_read import decode
 from capabilities import need
 
 FUZZ = Path(__file__).parents[1] / "fuzz" / "native"

@@ -12,7 +12,7 @@ from appc.errors import PodStateError
 from appc.host import libc
 from appc.host.mounts import overlay_obstacle
 from appc.images.render import rootfs_for
-from appc.plan import wire
+from appc.plan import wire_read
 from appc.schema.json import dumps, loads
 from appc.store.images import ImageStore
 from appc.store.staging import remove_tree
@@ -86,7 +86,7 @@ def _leave_out(pod: Pod, app: str, root: str) -> None:
     """Remove the files that the plan made, unless the app changed them."""
     fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for op in wire.decode(pod.read("plan")).track(f"app {app}").ops:
+        for op in wire_read.decode(pod.read("plan")).track(f"app {app}").ops:
             if op.name == "file" and _is(fd, str(op.args[0]), op.args[2]):
                 os.unlink(str(op.args[0]).lstrip("/"), dir_fd=fd)
     finally:

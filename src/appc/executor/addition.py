@@ -13,7 +13,7 @@ from appc.executor.prepare import DETACHED, Prepared, check_platform, fill_apps,
 from appc.executor.update import keep_outcome
 from appc.host import cgroup_update, cgroupfs, probe
 from appc.network import setup
-from appc.plan import wire
+from appc.plan import wire, wire_read
 from appc.plan.compile_change import compile_addition
 from appc.plan.ops import Plan
 from appc.pods import reify
@@ -75,7 +75,7 @@ class _Addition:
         self.facts = probe.facts()
         self.store = ImageStore(where.root)
         self.old = PodManifest.parse(pod.read("pod"))
-        self.launched = wire.decode(pod.read("plan"))
+        self.launched = wire_read.decode(pod.read("plan"))
         self.request = self._of_pod(request)
         self.images, self.roots = find_images(self.store, where, self.request, warnings)
         for image in self.images:

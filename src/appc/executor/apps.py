@@ -13,7 +13,7 @@ from appc.executor import control, runtime
 from appc.executor.failure import Failure, explain_failure
 from appc.host import cgroupfs, probe
 from appc.launch.change import send
-from appc.plan import wire
+from appc.plan import wire, wire_read
 from appc.plan.compile_change import compile_removal, compile_start, compile_stop
 from appc.plan.explain import explain
 from appc.plan.ops import Plan
@@ -89,7 +89,7 @@ def remove(pod: Pod, app: str, *, force: bool = False) -> None:
         request["streams"] = [request["streams"][index] for index in rest if index < len(request["streams"])]
         pod.write_json("request", request)
         pod.write_json("isolators", [row for row in pod.read_json("isolators") if row["scope"] != app])
-        launched = wire.decode(pod.read("plan"))
+        launched = wire_read.decode(pod.read("plan"))
         launched.tracks = [track for track in launched.tracks if track.name.partition(" ")[2] != app]
         pod.write("plan", wire.encode(launched))
         clear(pod, app)
@@ -106,7 +106,7 @@ def perform(pod: Pod, change: Plan, launched: Plan | None = None) -> list[str]:
         return noted
     if report.failure is None:
         raise PodStateError("was stopped before the change was made", f"pod {pod.uuid}")
-    known = launched or wire.decode(pod.read("plan"))
+    known = launched or wire_read.decode(pod.read("plan"))
     names = {track.name for track in change.tracks}
     both = Plan([*change.tracks, *(track for track in known.tracks if track.name not in names)], change.facts)
     status = report.handlers[-1][1] if report.handlers else 0

@@ -164,9 +164,9 @@ def app_sockets(pod: Pod, app: str) -> int:
 
 def app_ops(pod: Pod, app: str) -> list[Op]:
     """Return what an app was started by, as the plan that was performed has it."""
-    from appc.plan import wire
+    from appc.plan import wire_read
 
-    return wire.decode(pod.read("plan")).track(f"app {app}").ops
+    return wire_read.decode(pod.read("plan")).track(f"app {app}").ops
 
 
 def _namespace(pid: int) -> str:

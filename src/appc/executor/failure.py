@@ -10,7 +10,7 @@ import os
 
 from appc.errors import AppcError, LaunchError, PodNotFound
 from appc.launch.diagnose import Program, RootView, explain_exec
-from appc.plan import wire
+from appc.plan import wire_read
 from appc.plan.explain import explain as explain_op
 from appc.pods import records
 from appc.pods.layout import Pod
@@ -45,7 +45,7 @@ def recorded(pod: Pod) -> AppcError | None:
         if index is None or errno is None:
             raise LaunchError("no op and errno are recorded")
         failure = Failure(fields.get("track", ""), index, errno, records.number(fields.get("status")) or 0)
-        return explain_failure(pod, wire.decode(pod.read("plan")), failure)
+        return explain_failure(pod, wire_read.decode(pod.read("plan")), failure)
     except (LaunchError, FileNotFoundError):
         return LaunchError("did not start, and left no readable record why", f"pod {pod.uuid}")
 
@@ -53,7 +53,7 @@ def recorded(pod: Pod) -> AppcError | None:
 def warnings(pod: Pod, lines: list[str]) -> list[str]:
     """Return what the keeper noted of a pod (`TRACK OP ERRNO` a line) although it went on, a sentence each."""
     try:
-        plan = wire.decode(pod.read("plan"))
+        plan = wire_read.decode(pod.read("plan"))
     except (LaunchError, FileNotFoundError):
         return []
     found = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from appc.errors import PodStateError, Unenforceable, UsageError
 from appc.network import setup
 from appc.network.setup import Networked
-from appc.plan import wire
+from appc.plan import wire_read
 from appc.pods import layout, records
 
 TYPE_CHECKING = False
@@ -69,7 +69,7 @@ def ports_in_use(root: str, request: PodRequest) -> set[int]:
 
 def service_port(pod: Pod) -> int:
     """Return the port at which a running pod asks its metadata service."""
-    keeper = wire.decode(pod.read("plan")).track("keeper")
+    keeper = wire_read.decode(pod.read("plan")).track("keeper")
     port = next(op.args[1] for op in keeper.ops if op.name == "listen")
     assert isinstance(port, int)
     return port

@@ -10,8 +10,8 @@ import os
 
 from appc.errors import AppcError, HostError
 from appc.host.cgroup_layout import POD, Cgroups, Group, Layout
+from appc.host.cgroup_maker import Maker, inherit_cpuset
 from appc.host.cgroupfs import frozen, processes, read, remove, tree
-from appc.host.cgroups import Maker, inherit_cpuset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,11 +1,10 @@
-"""Which control groups a pod gets, and what is set in each: pure thought on resources and host facts."""
+"""Which control groups are made, and what is set in each: pure thought on resources and host facts."""
 
 from __future__ import annotations
 
 import os
 
 from appc.host import limits
-from appc.host.cgroupfs import place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from appc.host.probe import HostFacts
 
 POD = ""  # the scope of the pod itself; every other scope is an app's name
-_INIT = "_init"
 
 
 class Cgroups:
@@ -72,8 +70,9 @@ class Layout:
 
     `unmet` are the settings that need no write or cannot be enforced, by scope; `device_scopes` the scopes
     that asked for device rules, which BPF programs enforce where `device_programs` is set (a v1 devices
-    controller does it else); `device_obstacle` says why nothing can, "" when something can. With `everywhere` pod and
-    apps have groups of their own in each hierarchy, as OCI runtimes make them.
+    controller does it else); `device_obstacle` says why nothing can, "" when something can.
+
+    Kinds of layouts say in which hierarchies there are groups, and which: `_hierarchies`, `_v1` and `_unified`.
     """
 
     def __init__(
@@ -82,10 +81,7 @@ class Layout:
         app_names: Sequence[str],
         resources: Mapping[str, Mapping[str, Any]],
         facts: HostFacts,
-        *,
-        everywhere: bool = False,
     ) -> None:
-        self._everywhere = everywhere
         self._name = name
         self._facts = facts
         self._app_names = app_names
@@ -96,7 +92,7 @@ class Layout:
         self._settings = {
             scope: limits.settings(resources.get(scope, {}), versions, page_size) for scope in (POD, *app_names)
         }
-        self._rules = _hoist({scope: resources.get(scope, {}).get("devices") or [] for scope in self._settings})
+        self._rules = self._shared({scope: resources.get(scope, {}).get("devices") or [] for scope in self._settings})
         self.device_scopes = [scope for scope in self._settings if resources.get(scope, {}).get("devices")]
         guarded = "devices" in facts.controllers
         # Who is root only in a user namespace makes no devices, and cannot load programs.
@@ -117,67 +113,24 @@ class Layout:
         """Tell whether the resources of `scope` set `field`."""
         return any(setting.field == field for setting in self._settings[scope])
 
-    def _hierarchies(self) -> list[str]:
-        """Return the mount points where this pod needs groups, the unified one first."""
-        facts = self._facts
-        if self._everywhere:
-            return sorted(facts.bases, key=lambda place: (place != facts.unified, place))
-        places = {facts.unified} if facts.unified in facts.bases else set()
-        for settings in self._settings.values():
-            places.update(self._place(setting) for setting in settings if setting.choices)
-        # Wherever devices can be guarded the pod has a group, by which its processes can be found and killed.
-        if "devices" in facts.controllers:
-            places.add(facts.controllers["devices"])
-        elif not places and facts.bases:
-            places.add(next(iter(facts.bases)))
-        return sorted(places, key=lambda place: (place != facts.unified, place))
-
     def _place(self, setting: limits.Setting) -> str:
         return self._facts.controllers[setting.controller] if setting.controller else self._facts.unified
 
     def _here(self, scope: str, mountpoint: str) -> list[limits.Setting]:
         return [setting for setting in self._settings[scope] if setting.choices and self._place(setting) == mountpoint]
 
+    def _shared(self, rules: dict[str, Sequence[Mapping[str, Any]]]) -> dict[str, Sequence[Mapping[str, Any]]]:
+        """Return the device rules by scope, as they are divided among the groups."""
+        return rules
+
+    def _hierarchies(self) -> list[str]:
+        """Return the mount points where groups are needed, the unified one first."""
+        raise NotImplementedError
+
     def _v1(self, mountpoint: str) -> None:
-        """A v1 hierarchy: an app without a setting of its own runs in its pod's group."""
-        facts = self._facts
-        base = facts.bases[mountpoint]
-        controllers = frozenset(name for name, place in facts.controllers.items() if place == mountpoint)
-        rules = self._rules if "devices" in controllers else dict.fromkeys(self._rules, ())
-        pod = place(base, self._name)
-        self.groups.append(Group(pod, POD, self._here(POD, mountpoint), rules[POD], controllers, base))
-        self.result.pod_paths.append(pod)
-        self.result.init_paths.append(pod)
-        for name in self._app_names:
-            settings = self._here(name, mountpoint)
-            path = pod
-            if settings or rules[name] or self._everywhere:
-                path = f"{pod}/{name}"
-                self.groups.append(Group(path, name, settings, rules[name], controllers))
-            self.result.app_paths[name].append(path)
+        """Add the groups of a v1 hierarchy."""
+        raise NotImplementedError
 
     def _unified(self, unified: str) -> None:
-        """The unified hierarchy: a group for the pod and every app, and where controllers are, one for PID 1."""
-        base = self._facts.bases[unified]
-        rules = self._rules if self.device_programs else dict.fromkeys(self._rules, ())
-        enable = sorted({s.controller for name in self._app_names for s in self._here(name, unified) if s.controller})
-        pod = place(base, self._name)
-        self.groups.append(Group(pod, POD, self._here(POD, unified), rules[POD], base=base, enable=enable))
-        self.result.pod_paths.append(pod)
-        init = pod
-        if self._facts.cgroup == "v2" or enable:
-            init = f"{pod}/{_INIT}"
-            self.groups.append(Group(init, POD))
-        self.result.init_paths.append(init)
-        for name in self._app_names:
-            path = f"{pod}/{name}"
-            self.groups.append(Group(path, name, self._here(name, unified), rules[name]))
-            self.result.app_paths[name].append(path)
-
-
-def _hoist(rules: dict[str, Sequence[Mapping[str, Any]]]) -> dict[str, Sequence[Mapping[str, Any]]]:
-    """Move device rules that all apps share to the pod, which has none of its own: one list, one program."""
-    apps = [value for scope, value in rules.items() if scope != POD]
-    if apps and not rules[POD] and all(value == apps[0] for value in apps):
-        return {scope: apps[0] if scope == POD else [] for scope in rules}
-    return rules
+        """Add the groups of the unified hierarchy."""
+        raise NotImplementedError

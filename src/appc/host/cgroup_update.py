@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from appc.errors import HostError
-from appc.host.cgroup_layout import POD, Layout
+from appc.host.cgroup_layout import POD
 from appc.host.cgroupfs import read, remove, write
-from appc.host.cgroups import Maker
+from appc.host.cgroups import PodLayout, PodMaker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def update(
     `members` gives the processes of the scope; they move into groups that are made now. Returns outcomes as
     `cgroups.create` does. Raises HostError for a memory limit below what is in use, and when a group cannot be made.
     """
-    updater = _Updater(Layout(pod_name, app_names, {scope: resources}, facts), scope, members)
+    updater = _Updater(PodLayout(pod_name, app_names, {scope: resources}, facts), scope, members)
     limit = (resources.get("memory") or {}).get("limit") or 0
     if limit > 0:
         updater.refuse_less_than_used(limit)
@@ -56,7 +56,7 @@ def add(
     `app_names` and `resources` are those of the whole pod, with the new ones. Returns what `cgroups.create` does, with
     the outcomes of the new apps alone, and the directories that were made. HostError when that fails; none is left.
     """
-    adder = _Adder(Layout(pod_name, app_names, resources, facts), new)
+    adder = _Adder(PodLayout(pod_name, app_names, resources, facts), new)
     try:
         groups = adder.make()
     except BaseException as error:
@@ -69,8 +69,8 @@ def add(
     return groups, adder.made
 
 
-class _Adder(Maker):
-    def __init__(self, layout: Layout, new: Sequence[str]) -> None:
+class _Adder(PodMaker):
+    def __init__(self, layout: PodLayout, new: Sequence[str]) -> None:
         super().__init__(layout)
         self._new = new
 
@@ -83,8 +83,8 @@ class _Adder(Maker):
             super()._apply(group)
 
 
-class _Updater(Maker):
-    def __init__(self, layout: Layout, scope: str, members: Callable[[], list[int]]) -> None:
+class _Updater(PodMaker):
+    def __init__(self, layout: PodLayout, scope: str, members: Callable[[], list[int]]) -> None:
         super().__init__(layout)
         self._scope = scope
         self._members = members

@@ -230,7 +230,7 @@ def pods(facts: HostFacts) -> set[str]:
 
 def others(facts: HostFacts) -> list[str]:
     """Return the mount points of hierarchies in which no pod has groups of ours, such as systemd's own of v1."""
-    from appc.host.mounts import unescape
+    from appc.host.mountinfo import unescape
 
     with open("/proc/self/mountinfo") as stream:
         lines = [line for line in stream if " - cgroup " in line]

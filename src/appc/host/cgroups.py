@@ -11,17 +11,15 @@ from __future__ import annotations
 import os
 
 from appc.errors import HostError
-from appc.host import devices
-from appc.host.cgroup_layout import POD, Cgroups, Layout
-from appc.host.cgroupfs import ROOT, kill, pod_directories, pods, read, remove, remove_root, stats, tree, write
+from appc.host.cgroup_layout import POD, Cgroups, Group, Layout
+from appc.host.cgroup_maker import Maker, inherit_cpuset
+from appc.host.cgroupfs import ROOT, kill, place, pod_directories, pods, read, remove, remove_root, stats, tree, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from appc.host.cgroup_layout import Group
-    from appc.host.limits import Setting
     from appc.host.probe import HostFacts
 
 __all__ = [
@@ -36,6 +34,8 @@ __all__ = [
     "stats",
 ]
 
+_INIT = "_init"
+
 
 def predict(
     pod_name: str,
@@ -47,7 +47,7 @@ def predict(
 ) -> Cgroups:
     """Return the directories that `create` with the same arguments would make, and the outcome if the kernel takes
     every value; nothing is made or written."""
-    return Maker(Layout(pod_name, app_names, resources, facts, everywhere=everywhere)).foresee()
+    return PodMaker(PodLayout(pod_name, app_names, resources, facts, everywhere=everywhere)).foresee()
 
 
 def create(
@@ -61,10 +61,10 @@ def create(
     """Make the groups of a pod and set their limits.
 
     `resources` maps "" (the pod) and app names to OCI `linux.resources` objects. What the host cannot enforce is
-    told in `outcome`, never raised; `everywhere` is Layout's. HostError when a group cannot be made, and then none is
-    left.
+    told in `outcome`, never raised; `everywhere` is PodLayout's. HostError when a group cannot be made, and then none
+    is left.
     """
-    maker = Maker(Layout(pod_name, app_names, resources, facts, everywhere=everywhere))
+    maker = PodMaker(PodLayout(pod_name, app_names, resources, facts, everywhere=everywhere))
     try:
         return maker.make()
     except BaseException as error:
@@ -75,23 +75,82 @@ def create(
         raise
 
 
-class Maker:
-    """Makes the groups of a layout, one after the other, and tells what became of each setting."""
+class PodLayout(Layout):
+    """The groups of a pod and its apps. With `everywhere` both have groups of their own in each hierarchy, as OCI
+    runtimes make them."""
 
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
-        self.made: list[str] = []
-        self.rows: dict[tuple[str, str], tuple[str, str]] = {}
-        self.lacking: dict[str, str] = {}  # v2 controllers that the kernel did not enable, and why
+    def __init__(
+        self,
+        name: str,
+        app_names: Sequence[str],
+        resources: Mapping[str, Mapping[str, Any]],
+        facts: HostFacts,
+        *,
+        everywhere: bool = False,
+    ) -> None:
+        self._everywhere = everywhere
+        super().__init__(name, app_names, resources, facts)
 
-    def make(self) -> Cgroups:
-        """Make the groups and set their limits; return them with the outcome. Raises OSError and HostError."""
-        for group in self.layout.groups:
-            self._make_group(group)
-            if group.base and not group.controllers:
-                self._enable_controllers(group)
-            self._apply(group)
-        return self._result()
+    def _shared(self, rules: dict[str, Sequence[Mapping[str, Any]]]) -> dict[str, Sequence[Mapping[str, Any]]]:
+        """Move device rules that all apps share to the pod, which has none of its own: one list, one program."""
+        apps = [value for scope, value in rules.items() if scope != POD]
+        if apps and not rules[POD] and all(value == apps[0] for value in apps):
+            return {scope: apps[0] if scope == POD else [] for scope in rules}
+        return rules
+
+    def _hierarchies(self) -> list[str]:
+        facts = self._facts
+        if self._everywhere:
+            return sorted(facts.bases, key=lambda place: (place != facts.unified, place))
+        places = {facts.unified} if facts.unified in facts.bases else set()
+        for settings in self._settings.values():
+            places.update(self._place(setting) for setting in settings if setting.choices)
+        # Wherever devices can be guarded the pod has a group, by which its processes can be found and killed.
+        if "devices" in facts.controllers:
+            places.add(facts.controllers["devices"])
+        elif not places and facts.bases:
+            places.add(next(iter(facts.bases)))
+        return sorted(places, key=lambda place: (place != facts.unified, place))
+
+    def _v1(self, mountpoint: str) -> None:
+        """A v1 hierarchy: an app without a setting of its own runs in its pod's group."""
+        facts = self._facts
+        base = facts.bases[mountpoint]
+        controllers = frozenset(name for name, place in facts.controllers.items() if place == mountpoint)
+        rules = self._rules if "devices" in controllers else dict.fromkeys(self._rules, ())
+        pod = place(base, self._name)
+        self.groups.append(Group(pod, POD, self._here(POD, mountpoint), rules[POD], controllers, base))
+        self.result.pod_paths.append(pod)
+        self.result.init_paths.append(pod)
+        for name in self._app_names:
+            settings = self._here(name, mountpoint)
+            path = pod
+            if settings or rules[name] or self._everywhere:
+                path = f"{pod}/{name}"
+                self.groups.append(Group(path, name, settings, rules[name], controllers))
+            self.result.app_paths[name].append(path)
+
+    def _unified(self, unified: str) -> None:
+        """The unified hierarchy: a group for the pod and every app, and where controllers are, one for PID 1."""
+        base = self._facts.bases[unified]
+        rules = self._rules if self.device_programs else dict.fromkeys(self._rules, ())
+        enable = sorted({s.controller for name in self._app_names for s in self._here(name, unified) if s.controller})
+        pod = place(base, self._name)
+        self.groups.append(Group(pod, POD, self._here(POD, unified), rules[POD], base=base, enable=enable))
+        self.result.pod_paths.append(pod)
+        init = pod
+        if self._facts.cgroup == "v2" or enable:
+            init = f"{pod}/{_INIT}"
+            self.groups.append(Group(init, POD))
+        self.result.init_paths.append(init)
+        for name in self._app_names:
+            path = f"{pod}/{name}"
+            self.groups.append(Group(path, name, self._here(name, unified), rules[name]))
+            self.result.app_paths[name].append(path)
+
+
+class PodMaker(Maker):
+    """Makes the groups of a pod, and what leads to them."""
 
     def foresee(self) -> Cgroups:
         """Return the groups as `make` would make them, and the outcome as far as the layout tells."""
@@ -99,16 +158,6 @@ class Maker:
             for setting in group.settings:
                 self._row(group.scope, setting.field, setting.status, setting.note)
         return self._result()
-
-    def _result(self) -> Cgroups:
-        for scope, setting in self.layout.unmet:
-            self._row(scope, setting.field, setting.status, setting.note)
-        if self.layout.device_obstacle:
-            for scope in self.layout.device_scopes:
-                self._row(scope, "devices", "ignored", self.layout.device_obstacle)
-        result = self.layout.result
-        result.outcome = [(*key, *value) for key, value in self.rows.items()]
-        return result
 
     def _make_group(self, group: Group) -> None:
         if group.base:
@@ -154,71 +203,14 @@ class Maker:
                 self._enable(above, wanted)
         self._enable(pod.path, pod.enable)
 
-    def _enable(self, directory: str, controllers: Sequence[str]) -> None:
-        """Enable v2 controllers for the children of `directory`, those excepted that an ancestor lacks."""
-        possible = [name for name in controllers if name not in self.lacking]
-        if not possible:
-            return
-        file = f"{directory}/cgroup.subtree_control"
-        try:
-            write(file, " ".join(f"+{name}" for name in possible))
-            return
-        except OSError:
-            pass  # all or nothing: find out which one it was
-        for name in possible:
-            try:
-                write(file, f"+{name}")
-            except OSError as error:
-                self.lacking[name] = f"{directory}: {error.strerror}"
-
-    def _apply(self, group: Group) -> None:
-        for setting in group.settings:
-            if not group.controllers and setting.controller in self.lacking:
-                status = "ignored"
-                reason = f"the {setting.controller} controller cannot be enabled: {self.lacking[setting.controller]}"
-            else:
-                status, reason = _write_setting(group.path, setting)
-            if status == "ignored" and group.scope != POD and self._pod_bounds(setting.field):
-                # v1 refuses a quota above the pod's, which bounds the app all the same.
-                status, reason = "modified", "the pod's own limit is lower"
-            if status:
-                self._row(group.scope, setting.field, status, reason)
-        if group.rules:
-            self._guard_devices(group)
-
-    def _pod_bounds(self, field: str) -> bool:
-        return field == "cpu.quota" and self.layout.asks(POD, field)
-
-    def _guard_devices(self, group: Group) -> None:
-        reason = ""
-        if self.layout.device_programs:
-            reason = self._filter_devices(group.path, devices.program(group.rules))
-        else:
-            writes, reason = devices.v1_writes(group.rules)
-            for file, text in writes:
-                try:
-                    write(f"{group.path}/{file}", text)
-                except OSError as error:
-                    reason = reason or f"{file} {text!r}: {error.strerror}"
-        scopes = self.layout.device_scopes
-        # Rules that all apps share are applied in the pod's group, but were asked for by the apps.
-        for scope in [group.scope] if group.scope in scopes else scopes:
-            self._row(scope, "devices", "ignored" if reason else "enforced", reason)
-
     def _filter_devices(self, path: str, program: bytes) -> str:
-        """Have a program judge the use of devices; return why it cannot, "" when it does."""
+        from appc.host.device_program import attach
+
         try:
-            devices.attach(path, program)
+            attach(path, program)
         except HostError as error:
             return error.what
         return ""
-
-    def _row(self, scope: str, field: str, status: str, reason: str) -> None:
-        """Note an outcome; a field made of several writes counts as the worst of them."""
-        worse = ("enforced", "modified", "ignored").index
-        old = self.rows.get((scope, field))
-        if old is None or worse(status) > worse(old[0]):
-            self.rows[scope, field] = status, reason
 
 
 def _make_root(root: str, controllers: frozenset[str]) -> None:
@@ -231,30 +223,3 @@ def _make_root(root: str, controllers: frozenset[str]) -> None:
             write(f"{root}/memory.use_hierarchy", "1")
         except OSError:
             pass  # always on since Linux 5.11, and not writable below a group where it is on
-
-
-def inherit_cpuset(path: str) -> None:
-    """A new v1 cpuset has no CPUs and no memory nodes, and no task can join it: give it its parent's."""
-    for file in ("cpuset.cpus", "cpuset.mems"):
-        if read(f"{path}/{file}").strip():
-            continue
-        parent = os.path.dirname(path)
-        value = read(f"{parent}/{file}").strip()
-        if not value:
-            inherit_cpuset(parent)
-            value = read(f"{parent}/{file}").strip()
-        write(f"{path}/{file}", value)
-
-
-def _write_setting(path: str, setting: Setting) -> tuple[str, str]:
-    """Write the first choice that exists; return (status, reason), status "" when there is nothing to tell."""
-    missing = ""
-    for file, value in setting.choices:
-        try:
-            write(f"{path}/{file}", value)
-            return setting.status, setting.note
-        except FileNotFoundError:
-            missing = missing or f"this kernel has no {file}"
-        except OSError as error:
-            return "ignored", f"{file} does not take {value!r}: {error.strerror}"
-    return ("", "") if setting.optional else ("ignored", missing)

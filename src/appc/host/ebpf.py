@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appc.host.devices import instruction, load
+from appc.host.device_program import instruction, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,8 +7,6 @@ write, or the reason why the host cannot enforce it. Zero means "unset" where OC
 
 from __future__ import annotations
 
-import math
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,7 +43,7 @@ class Setting:
         self.optional = optional
 
 
-class _Translation:
+class Translation:
     """Collects the settings of one resources object for controllers of known versions."""
 
     def __init__(self, versions: Mapping[str, int], page_size: int) -> None:
@@ -95,11 +93,11 @@ def settings(resources: Mapping[str, Any], versions: Mapping[str, int], page_siz
     `versions` maps each controller the host has to 1 or 2, and "" to 2 when there is a cgroup2 mount. The
     result is in the order to write in.
     """
-    translation = _Translation(versions, page_size)
+    translation = Translation(versions, page_size)
     for name, value in resources.items():
         if name == "devices" or not value:
             continue
-        section = _SECTIONS.get(name)
+        section = _SECTIONS.get(name) or _rare(name)
         if section is None:
             translation.refuse(name, "not a resource that appc knows")
         else:
@@ -116,16 +114,13 @@ def weight_of_shares(shares: int) -> int:
         return 1
     if shares >= _MAX_SHARES:
         return 10000
+    import math
+
     log = math.log2(shares)
     return math.ceil(10 ** ((log * log + 125 * log) / 612 - 7 / 34))
 
 
-def io_weight_of_blkio(weight: int) -> int:
-    """Convert blkio.weight (10…1000) linearly to io.weight (1…10000)."""
-    return 1 + (weight - 10) * 9999 // 990
-
-
-def _memory(to: _Translation, memory: Mapping[str, Any]) -> None:
+def _memory(to: Translation, memory: Mapping[str, Any]) -> None:
     fields = [f"memory.{name}" for name, value in memory.items() if value is not None]
     version = to.version("memory", fields)
     if not version:
@@ -161,7 +156,7 @@ def _memory(to: _Translation, memory: Mapping[str, Any]) -> None:
             to.accept(f"memory.{name}")
 
 
-def _swap(to: _Translation, version: int, limit: int, swap: int) -> None:
+def _swap(to: Translation, version: int, limit: int, swap: int) -> None:
     """`swap` is memory+swap as v1 counts it; v2 limits swap alone."""
     if limit < 0 and not swap and version == 2:
         swap = -1
@@ -177,7 +172,7 @@ def _swap(to: _Translation, version: int, limit: int, swap: int) -> None:
         to.bytes("memory.swap", "memory", "memory.swap.max", swap - limit if swap > 0 else -1, "max")
 
 
-def _cpu(to: _Translation, cpu: Mapping[str, Any]) -> None:
+def _cpu(to: Translation, cpu: Mapping[str, Any]) -> None:
     given = [name for name, value in cpu.items() if value not in (None, "") and (value or name == "idle")]
     for name in ("cpus", "mems"):
         if name in given and to.version("cpuset", [f"cpu.{name}"]):
@@ -194,7 +189,7 @@ def _cpu(to: _Translation, cpu: Mapping[str, Any]) -> None:
         _cpu_times_v2(to, cpu, times)
 
 
-def _shares(to: _Translation, version: int, shares: int, idle: bool) -> None:
+def _shares(to: Translation, version: int, shares: int, idle: bool) -> None:
     if idle:
         to.refuse("cpu.shares", "an idle group (cpu.idle = 1) has no shares")
         return
@@ -206,7 +201,7 @@ def _shares(to: _Translation, version: int, shares: int, idle: bool) -> None:
         to.put("cpu.shares", "cpu", "cpu.weight", weight_of_shares(clamped), note)
 
 
-def _cpu_times_v1(to: _Translation, cpu: Mapping[str, Any], given: list[str]) -> None:
+def _cpu_times_v1(to: Translation, cpu: Mapping[str, Any], given: list[str]) -> None:
     # The period first, as the quota is judged by it; the burst last, as it must not exceed the quota.
     for name, file in (
         ("period", "cpu.cfs_period_us"),
@@ -219,7 +214,7 @@ def _cpu_times_v1(to: _Translation, cpu: Mapping[str, Any], given: list[str]) ->
             to.put(f"cpu.{name}", "cpu", file, max(cpu[name], -1))
 
 
-def _cpu_times_v2(to: _Translation, cpu: Mapping[str, Any], given: list[str]) -> None:
+def _cpu_times_v2(to: Translation, cpu: Mapping[str, Any], given: list[str]) -> None:
     if "quota" in given or "period" in given:
         quota = cpu.get("quota") or -1
         value = f"{quota if quota > 0 else 'max'} {cpu.get('period') or _DEFAULT_PERIOD}"
@@ -231,117 +226,20 @@ def _cpu_times_v2(to: _Translation, cpu: Mapping[str, Any], given: list[str]) ->
             to.refuse(f"cpu.{name}", "cgroup v2 has no realtime budget")
 
 
-def _pids(to: _Translation, pids: Mapping[str, Any]) -> None:
+def _pids(to: Translation, pids: Mapping[str, Any]) -> None:
     limit = pids.get("limit")
     if limit is not None and to.version("pids", ["pids.limit"]):
         to.put("pids.limit", "pids", "pids.max", limit if limit >= 0 else "max")
 
 
-def _block_io(to: _Translation, block: Mapping[str, Any]) -> None:
-    fields = [f"blockIO.{name}" for name, value in block.items() if value]
-    controller = "blkio" if to.versions.get("blkio") else "io"
-    version = to.version(controller, fields) if fields else 0
-    if not version:
-        return
-    if weight := block.get("weight"):
-        to.choose("blockIO.weight", controller, _weight_choices(version, "", weight))
-    for number, device in enumerate(block.get("weightDevice") or ()):
-        field = f"blockIO.weightDevice[{number}]"
-        prefix = f"{device['major']}:{device['minor']} "
-        if weight := device.get("weight"):
-            to.choose(f"{field}.weight", controller, _weight_choices(version, prefix, weight))
-        if weight := device.get("leafWeight"):
-            _leaf_weight(to, version, f"{field}.leafWeight", "blkio.leaf_weight_device", f"{prefix}{weight}")
-    if weight := block.get("leafWeight"):
-        _leaf_weight(to, version, "blockIO.leafWeight", "blkio.leaf_weight", weight)
-    for name, v1_file, v2_key in (
-        ("throttleReadBpsDevice", "read_bps", "rbps"),
-        ("throttleWriteBpsDevice", "write_bps", "wbps"),
-        ("throttleReadIOPSDevice", "read_iops", "riops"),
-        ("throttleWriteIOPSDevice", "write_iops", "wiops"),
-    ):
-        for number, device in enumerate(block.get(name) or ()):
-            field = f"blockIO.{name}[{number}]"
-            where = f"{device['major']}:{device['minor']}"
-            if version == 1:
-                to.put(field, controller, f"blkio.throttle.{v1_file}_device", f"{where} {device['rate']}")
-            else:
-                # A rate of 0 lifts the limit on v1.
-                to.put(field, controller, "io.max", f"{where} {v2_key}={device['rate'] or 'max'}")
-
-
-def _weight_choices(version: int, prefix: str, weight: int) -> tuple[tuple[str, str], ...]:
-    suffix = "_device" if prefix else ""
-    if version == 1:
-        files = (f"blkio.weight{suffix}", f"blkio.bfq.weight{suffix}")
-        return tuple((file, f"{prefix}{weight}") for file in files)
-    return (("io.bfq.weight", f"{prefix}{weight}"), ("io.weight", f"{prefix}{io_weight_of_blkio(weight)}"))
-
-
-def _leaf_weight(to: _Translation, version: int, field: str, file: str, value: object) -> None:
-    if version == 1:
-        to.put(field, "blkio", file, value)
-    else:
-        to.refuse(field, "cgroup v2 has no leaf weights")
-
-
-def _hugepages(to: _Translation, limits: list[Mapping[str, Any]]) -> None:
-    for number, entry in enumerate(limits):
-        field = f"hugepageLimits[{number}]"
-        version = to.version("hugetlb", [field])
-        if version:
-            suffix = "limit_in_bytes" if version == 1 else "max"
-            size = entry["pageSize"]
-            to.put(field, "hugetlb", f"hugetlb.{size}.{suffix}", entry["limit"])
-            # Bounding reservations as well makes mmap fail early instead of a SIGBUS late; Linux 5.7.
-            to.put(field, "hugetlb", f"hugetlb.{size}.rsvd.{suffix}", entry["limit"], optional=True)
-
-
-def _network(to: _Translation, network: Mapping[str, Any]) -> None:
-    for field, controller in (("classID", "net_cls"), ("priorities", "net_prio")):
-        if not network.get(field) or not to.version(controller, [f"network.{field}"]):
-            continue
-        if field == "classID":
-            to.put("network.classID", controller, "net_cls.classid", network[field])
-        else:
-            for number, entry in enumerate(network[field]):
-                value = f"{entry['name']} {entry['priority']}"
-                to.put(f"network.priorities[{number}]", controller, "net_prio.ifpriomap", value)
-
-
-def _rdma(to: _Translation, devices: Mapping[str, Mapping[str, Any]]) -> None:
-    for device, entry in devices.items():
-        field = f"rdma.{device}"
-        if to.version("rdma", [field]):
-            words = [device]
-            if entry.get("hcaHandles") is not None:
-                words.append(f"hca_handle={entry['hcaHandles']}")
-            if entry.get("hcaObjects") is not None:
-                words.append(f"hca_object={entry['hcaObjects']}")
-            to.put(field, "rdma", "rdma.max", " ".join(words))
-
-
-def _unified(to: _Translation, files: Mapping[str, str]) -> None:
-    for file, value in files.items():
-        field = f"unified.{file}"
-        prefix = file.partition(".")[0]
-        controller = "" if prefix == "cgroup" else prefix
-        if "/" in file or "." not in file:
-            to.refuse(field, "not the name of a control file")
-        elif to.versions.get(controller) != 2:
-            to.refuse(field, f"this host has no cgroup v2 {controller} controller".replace("  ", " "))
-        else:
-            for line in value.split("\n"):
-                to.put(field, controller, file, line)
-
-
-_SECTIONS: dict[str, Callable[[_Translation, Any], None]] = {
+_SECTIONS: dict[str, Callable[[Translation, Any], None]] = {
     "memory": _memory,
     "cpu": _cpu,
     "pids": _pids,
-    "blockIO": _block_io,
-    "hugepageLimits": _hugepages,
-    "network": _network,
-    "rdma": _rdma,
-    "unified": _unified,
 }
+
+
+def _rare(name: str) -> Callable[[Translation, Any], None] | None:
+    from appc.host.limits_rare import SECTIONS
+
+    return SECTIONS.get(name)

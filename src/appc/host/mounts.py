@@ -6,6 +6,7 @@ import errno
 import os
 
 from appc.errors import HostError
+from appc.host.mountinfo import unescape
 
 # File systems an overlay takes as its upper layer without further question.
 _UPPER = frozenset(("ext4", "ext3", "btrfs", "tmpfs", "f2fs", "bcachefs"))
@@ -61,14 +62,6 @@ class Mount:
         self.options = tuple(options.split(","))
         self.propagation = tuple(propagation)
         self.super_options = tuple(super_options.split(","))
-
-
-def unescape(field: str) -> str:
-    """Undo the octal escapes (space, tab, newline, backslash, #) of a mountinfo field."""
-    if "\\" not in field:
-        return field
-    head, *rest = field.split("\\")
-    return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
 
 
 def parse(mountinfo: str) -> list[Mount]:

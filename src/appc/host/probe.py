@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from appc.errors import HostError
-from appc.host.mounts import unescape
+from appc.host.mountinfo import unescape
 
 # uname(2) machine → the arch label of spec/aci.md; machines it does not name keep the kernel's name.
 _ARCH_LABELS = {
@@ -317,7 +317,9 @@ def _visible(mountpoint: str, device: str) -> bool:
         number = os.stat(mountpoint).st_dev
     except OSError:
         return False
-    return device == f"{os.major(number)}:{os.minor(number)}"
+    # As os.major() and os.minor() divide it, which lie in a part of Python's program that a launch else never reads.
+    major, minor = number >> 32 & ~0xFFF | number >> 8 & 0xFFF, number >> 12 & ~0xFF | number & 0xFF
+    return device == f"{major}:{minor}"
 
 
 def _base(mountpoint: str, root: str, own: str) -> str:

@@ -13,10 +13,16 @@ import os
 
 from appc.errors import HostError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MFD_CLOEXEC = 0x1
 MFD_ALLOW_SEALING = 0x2
 MFD_EXEC = 0x10
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+_MOST = 1 << 20  # bytes copied at a time
 
 
 def native(name: str) -> str:
@@ -31,16 +37,31 @@ def native(name: str) -> str:
 
 def sealed_init() -> int:
     """Return a descriptor (close-on-exec) of a sealed, executable copy of appc-init."""
-    with open(native("appc-init"), "rb", buffering=0) as program:
-        return _sealed("appc-init", program.read() or b"", executable=True)
+    program = os.open(native("appc-init"), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _sealed("appc-init", lambda fd: _copy(program, fd), executable=True)
+    finally:
+        os.close(program)
 
 
 def sealed_plan(data: bytes) -> int:
     """Return a descriptor (close-on-exec) of a sealed memfd that holds an encoded plan."""
-    return _sealed("appc-plan", data, executable=False)
+    return _sealed("appc-plan", lambda fd: _write(data, fd), executable=False)
 
 
-def _sealed(name: str, data: bytes, executable: bool) -> int:
+def _copy(program: int, fd: int) -> None:
+    """Have the kernel copy a file, which then takes no memory here."""
+    while os.sendfile(fd, program, None, _MOST):
+        pass
+
+
+def _write(data: bytes, fd: int) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _sealed(name: str, fill: Callable[[int], None], executable: bool) -> int:
     flags = MFD_CLOEXEC | MFD_ALLOW_SEALING
     try:
         fd = os.memfd_create(name, flags | (MFD_EXEC if executable else 0))
@@ -56,9 +77,7 @@ def _sealed(name: str, data: bytes, executable: bool) -> int:
         # Kernels before 6.3 do not know MFD_EXEC and make every memfd executable.
         fd = os.memfd_create(name, flags)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        fill(fd)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
     except OSError as error:
         os.close(fd)

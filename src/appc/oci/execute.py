@@ -10,9 +10,9 @@ from appc.launch import spawn
 from appc.oci.container import CREATED, PAUSED, RUNNING, find
 from appc.oci.handles import handles, with_listened
 from appc.oci.home import with_home
-from appc.oci.make import ENVIRONMENT, explain, seccomp, tell_warnings, wait
+from appc.oci.running import ENVIRONMENT, explain, seccomp, tell_warnings, wait
 from appc.plan import wire
-from appc.plan.compile_container import compile_exec
+from appc.plan.compile_exec import compile_exec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

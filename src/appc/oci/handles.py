@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from appc.errors import AppcError, UsageError
-from appc.plan.compile_container import Handles
+from appc.plan.compile_keeper import Handles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -45,10 +45,10 @@ def start(args: Args, context: Context) -> int:
         failure = _release(container, config)
     if failure is not None:
         from appc.oci.failure import failed
-        from appc.plan import wire
+        from appc.plan import wire_read
         from appc.plan.compile_container import CONTAINER
 
-        raise failed(wire.decode(container.read("plan")), CONTAINER, *failure, container.name)
+        raise failed(wire_read.decode(container.read("plan")), CONTAINER, *failure, container.name)
     if (config.get("hooks") or {}).get("poststart"):
         from appc.oci import hooks
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
-from appc.errors import AppcError, LaunchError, ManifestError, Unenforceable
+from appc.errors import AppcError, ManifestError, Unenforceable
 from appc.host import cgroupfs, probe
 from appc.launch import spawn
 from appc.oci import container as containers
 from appc.oci.handles import handles, with_listened
 from appc.oci.home import with_home
+from appc.oci.running import ENVIRONMENT, explain, seccomp, tell_warnings, wait
 from appc.plan import wire
 from appc.plan.compile_container import compile_container
 from appc.plan.compile_mounts import clean
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from appc.host.probe import HostFacts
-    from appc.launch.spawn import Report
     from appc.oci.container import Container
     from appc.oci.main import Context
     from appc.oci.options import Args
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from appc.plan.compile_container import NetDevice
     from appc.plan.ops import Plan
 
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 _KILL = 9
 # What the kernel no longer has; every runtime takes these and does nothing.
 _OBSOLETE = ("memory.kernel", "memory.kernelTCP", "memory.useHierarchy")
@@ -65,24 +64,6 @@ def run(args: Args, context: Context) -> int:
     if not args.flag("keep"):
         _delete(container)
     return status
-
-
-def wait(keeper: int) -> int:
-    """Wait for the keeper, a child, which ends as its process did; hand on what ends us."""
-    import _signal  # type: ignore[import-not-found]  # the module signal costs 3 ms
-
-    def forward(number: int, _frame: object) -> None:
-        try:
-            os.kill(keeper, number)
-        except ProcessLookupError:
-            pass
-
-    for number in (_signal.SIGTERM, _signal.SIGHUP):
-        _signal.signal(number, forward)
-    # A terminal sends these to the keeper, too.
-    for number in (_signal.SIGINT, _signal.SIGQUIT):
-        _signal.signal(number, _signal.SIG_IGN if os.isatty(0) else forward)
-    return os.waitstatus_to_exitcode(os.waitpid(keeper, 0)[1])
 
 
 class Making:
@@ -164,7 +145,7 @@ class Making:
 
     def _record(self, facts: HostFacts) -> None:
         """Write down what there is to remove, then make the control groups."""
-        from time import time_ns
+        from time import time
 
         from appc.host import cgroup_container
         from appc.oci import front
@@ -175,7 +156,7 @@ class Making:
             "ociVersion": OCI_VERSION,
             "bundle": self.bundle,
             "rootfs": rootfs,
-            "created": time_ns(),
+            "created": int(time() * 1e9),
             "boot": containers.boot_id(),
             "owner": os.getuid(),
             "annotations": self.config.get("annotations") or {},
@@ -293,44 +274,11 @@ def refuse_shared_parameters(linux: dict[str, Any]) -> None:
             raise Unenforceable("is not a parameter of the container's own namespaces, it would change the host", where)
 
 
-def tell_warnings(warnings: list[str], context: Context) -> None:
-    """Tell of capabilities that were not granted (config.md, Linux Process), when nothing else is left to be told:
-    engines take a log for one message."""
-    if warnings:
-        from appc.oci.main import warn
-
-        for text in warnings:
-            warn(text, context)
-
-
 def refuse_unmet(outcome: list[tuple[str, str, str, str]]) -> None:
     """Unenforceable, with the field's path, for a limit that the kernel did not take."""
     for _, field, status, reason in outcome:
         if status == "ignored" and field not in _OBSOLETE:
             raise Unenforceable(reason, f"linux.resources.{field}")
-
-
-def seccomp(config: dict[str, Any], facts: HostFacts) -> bytes | None:
-    """Return the program for `linux.seccomp`, None when there is none."""
-    section = config["linux"].get("seccomp")
-    if not section:
-        return None
-    from appc.host.seccomp import filter_bytes
-    from appc.oci.main import run_directory
-    from appc.plan.compile_seccomp import seccomp_for_launch
-
-    wanted = seccomp_for_launch(section, (config.get("process") or {}).get("noNewPrivileges", False))
-    # They are the same for every container with the same rules, whatever root its engine keeps states in.
-    return filter_bytes(wanted, f"{run_directory()}/seccomp", facts.machine)
-
-
-def explain(plan: Plan, report: Report, where: str) -> AppcError:
-    """Return the error for a keeper that did not get ready."""
-    if report.failure is None:
-        return LaunchError("was stopped before its process ran", where)
-    from appc.oci.failure import failed
-
-    return failed(plan, *report.failure, where)
 
 
 def around_pid(state: dict[str, Any]) -> tuple[str, str]:

@@ -6,15 +6,17 @@ import errno
 import os
 
 from appc.errors import AppcError, HostError, Unenforceable, UsageError
-from appc.host import criu, criu_wire, devices, libc, procs
+from appc.host import criu, criu_wire, libc, procs
+from appc.host.device_program import attach
 from appc.oci import container as containers
 from appc.oci import hooks
 from appc.oci.checkpoint import STREAMS, directories, failed, require
 from appc.oci.criu_options import RESTORE_LOG, group_roots, handed, outside, refuse, restore_options, stream_key
 from appc.oci.external import make_mount_points, restored_mounts
-from appc.oci.make import Making, wait
-from appc.plan.compile import refuse_unsupported
-from appc.plan.compile_container import HOOKS
+from appc.oci.make import Making
+from appc.oci.running import wait
+from appc.plan.compile_common import refuse_unsupported
+from appc.plan.compile_keeper import HOOKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ class _Restoring(Making):
         images, work = directories(self._args, make=False)
         streams = _streams(images)
         for group, code in self._device_filters:
-            devices.attach(group, code)
+            attach(group, code)
         rootfs = self.container.record["rootfs"]
         make_mount_points(self.config, self.bundle, rootfs)
         self._groups = group_roots(self.container.cgroups, facts)

@@ -1,4 +1,4 @@
-"""The plan of a single container, as OCI runtimes make them, and of a command beside one.
+"""The plan of a single container, as OCI runtimes make them.
 
 Its first process is the user's own: the keeper makes it, runs the hooks, and leaves it to wait for its start.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from appc.errors import AppcError, Unenforceable
 from appc.plan.check import KEEPER, check
-from appc.plan.compile import UNSHARED, before_joins, joins, namespace_types, refuse_unsupported, sandbox_ops
 from appc.plan.compile_cgroups import membership
-from appc.plan.compile_process import notifies, process_ops
-from appc.plan.compile_root import RootBuilder, console
-from appc.plan.constants import CLONE_NEWNS, CLONE_NEWPID, MS_PRIVATE, MS_REC, MS_SLAVE, NAMESPACES, ROOT
+from appc.plan.compile_common import UNSHARED, before_joins, joins, namespace_types, refuse_unsupported, sandbox_ops
+from appc.plan.compile_keeper import HOOKS, Handles, agent_ops, pidfd_ops, process_op
+from appc.plan.compile_process import process_ops
+from appc.plan.compile_root import RootBuilder
+from appc.plan.constants import CLONE_NEWNS, CLONE_NEWPID, MS_PRIVATE, MS_REC, MS_SLAVE, NAMESPACES
 from appc.plan.ops import Op, Plan, Track
 
 TYPE_CHECKING = False
@@ -26,37 +27,11 @@ if TYPE_CHECKING:
     NetDevice = tuple[str, str, Sequence[tuple[str, int]], bool]
 
 CONTAINER = "container"
-PROCESS = "process"
-# Kinds of hooks: those the keeper runs while it makes a container (and whether in its namespaces), and all that are
-# acted on. Of the others startContainer is run by the process itself, the rest by who starts and who deletes it.
+# Kinds of hooks that the keeper runs while it makes a container, and whether in its namespaces. Of the others
+# startContainer is run by the process itself, the rest by who starts and who deletes it.
 _MADE_WITH = (("prestart", 0), ("createRuntime", 0), ("createContainer", 1))
-HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-
-INHERIT = ("inherit", "inherit", "inherit")
-TERMINAL = ("tty", "tty", "tty")
 # What a container without `process` waits as, until it is deleted.
 _NO_PROCESS = {"cwd": "/", "args": ["/"]}
-
-
-class Handles:
-    """What the caller of `create`, `run` or `exec` hands over, as paths on the host ("" = none).
-
-    `console` is the socket the terminal is sent to, `pid_file` where the pid is written, `pidfd` the socket that gets a
-    pidfd of the process; `preserved` descriptors of the caller become the process's, from 3 on.
-    """
-
-    __slots__ = ("console", "pid_file", "pidfd", "preserved")
-
-    def __init__(self, console: str = "", pid_file: str = "", pidfd: str = "", preserved: int = 0) -> None:
-        self.console = console
-        self.pid_file = pid_file
-        self.pidfd = pidfd
-        self.preserved = preserved
-
-    @property
-    def descriptors(self) -> range:
-        """The numbers of the preserved descriptors."""
-        return range(3, 3 + self.preserved)
 
 
 def compile_container(
@@ -110,11 +85,11 @@ def compile_container(
         ops += keeper_ops(config, types)
     ops += [Op("device-filter", group, code, source="linux.resources.devices") for group, code in device_filters]
     if not awaits_start:
-        ops += _agent(linux, agent_state)
+        ops += agent_ops(linux, agent_state)
     born, files = membership(cgroups, facts)
     flags = CLONE_NEWPID if "pid" in made and not in_user else 0
-    ops.append(_process(CONTAINER, config, flags, handles, born, detached))
-    before = [*_pidfd(handles), *_net_devices(net_devices, types), *_hooks(config, state)]
+    ops.append(process_op(CONTAINER, config, flags, handles, born, detached))
+    before = [*pidfd_ops(handles), *_net_devices(net_devices, types), *_hooks(config, state)]
     ops += [*before, Op("proceed", handles.pid_file, source="appc"), Op("ready", source="appc")]
     if not detached:
         ops.append(Op("wait", source="appc"))
@@ -163,67 +138,6 @@ def compile_container(
     return plan
 
 
-def compile_exec(
-    config: Mapping[str, Any],
-    *,
-    target: tuple[int, int],
-    facts: Facts,
-    cgroups: Sequence[str] = (),
-    seccomp: bytes | None = None,
-    keyring: str = "",
-    agent_state: tuple[str, ...] = (),
-    handles: Handles | None = None,
-    detached: bool = False,
-    warnings: list[str] | None = None,
-) -> Plan:
-    """Return the plan, checked, that runs `config`'s process beside a container.
-
-    `target` is the container's first process: its pid, and when it started. The process is put into `cgroups`. The rest
-    is `compile_container`'s.
-    """
-    refuse_unsupported(config, HOOKS)
-    handles = handles or Handles()
-    process, linux = config["process"], config.get("linux") or {}
-    types = namespace_types(config)
-    ops = [Op("target", *target, source="appc")]
-    for kind in types:
-        flag, file = NAMESPACES[kind]
-        ops.append(Op("adopt", flag, f"/proc/{target[0]}/ns/{file}", source="linux.namespaces"))
-    apart = types.get("mount", "joined") != ""
-    if apart:
-        ops.append(Op("adopt", ROOT, f"/proc/{target[0]}/root", source="root.path"))
-    ops += _agent(linux, agent_state)
-    born, files = membership(cgroups, facts)
-    before: list[Op] = []
-    after: list[Op] = []
-    if process.get("execCPUAffinity"):
-        from appc.plan.compile_scheduling import affinity
-
-        before, after = affinity(process, "initial"), affinity(process, "final")
-        if before and born:
-            # To be on other processors before it comes into its group it must not be born there.
-            born, files = "", (f"{born}/cgroup.procs", *files)
-    ops += [_process(PROCESS, config, 0, handles, born, detached), *_pidfd(handles)]
-    ops += [Op("proceed", handles.pid_file, source="appc"), Op("ready", source="appc")]
-    if not detached:
-        ops.append(Op("wait", source="appc"))
-    inside = [Op("sync", "created", source="appc")] if handles.pidfd else []
-    inside += [*before, *(Op("cgroup", file, source="linux.cgroupsPath") for file in files), *after]
-    inside += before_joins(config, types)
-    inside += joins([kind for kind in types if kind != "pid"], facts)
-    if apart:
-        inside.append(Op("join", ROOT, source="root.path"))
-    if process.get("terminal"):
-        inside.append(console(process))
-    found = [] if warnings is None else warnings
-    inside += process_ops(
-        config, facts, seccomp, keyring, found, detached=detached, in_user="user" in types, sockets=handles.preserved
-    )
-    plan = Plan([Track(KEEPER, ops), Track(PROCESS, inside)], facts.as_text())
-    check(plan)
-    return plan
-
-
 def _refuse_propagation(config: Mapping[str, Any], types: Mapping[str, str], mounts: Sequence[int]) -> None:
     """Unenforceable for what only mounts in a namespace can do, for a container that has no such namespace."""
     reason = "only mounts in a mount namespace of the container's own have a propagation"
@@ -233,22 +147,6 @@ def _refuse_propagation(config: Mapping[str, Any], types: Mapping[str, str], mou
         raise Unenforceable(reason, "linux.rootfsPropagation")
     if mounts:
         raise Unenforceable(reason, f"mounts[{mounts[0]}].options")
-
-
-def _process(track: str, config: Mapping[str, Any], flags: int, handles: Handles, born: str, detached: bool) -> Op:
-    modes = TERMINAL if config["process"].get("terminal") else INHERIT
-    return Op("process", track, flags, int(detached), *modes, handles.console, born, source="process")
-
-
-def _pidfd(handles: Handles) -> list[Op]:
-    return [Op("pidfd", handles.pidfd, source="--pidfd-socket")] if handles.pidfd else []
-
-
-def _agent(linux: Mapping[str, Any], state: tuple[str, ...]) -> list[Op]:
-    section = linux.get("seccomp")
-    if not section or not notifies(section):
-        return []
-    return [Op("agent", section["listenerPath"], state, source="linux.seccomp.listenerPath")]
 
 
 def _clocks(linux: Mapping[str, Any], types: Mapping[str, str]) -> list[Op]:

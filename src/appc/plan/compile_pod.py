@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from appc.plan.check import KEEPER, TEARDOWN, check
-from appc.plan.compile import compile_app, compile_handler, compile_init, init_flags, namespace_types
+from appc.plan.compile import compile_app, compile_handler, compile_init, init_flags
 from appc.plan.compile_cgroups import membership
+from appc.plan.compile_common import namespace_types
 from appc.plan.compile_root import FILE, NO_SYMLINKS, REPLACES_FILE
 from appc.plan.constants import NAMESPACES
 from appc.plan.ops import Op, Plan, Track

@@ -80,6 +80,14 @@ def process_ops(
     return ops
 
 
+def console(process: Mapping[str, Any]) -> Op:
+    """Return the op that makes the terminal of `process`."""
+    size = process.get("consoleSize") or {}
+    # What the kernel cannot store is as good as unset.
+    height, width = (min(size.get(name, 0), 0xFFFF) for name in ("height", "width"))
+    return Op("console", height, width, source="process.terminal")
+
+
 def limit_ops(config: Mapping[str, Any]) -> list[Op]:
     """Return the ops for what only a privileged process may raise."""
     process, linux = config["process"], config.get("linux") or {}

@@ -11,6 +11,7 @@ from appc.abi import CAPABILITY_BITS
 from appc.errors import Unenforceable
 from appc.plan.compile_cgroups import cgroup_mounts
 from appc.plan.compile_mounts import MountOptions, below, clean
+from appc.plan.compile_process import console
 from appc.plan.constants import (
     ATTR_RDONLY,
     EACCES,
@@ -417,14 +418,6 @@ class RootBuilder:
     def _file(self, path: str, where: str) -> None:
         self._directory(_parent(path), where)
         self._add("file", path, 0o644, b"", tolerate=(EEXIST,), source=where)
-
-
-def console(process: Mapping[str, Any]) -> Op:
-    """Return the op that makes the terminal of `process`."""
-    size = process.get("consoleSize") or {}
-    # What the kernel cannot store is as good as unset.
-    height, width = (min(size.get(name, 0), 0xFFFF) for name in ("height", "width"))
-    return Op("console", height, width, source="process.terminal")
 
 
 def _parent(path: str) -> str:

@@ -8,17 +8,23 @@ Little endian, no padding:
         u16 opcode · u16 number of tolerated errnos, each u32 · str source · the arguments by signature
 
 n = u64; s = u32 length, bytes, NUL (none inside); l = u32 count, that many s; b = u32 length, bytes.
-Text is UTF-8 with surrogate escapes, so any path the host has goes through unchanged.
+Text is UTF-8 with surrogate escapes, so any path the host has goes through unchanged. `wire_read` is the way back.
 """
 
 from __future__ import annotations
 
 from appc.errors import LaunchError
-from appc.plan.ops import OPCODES, TABLE, Op, Plan, Track
+from appc.plan.ops import OPCODES, TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from appc.plan.ops import Op, Plan
+
+    _Dict = dict[str, bytes]
+else:
+    _Dict = dict  # what a base says of its parameters would be worked out at each start
 
 MAGIC = b"appcplan"
 VERSION = 1
@@ -32,7 +38,7 @@ MAX_TRACKS = 256
 MAX_OPS = 4096
 MAX_TOLERATED = 16
 
-_KINDS = tuple("".join(kind for _, kind in signature) for _, signature, _ in TABLE)
+KINDS = tuple("".join(kind for _, kind in signature) for _, signature, _ in TABLE)
 _HEADER = len(MAGIC) + 12
 
 
@@ -45,17 +51,17 @@ def encode(plan: Plan) -> bytes:
     texts = _Texts()
     parts: list[bytes] = []
     try:
-        _limit(len(plan.facts), MAX_FACTS, "facts")
+        limit(len(plan.facts), MAX_FACTS, "facts")
         parts.append(_u32(len(plan.facts)))
         for key, value in plan.facts.items():
             parts += (texts[key], texts[value])
-        _limit(len(plan.tracks), MAX_TRACKS, "tracks")
+        limit(len(plan.tracks), MAX_TRACKS, "tracks")
         parts.append(_u32(len(plan.tracks)))
         names = [texts[track.name] for track in plan.tracks]
     except ValueError as error:
         raise LaunchError(str(error), "plan") from None
     for name, track in zip(names, plan.tracks, strict=True):
-        _limit(len(track.ops), MAX_OPS, f"ops in track {track.name}")
+        limit(len(track.ops), MAX_OPS, f"ops in track {track.name}")
         parts += (name, _u32(len(track.ops)))
         for index, op in enumerate(track.ops):
             try:
@@ -64,41 +70,8 @@ def encode(plan: Plan) -> bytes:
                 raise LaunchError(str(error), f"{track.name}[{index}] {op.name}") from None
     payload = b"".join(parts)
     total = _HEADER + len(payload)
-    _limit(total, MAX_BYTES, "bytes")
+    limit(total, MAX_BYTES, "bytes")
     return b"".join((MAGIC, _u32(VERSION), _u32(TABLE_HASH), _u32(total), payload))
-
-
-def decode(data: bytes) -> Plan:
-    """Return the plan that `data` holds; the inverse of `encode`, to the last byte.
-
-    Raises LaunchError for anything else: truncated, trailing or foreign bytes, another version or
-    table of ops, an unknown opcode, a limit passed.
-    """
-    if len(data) > MAX_BYTES:
-        raise LaunchError(f"has {len(data)} bytes, more than {MAX_BYTES}", "plan")
-    reader = _Reader(data)
-    if reader.take(len(MAGIC)) != MAGIC:
-        raise LaunchError("is not a launch plan", "plan")
-    version = reader.number(4)
-    if version != VERSION:
-        raise LaunchError(f"has version {version}, this appc reads version {VERSION}", "plan")
-    if reader.number(4) != TABLE_HASH:
-        raise LaunchError("was written for another table of ops (by another version of appc)", "plan")
-    if reader.number(4) != len(data):
-        raise LaunchError("does not have the length its header says", "plan")
-    facts = {}
-    for _ in range(reader.count(MAX_FACTS, 10, "facts")):
-        key = reader.text()
-        if key in facts:
-            raise LaunchError(f"has the fact {key} twice", "plan")
-        facts[key] = reader.text()
-    tracks = []
-    for _ in range(reader.count(MAX_TRACKS, 9, "tracks")):
-        name = reader.text()
-        tracks.append(Track(name, [_decode_op(reader) for _ in range(reader.count(MAX_OPS, 9, "ops"))]))
-    if reader.offset != len(data):
-        raise LaunchError("has bytes after its last track", "plan")
-    return Plan(tracks, facts)
 
 
 def _encode_op(op: Op, parts: list[bytes], texts: _Texts) -> None:
@@ -107,7 +80,7 @@ def _encode_op(op: Op, parts: list[bytes], texts: _Texts) -> None:
     opcode = OPCODES.get(op.name)
     if opcode is None:
         raise ValueError("no such op")
-    kinds = _KINDS[opcode]
+    kinds = KINDS[opcode]
     if len(kinds) != len(op.args):
         raise ValueError(f"takes {len(kinds)} arguments, got {len(op.args)}")
     if len(op.tolerate) > MAX_TOLERATED:
@@ -131,64 +104,7 @@ def _encode_op(op: Op, parts: list[bytes], texts: _Texts) -> None:
             raise TypeError(f"an argument of kind {kind} cannot be {arg!r}")
 
 
-def _decode_op(reader: _Reader) -> Op:
-    opcode = reader.number(2)
-    if opcode >= len(TABLE):
-        raise LaunchError(f"has the unknown opcode {opcode}", "plan")
-    tolerated = reader.number(2)
-    if tolerated > MAX_TOLERATED:
-        raise LaunchError(f"has {tolerated} tolerated errnos in one op, more than {MAX_TOLERATED}", "plan")
-    tolerate = tuple([reader.number(4) for _ in range(tolerated)])
-    source = reader.text()
-    args: list[int | str | bytes | tuple[str, ...]] = []
-    for kind in _KINDS[opcode]:
-        if kind == "n":
-            args.append(reader.number(8))
-        elif kind == "s":
-            args.append(reader.text())
-        elif kind == "l":
-            args.append(tuple([reader.text() for _ in range(reader.count(MAX_BYTES, 5, "strings"))]))
-        else:
-            args.append(reader.take(reader.number(4)))
-    return Op(TABLE[opcode][0], *args, tolerate=tolerate, source=source)
-
-
-class _Reader:
-    """A cursor over untrusted bytes; every step is checked against what is left."""
-
-    __slots__ = ("_data", "offset")
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.offset = 0
-
-    def take(self, length: int) -> bytes:
-        end = self.offset + length
-        if end > len(self._data):
-            raise LaunchError(f"is cut off after byte {len(self._data)}", "plan")
-        chunk = self._data[self.offset : end]
-        self.offset = end
-        return chunk
-
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "little")
-
-    def count(self, most: int, smallest: int, what: str) -> int:
-        """Return a count of elements that take at least `smallest` bytes each."""
-        count = self.number(4)
-        _limit(count, most, what)
-        if count * smallest > len(self._data) - self.offset:
-            raise LaunchError(f"is cut off: {count} {what} cannot follow byte {self.offset}", "plan")
-        return count
-
-    def text(self) -> str:
-        raw = self.take(self.number(4))
-        if self.take(1) != b"\0" or b"\0" in raw:
-            raise LaunchError(f"has a text with a NUL out of place before byte {self.offset}", "plan")
-        return raw.decode("utf-8", "surrogateescape")
-
-
-class _Texts(dict[str, bytes]):
+class _Texts(_Dict):
     """Texts as written; they recur (sources, paths), so each is made once. ValueError for what has no form."""
 
     def __missing__(self, text: str) -> bytes:
@@ -203,6 +119,7 @@ def _u32(number: int) -> bytes:
     return number.to_bytes(4, "little")
 
 
-def _limit(count: int, most: int, what: str) -> None:
+def limit(count: int, most: int, what: str) -> None:
+    """LaunchError when there are more than may be."""
     if count > most:
         raise LaunchError(f"has {count} {what}, more than {most}", "plan")

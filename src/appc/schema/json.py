@@ -43,14 +43,16 @@ def loads(data: bytes | str, limit: int = MAX_BYTES) -> Any:
     while text[start : start + 1] in _SPACE and start < len(text):
         start += 1
     try:
-        value, end = _scan(text, start)
+        value, end = scan(text, start)
     except (StopIteration, ValueError, RecursionError, SystemError) as error:
-        raise _explain(text, start, error) from None
+        from appc.schema.json_faults import explain
+
+        raise explain(text, start, error) from None
     if text[end:].strip(_SPACE):
         rest = len(text) - len(text[end:].lstrip(_SPACE))
-        raise _fault(text, rest, "text after the end of the JSON value")
+        raise fault(text, rest, "text after the end of the JSON value")
     if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        raise _too_deep()
+        raise too_deep()
     if "\\ud" in text or "\\uD" in text:
         _refuse_lone_surrogates(text)
     return value
@@ -68,11 +70,11 @@ def dumps(value: Any, indent: int | None = None) -> str:
     return "".join(pieces)
 
 
-class _NotFinite(ValueError):
+class NotFinite(ValueError):
     """A number that JSON has no word for."""
 
 
-class _TooLong(ValueError):
+class TooLong(ValueError):
     """A number of more digits than anything in a manifest can mean."""
 
 
@@ -87,19 +89,19 @@ class _Settings:
     @staticmethod
     def parse_int(digits: str) -> int:
         if len(digits) > MAX_DIGITS:
-            raise _TooLong(digits)
+            raise TooLong(digits)
         return int(digits)
 
     @staticmethod
     def parse_float(digits: str) -> float:
         number = float(digits)
         if number in (_INFINITY, -_INFINITY):
-            raise _TooLong(digits)
+            raise TooLong(digits)
         return number
 
     @staticmethod
     def parse_constant(word: str) -> float:
-        raise _NotFinite(word)
+        raise NotFinite(word)
 
     def __getattr__(self, name: str) -> Any:
         # The pure-Python scanner also asks for its object, array and string parsers.
@@ -110,7 +112,7 @@ class _Settings:
 
 
 _INFINITY = float("inf")
-_scan = make_scanner(_Settings())  # type: ignore[arg-type]
+scan = make_scanner(_Settings())  # type: ignore[arg-type]
 
 
 def _decode(data: bytes) -> str:
@@ -120,7 +122,7 @@ def _decode(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         before = data[: error.start].decode()
-        raise _fault(before, len(before), f"byte 0x{data[error.start]:02x} is not UTF-8") from None
+        raise fault(before, len(before), f"byte 0x{data[error.start]:02x} is not UTF-8") from None
 
 
 def _encodable(text: str) -> str:
@@ -128,67 +130,20 @@ def _encodable(text: str) -> str:
         if not text.isascii():
             text.encode()
     except UnicodeEncodeError as error:
-        raise _fault(text, error.start, f"\\u{ord(text[error.start]):04x} is half of a character") from None
+        raise fault(text, error.start, f"\\u{ord(text[error.start]):04x} is half of a character") from None
     return text
 
 
-def _fault(text: str, index: int, message: str) -> ManifestError:
+def fault(text: str, index: int, message: str) -> ManifestError:
+    """Return the error for a fault at `index`."""
     line = text.count("\n", 0, index) + 1
     column = index - text.rfind("\n", 0, index)
     return ManifestError([("", f"line {line}, column {column}: {message}")])
 
 
-def _too_deep() -> ManifestError:
+def too_deep() -> ManifestError:
+    """Return the error for more than MAX_DEPTH."""
     return ManifestError([("", f"values are nested more than {MAX_DEPTH} deep")])
-
-
-def _expected(text: str, index: int) -> str:
-    if index >= len(text):
-        return "the text ends where a value should be"
-    if text[index] == "\ufeff":
-        return "a byte order mark is not JSON"
-    return f"a value should be here, not {text[index]!r}"
-
-
-def _explain(text: str, start: int, error: Exception) -> ManifestError:
-    """What the scanner's exception means to the person who wrote the text."""
-    if isinstance(error, SystemError):
-        # The C scanner finds its own exception class only when json.decoder is loaded.
-        import json.decoder  # noqa: F401
-
-        try:
-            _scan(text, start)
-        except (StopIteration, ValueError, RecursionError) as explained:
-            error = explained
-    if isinstance(error, RecursionError):
-        return _too_deep()
-    if isinstance(error, StopIteration):
-        return _fault(text, error.value, _expected(text, error.value))
-    word = str(error)
-    if isinstance(error, _NotFinite):
-        return _fault(text, _outside_strings(text, word), f"{word} is not a JSON number")
-    if isinstance(error, _TooLong):
-        shown = word if len(word) <= 24 else word[:20] + "…"
-        return _fault(text, _outside_strings(text, word), f"the number {shown} is too large")
-    reason = str(getattr(error, "msg", word)).removesuffix(" at").removesuffix(" starting")
-    return _fault(text, getattr(error, "pos", 0), reason[:1].lower() + reason[1:])
-
-
-def _outside_strings(text: str, word: str) -> int:
-    """Where `word` first stands outside a string."""
-    index, inside = 0, False
-    while index < len(text):
-        if inside:
-            if text[index] == "\\":
-                index += 1
-            elif text[index] == '"':
-                inside = False
-        elif text[index] == '"':
-            inside = True
-        elif text.startswith(word, index):
-            return index
-        index += 1
-    return 0
 
 
 def _depth(value: Any) -> int:
@@ -218,7 +173,7 @@ def _refuse_lone_surrogates(text: str) -> None:
         if 0xD800 <= code < 0xDC00 and after[:2] == "\\u" and 0xDC00 <= int(after[2:], 16) < 0xE000:
             index = text.find("\\", index + 12)
         elif 0xD800 <= code < 0xE000:
-            raise _fault(text, index, f"\\u{code:04x} is half of a character")
+            raise fault(text, index, f"\\u{code:04x} is half of a character")
         else:
             index = text.find("\\", index + 6)
 

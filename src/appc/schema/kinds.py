@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
         def __call__(self, text: str, strict: bool, /) -> Any: ...
 
+    _List = list[tuple[str, str]]
+else:
+    _List = list  # what a base says of its parameters would be worked out at each start
+
 
 # A read-only view of a dict, without importing `types`.
 frozen_dict = type(type.__dict__)
@@ -32,7 +36,7 @@ frozen_dict = type(type.__dict__)
 MAX_LISTED = 100
 
 
-class Faults(list[tuple[str, str]]):
+class Faults(_List):
     """Faults found so far as (path, message), and whether the strict level applies."""
 
     __slots__ = ("strict",)

@@ -15,7 +15,8 @@ from appc.formats.tar import Entry, Reader
 from appc.formats.tarlog import TarLog, replay
 from appc.net import challenges, tokens
 from appc.plan.ops import Op, Plan, Track
-from appc.plan.wire import decode, encode
+from appc.plan.wire import encode
+from appc.plan.wire_read import decode
 from appc.schema.cdi import Spec
 from appc.schema.image import ImageManifest
 from appc.schema.oci_image import Index

@@ -15,9 +15,9 @@ from capabilities import missing, need
 from starter import BANNED, CODE, run
 
 NAME = "example.com/true"
-# Of ours; see tests/unit/test_launch_imports.py. On pure cgroup v2 also appc.host.libc, for the program that says which
+# Of ours; see tests/unit/test_launch_imports.py. On pure cgroup v2 also two for the program that says which
 # devices an app may use.
-MOST = 85 if missing("cgroup-v2") else 86
+MOST = 89 if missing("cgroup-v2") else 91
 
 
 @pytest.fixture

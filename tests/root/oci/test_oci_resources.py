@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from appc.host.disks import whole_disks
-from appc.host.limits import io_weight_of_blkio
+from appc.host.limits_rare import io_weight_of_blkio
 from appc.host.probe import facts
 from capabilities import need
 from conftest import Runtime, configuration

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from appc.host.cgroup_layout import Layout
-from appc.host.cgroups import predict
+from appc.host.cgroups import PodLayout, predict
 from appc.host.probe import HostFacts
 
 UUID = "0f5c9b1e-1111-4111-8111-111111111111"
@@ -27,7 +26,7 @@ RULES = [{"allow": False}, {"allow": True, "type": "c", "major": 1, "minor": 3}]
 
 
 def paths(resources: dict[str, Any], facts: HostFacts, apps: tuple[str, ...] = ("a", "b")) -> list[str]:
-    return [group.path.replace(UUID, "UUID") for group in Layout(UUID, apps, resources, facts).groups]
+    return [group.path.replace(UUID, "UUID") for group in PodLayout(UUID, apps, resources, facts).groups]
 
 
 def test_v2_has_one_group_for_each_scope_and_one_for_pid_1() -> None:
@@ -40,7 +39,7 @@ def test_v2_has_one_group_for_each_scope_and_one_for_pid_1() -> None:
 
 
 def test_v2_enables_for_apps_only_what_they_ask_for() -> None:
-    layout = Layout(UUID, ("a", "b"), {"": {"memory": {"limit": 1 << 30}}, "a": {"pids": {"limit": 3}}}, V2)
+    layout = PodLayout(UUID, ("a", "b"), {"": {"memory": {"limit": 1 << 30}}, "a": {"pids": {"limit": 3}}}, V2)
     assert layout.groups[0].enable == ["pids"]
     assert [setting.field for setting in layout.groups[0].settings] == ["memory.limit"]
 
@@ -73,24 +72,24 @@ def test_hybrid_adds_the_unified_hierarchy_which_says_who_belongs_together() -> 
 def test_device_rules_shared_by_all_apps_are_the_pods() -> None:
     """One list in one group; different lists, or one of the pod's own, stay where they were asked for."""
     for facts in (V1, V2, HYBRID):
-        guarded = [group.scope for group in Layout(UUID, ("a", "b"), _rules("a", "b"), facts).groups if group.rules]
+        guarded = [group.scope for group in PodLayout(UUID, ("a", "b"), _rules("a", "b"), facts).groups if group.rules]
         assert guarded == [""]
-        guarded = [group.scope for group in Layout(UUID, ("a", "b"), _rules("b"), facts).groups if group.rules]
+        guarded = [group.scope for group in PodLayout(UUID, ("a", "b"), _rules("b"), facts).groups if group.rules]
         assert guarded == ["b"]
-        guarded = [group.scope for group in Layout(UUID, ("a",), _rules("", "a"), facts).groups if group.rules]
+        guarded = [group.scope for group in PodLayout(UUID, ("a",), _rules("", "a"), facts).groups if group.rules]
         assert guarded == ["", "a"]
 
 
 def test_devices_are_guarded_by_v1_where_it_can_and_by_programs_else() -> None:
-    assert not Layout(UUID, ("a",), _rules("a"), HYBRID).device_programs
-    assert Layout(UUID, ("a",), _rules("a"), V2).device_programs
+    assert not PodLayout(UUID, ("a",), _rules("a"), HYBRID).device_programs
+    assert PodLayout(UUID, ("a",), _rules("a"), V2).device_programs
     places = {"pids": "/cg/pids"}
     without = HostFacts(
         cgroup="hybrid", unified="/cg/u", controllers=places, bases={"/cg/pids": "/cg/pids", "/cg/u": "/cg/u"}
     )
-    assert Layout(UUID, ("a",), _rules("a"), without).device_programs
+    assert PodLayout(UUID, ("a",), _rules("a"), without).device_programs
     neither = HostFacts(cgroup="v1", controllers=places, bases={"/cg/pids": "/cg/pids"})
-    assert "neither" in Layout(UUID, ("a",), _rules("a"), neither).device_obstacle
+    assert "neither" in PodLayout(UUID, ("a",), _rules("a"), neither).device_obstacle
 
 
 def test_a_pod_always_has_a_group_when_there_is_any_hierarchy() -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appc.host.devices import program, v1_writes
+from appc.host.device_program import program
+from appc.host.devices import v1_writes
 
 BITS = {"m": 1, "r": 2, "w": 4}
 NUMBERS = {"b": 1, "c": 2}

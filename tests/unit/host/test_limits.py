@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appc.host.limits import Setting, io_weight_of_blkio, settings, weight_of_shares
+from appc.host.limits import Setting, settings, weight_of_shares
+from appc.host.limits_rare import io_weight_of_blkio
 
 NAMES_V1 = ("memory", "cpu", "cpuset", "pids", "blkio", "hugetlb", "net_cls", "net_prio", "rdma")
 V1 = dict.fromkeys(NAMES_V1, 1)

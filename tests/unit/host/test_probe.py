@@ -9,7 +9,8 @@ import pytest
 
 from appc.errors import HostError
 from appc.host import probe
-from appc.host.mounts import Mount, below, mounts, of, parse, unescape
+from appc.host.mountinfo import unescape
+from appc.host.mounts import Mount, below, mounts, of, parse
 
 STATUS = "Name:\tx\nCapEff:\t00000000a80425fb\nCapBnd:\t00000000a80425ff\nNoNewPrivs:\t1\nSeccomp:\t0\n"
 

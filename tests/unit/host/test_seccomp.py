@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from appc.errors import HostError, InvalidValue, Unenforceable
 from appc.formats.seccomp import default_filter
-from appc.host import seccomp
+from appc.host import seccomp, seccomp_build
 from capabilities import need
 
 ALLOW, KILL_PROCESS, KILL_THREAD, TRAP, LOG = 0x7FFF0000, 0x80000000, 0, 0x30000, 0x7FFC0000
@@ -296,7 +296,7 @@ def test_a_built_program_is_read_from_the_cache(cache: str, monkeypatch: pytest.
     def fail(_: object) -> bytes:
         raise AssertionError("built again")
 
-    monkeypatch.setattr(seccomp, "_build", fail)
+    monkeypatch.setattr(seccomp_build, "build", fail)
     assert built(section, cache) == program
 
 

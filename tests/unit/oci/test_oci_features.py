@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from appc.errors import Unenforceable
 from appc.oci.features import features
-from appc.plan.compile import refuse_unsupported
+from appc.oci.main import main
+from appc.plan.compile_common import refuse_unsupported
 from appc.plan.compile_mounts import MountOptions
 from appc.schema.oci_runtime import HOOKS, NAMESPACES, validate
 
@@ -75,6 +78,14 @@ def test_devices_can_be_given() -> None:
     refuse_unsupported({"linux": {"netDevices": {"eth0": {}}}}, TOLD["hooks"])
 
 
-def test_checkpoints_are_told_of_where_they_work() -> None:
-    key = "org.opencontainers.runc.checkpoint.enabled"
-    assert [features(works)["annotations"][key] for works in (True, False)] == ["true", "false"]
+def test_checkpoints_are_told_of_where_criu_is_without_running_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, ran = tmp_path / "criu", tmp_path / "ran"
+    program.write_text(f"#!/bin/sh\n: > {ran}\n")
+    for mode, told in ((0o644, "false"), (0o755, "true")):
+        program.chmod(mode)
+        assert main(["--criu", str(program), "features"]) == 0
+        annotations = json.loads(capsys.readouterr().out)["annotations"]
+        assert annotations["org.opencontainers.runc.checkpoint.enabled"] == told
+    assert not ran.exists()

@@ -14,7 +14,8 @@ from appc.plan.compile_pod import HealthCheck, PodApp
 from appc.plan.compile_root import RootFS
 from appc.plan.ops import Op, Plan, Track
 from appc.plan.show import show
-from appc.plan.wire import decode, encode
+from appc.plan.wire import encode
+from appc.plan.wire_read import decode
 from golden.examples import facts
 
 SANDBOX: dict[str, Any] = {"linux": {"namespaces": [{"type": "pid"}, {"type": "network"}]}}

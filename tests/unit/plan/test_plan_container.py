@@ -10,7 +10,9 @@ from compiling import config, named
 
 from appc.errors import AppcError, LaunchError
 from appc.plan.check import check
-from appc.plan.compile_container import CONTAINER, PROCESS, Handles, compile_container, compile_exec
+from appc.plan.compile_container import CONTAINER, compile_container
+from appc.plan.compile_exec import PROCESS, compile_exec
+from appc.plan.compile_keeper import Handles
 from appc.plan.compile_root import RootFS
 from appc.plan.constants import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, ELOOP, ROOT, SIGKILL
 from appc.plan.ops import BIND_ANEW, BIND_RECURSIVE, TREE_PEER, TREE_RECURSIVE, Op, Plan

@@ -10,7 +10,8 @@ from compiling import config, named
 
 from appc.errors import AppcError, LaunchError
 from appc.plan.check import check
-from appc.plan.compile_container import CONTAINER, PROCESS, compile_container, compile_exec
+from appc.plan.compile_container import CONTAINER, compile_container
+from appc.plan.compile_exec import PROCESS, compile_exec
 from appc.plan.compile_root import RootFS
 from appc.plan.compile_user import cgroup_owner, outside
 from appc.plan.constants import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from appc.errors import LaunchError
 from appc.plan.ops import OPCODES, TABLE, Op, Plan, Track
-from appc.plan.wire import MAX_TRACKS, TABLE_HASH, decode, encode
+from appc.plan.wire import MAX_TRACKS, TABLE_HASH, encode
+from appc.plan.wire_read import decode
 
 texts = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=20) | st.sampled_from(
     ["/caf\udce9", "", "a" * 300]
