@@ -90,6 +90,24 @@ class Record:
         self.xattrs = xattrs if xattrs is not None else {}
         self.sha256 = sha256
 
+    @classmethod
+    def of(cls, entry: Entry | Record, path: str, sha256: str = "") -> Record:
+        """What describes `entry`, under the name `path`; where a hard link leads is left as it says itself."""
+        return cls(
+            path,
+            entry.type,
+            mode=entry.mode,
+            uid=entry.uid,
+            gid=entry.gid,
+            size=entry.size,
+            mtime_ns=entry.mtime_ns,
+            linkname=entry.linkname,
+            devmajor=entry.devmajor,
+            devminor=entry.devminor,
+            xattrs=entry.xattrs,
+            sha256=sha256,
+        )
+
 
 def implied(path: str) -> Record:
     """A directory that nothing says anything of, only that something lies in it."""
@@ -143,19 +161,9 @@ class Extractor:
         Raises ArchiveError when the entry would leave the root or contradicts an earlier one, HostError when
         the host refuses (no space, no right).
         """
-        record = Record(
-            self._strip(entry.path),
-            entry.type,
-            mode=entry.mode,
-            uid=entry.uid,
-            gid=entry.gid,
-            size=entry.size,
-            mtime_ns=entry.mtime_ns,
-            linkname=self._strip(entry.link_path) if entry.type == HARDLINK else entry.linkname,
-            devmajor=entry.devmajor,
-            devminor=entry.devminor,
-            xattrs=entry.xattrs,
-        )
+        record = Record.of(entry, self._strip(entry.path))
+        if entry.type == HARDLINK:
+            record.linkname = self._strip(entry.link_path)
         try:
             self._create(record, entry)
         except OSError as error:

@@ -10,9 +10,9 @@ from appc.errors import ArchiveError
 from appc.formats.aci import MANIFEST, ROOTFS
 from appc.formats.extract import Record, implied
 from appc.formats.layer import LayerReader
-from appc.formats.layertree import Tree, key_of, place_of, record_of
+from appc.formats.layertree import Tree, key_of, place_of
 from appc.formats.limits import DEFAULT, Limits
-from appc.formats.tar import DIRECTORY, FILE, HARDLINK, SYMLINK
+from appc.formats.tar import FILE, HARDLINK, SYMLINK
 from appc.formats.tarwrite import Writer
 
 TYPE_CHECKING = False
@@ -153,15 +153,7 @@ def _directory(path: str, like: Record | None) -> Record:
     """A directory that no layer lists (then root's, 0755, of the epoch), or one listed under another name."""
     if like is None:
         return implied(path)
-    return Record(
-        path,
-        DIRECTORY,
-        mode=like.mode,
-        uid=like.uid,
-        gid=like.gid,
-        mtime_ns=like.mtime_ns,
-        xattrs=like.xattrs,
-    )
+    return Record.of(like, path)
 
 
 def write_aci(image: SourceImage, selection: Selection, manifest: bytes, out: Sink, limits: Limits = DEFAULT) -> None:
@@ -192,9 +184,9 @@ def _write_files(image: SourceImage, layer: int, wanted: dict[int, list[str]], w
             if paths is None:
                 continue
             left -= 1
-            writer.add(_inside(paths[0]), record_of(entry, paths[0]), entry.chunks())
+            writer.add(_inside(paths[0]), Record.of(entry, paths[0]), entry.chunks())
             for path in paths[1:]:
-                link = record_of(entry, path)
+                link = Record.of(entry, path)
                 link.type, link.size, link.linkname, link.xattrs = HARDLINK, 0, _inside(paths[0]), {}
                 writer.add(_inside(path), link)
         reader.finish()

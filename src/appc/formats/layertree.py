@@ -81,7 +81,7 @@ class Tree:
                 if entry.type != DIRECTORY:
                     raise self._fault("/", f"is a {entry.type} where the root directory belongs")
                 self.root.layer = self._layer
-                self.root.record = record_of(entry, "")
+                self.root.record = Record.of(entry, "")
             else:
                 self._place(directory, name, entry, key_of(self._layer, ordinal))
         return self._hides
@@ -104,7 +104,7 @@ class Tree:
                 before = self._new(Node(self._layer, {}))
                 parent.children[name] = before
             before.layer = self._layer
-            before.record = record_of(entry, path)
+            before.record = Record.of(entry, path)
             return
         if before is not None and before.children is not None and self._own(before):
             raise self._fault(path, f"is a {entry.type}, but an earlier entry of the layer made it a directory")
@@ -267,20 +267,3 @@ class Tree:
 
 def _bytes(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
-
-
-def record_of(entry: Entry, path: str) -> Record:
-    """An entry's description under another name; a hard link's `linkname` is the caller's to set."""
-    return Record(
-        path,
-        entry.type,
-        mode=entry.mode,
-        uid=entry.uid,
-        gid=entry.gid,
-        size=entry.size,
-        mtime_ns=entry.mtime_ns,
-        linkname=entry.linkname,
-        devmajor=entry.devmajor,
-        devminor=entry.devminor,
-        xattrs=entry.xattrs,
-    )

@@ -15,7 +15,7 @@ from appc.errors import ArchiveError
 from appc.formats.aci import MANIFEST, ROOTFS, read_aci
 from appc.formats.extract import Record
 from appc.formats.layerhash import Hashed
-from appc.formats.layertree import WHITEOUT, record_of
+from appc.formats.layertree import WHITEOUT
 from appc.formats.limits import DEFAULT, Limits
 from appc.formats.tar import FILE, HARDLINK, Entry, printable, safe_name
 from appc.formats.tarlog import TarLog, replay
@@ -96,7 +96,7 @@ class _LayerSink:
 
     def entry(self, entry: Entry) -> None:
         """Write the next entry."""
-        record = record_of(entry, entry.path)
+        record = Record.of(entry, entry.path)
         if entry.type == HARDLINK:
             record.linkname = entry.link_path
         self.log.expect(entry.path, record)
@@ -157,7 +157,7 @@ def rebuild_plain(entries: Iterable[Entry], manifest: bytes, manifest_time: int)
     record = Record(MANIFEST, FILE, mode=0o644, uid=0, gid=0, size=len(manifest), mtime_ns=manifest_time)
     yield header(MANIFEST, record) + manifest + bytes(-len(manifest) % _BLOCK)
     for entry in entries:
-        record = record_of(entry, "")
+        record = Record.of(entry, "")
         if entry.type == HARDLINK:
             record.linkname = _inside(_path(entry.linkname))
         yield header(_inside(_path(entry.name)), record)

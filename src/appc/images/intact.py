@@ -43,20 +43,6 @@ def _refuse(found: list[tuple[str, str]], where: str, hint: str) -> None:
 
 def _records(node: Node, path: str) -> Iterator[Record]:
     """What materialising `node` at `path` made."""
-    record = node.record
-    yield Record(
-        path,
-        record.type,
-        mode=record.mode,
-        uid=record.uid,
-        gid=record.gid,
-        size=record.size,
-        mtime_ns=record.mtime_ns,
-        linkname=record.linkname,
-        devmajor=record.devmajor,
-        devminor=record.devminor,
-        xattrs=record.xattrs,
-        sha256=record.sha256,
-    )
+    yield Record.of(node.record, path, node.record.sha256)
     for name, child in (node.children or {}).items():
         yield from _records(child, f"{path}/{name}" if path else name)

@@ -157,22 +157,10 @@ class _Recorder:
             for data in entry.chunks():
                 hashed.update(data)
             digest = hashed.hexdigest()
-        self.records.append(
-            Record(
-                entry.path.partition("/")[2],
-                entry.type,
-                mode=entry.mode,
-                uid=entry.uid,
-                gid=entry.gid,
-                size=entry.size,
-                mtime_ns=entry.mtime_ns,
-                linkname=entry.link_path.partition("/")[2] if entry.type == HARDLINK else entry.linkname,
-                devmajor=entry.devmajor,
-                devminor=entry.devminor,
-                xattrs=entry.xattrs,
-                sha256=digest,
-            )
-        )
+        record = Record.of(entry, entry.path.partition("/")[2], digest)
+        if entry.type == HARDLINK:
+            record.linkname = entry.link_path.partition("/")[2]
+        self.records.append(record)
 
 
 def is_whiteout(record: Record) -> bool:
