@@ -21,7 +21,8 @@ from starter import START, installed
 PACKAGE = Path(appc.__file__).parent
 PROBES = (PACKAGE / "_native/appc-probe", Path(__file__).parents[3] / "build/native/appc-probe")
 CODE = f"{START}; from appc.oci.main import main; sys.exit(main())"
-PATIENCE = 30  # seconds that nothing here takes
+# Seconds that nothing here takes, however busy the machine is.
+PATIENCE = 120 if os.environ.get("APPC_EMULATED") else 30
 NAMESPACES = ("pid", "network", "ipc", "uts", "mount", "cgroup")
 CAPABILITIES = ["CAP_KILL", "CAP_NET_BIND_SERVICE"]
 

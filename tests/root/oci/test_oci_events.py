@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from capabilities import need
 from conftest import PATIENCE, Runtime, configuration
+
+# What wants more memory than there is, at once.
+GREEDY = ("/bin/busybox", "dd", "if=/dev/zero", "of=/dev/null", "bs=128M", "count=1")
 
 
 @pytest.fixture
@@ -51,25 +56,33 @@ def test_events_go_on_until_the_container_stops(running: Runtime) -> None:
     assert "not running" in running("events", "one", fails=1).stderr
 
 
-def test_who_runs_out_of_memory_is_told_of(running: Runtime, tmp_path: Path) -> None:
-    need("memory-controller")
-    output = (tmp_path / "events").open("w+b")
-    with subprocess.Popen(running.words("events", "--interval", "1h", "one"), stdout=output) as following:
+@contextmanager
+def following(runtime: Runtime, path: Path) -> Iterator[list[str]]:
+    """Follow the container from within the block to its end; afterwards the list holds the kinds of its events."""
+    kinds: list[str] = []
+    with (
+        path.open("w+b") as output,
+        subprocess.Popen(runtime.words("events", "--interval", "200ms", "one"), stdout=output) as process,
+    ):
         try:
-            # Its greed is its own end, not the container's.
-            greedy = "exec 2>/dev/null; x=$(busybox dd if=/dev/zero bs=1M count=200 | busybox tr '\\0' x)"
-            subprocess.run(
-                running.words("exec", "one", "/bin/busybox", "sh", "-c", greedy),
-                check=False,
-                timeout=PATIENCE,
-                stdin=subprocess.DEVNULL,
-            )
-            running("kill", "one", "KILL")
-            assert following.wait(PATIENCE) == 0
+            deadline = time.monotonic() + PATIENCE
+            while not path.stat().st_size:
+                assert time.monotonic() < deadline, "nothing is told"
+                time.sleep(0.01)
+            yield kinds
+            assert process.wait(PATIENCE) == 0
         finally:
-            following.send_signal(signal.SIGKILL)
-    output.seek(0)
-    kinds = [json.loads(line)["type"] for line in output.read().splitlines()]
+            process.kill()
+    kinds += [json.loads(line)["type"] for line in path.read_text().splitlines()]
+
+
+def test_who_runs_out_of_memory_is_told_of(running: Runtime, tmp_path: Path) -> None:
+    """Its greed is its own end, not the container's."""
+    need("memory-controller")
+    with following(running, tmp_path / "events") as kinds:
+        words = running.words("exec", "one", *GREEDY)
+        subprocess.run(words, check=False, timeout=PATIENCE, stdin=subprocess.DEVNULL)
+        running("kill", "one", "KILL")
     assert "oom" in kinds
 
 

@@ -21,7 +21,8 @@ from appc.pods import gc, layout
 PACKAGE = Path(appc.__file__).parent
 PROBES = (PACKAGE / "_native/appc-probe", Path(__file__).parents[3] / "build/native/appc-probe")
 PROBE = "example.com/probe"
-PATIENCE = 30.0  # seconds that nothing here takes, however busy the machine is
+# Seconds that nothing here takes, however busy the machine is.
+PATIENCE = 120.0 if os.environ.get("APPC_EMULATED") else 30.0
 
 APPLETS = (
     "sh",

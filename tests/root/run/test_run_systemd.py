@@ -16,7 +16,7 @@ from capabilities import missing
 pytestmark = pytest.mark.root
 
 UNITS = Path("/run/systemd/system")
-LONG = 10 * PATIENCE  # where the processor is emulated, and other machines run beside this one
+LONG = 300.0  # where the processor is emulated, and other machines run beside this one
 NOTIFY = "appc.io/executor/supports-systemd-notify=true"
 PORTS = [{"name": "http", "protocol": "tcp", "port": 80, "socketActivated": True}]
 
