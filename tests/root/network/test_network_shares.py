@@ -26,7 +26,7 @@ NAME = "resource/network-bandwidth"
 PLENTY = f"{NAME},limit=10G"
 SLOW, STRAYS = "2:3", "2:4"  # classes of the only app with a limit, and of what is known to be nobody's
 PORT = 7000
-SIZE = 100_000
+SIZE = 20_000
 # Sends back what it receives. Its first line tells that it listens; then it says whether it may change its mark.
 ECHO = """
 import socket, sys
