@@ -6,7 +6,7 @@ from appc.cli.fetch_options import INSECURE, OFFLINE, network_of, pull_option
 from appc.cli.options import Args, Operand, Option, Verb
 from appc.cli.output import out
 from appc.cli.passphrase import PASSPHRASE, PASSPHRASE_EXCLUSIVE, passphrase
-from appc.cli.pod_options import APP_OPTIONS, VOLUME, Warnings, app_request, started
+from appc.cli.pod_options import APP_OPTIONS, PORT, VOLUME, Warnings, app_request, started
 from appc.errors import UsageError
 from appc.pods import layout
 from appc.pods.request import PodRequest
@@ -21,11 +21,12 @@ VERB = Verb(
     usage="UUID [options] IMAGE [app options] [-- ARGS...] [--- IMAGE ...]",
     description=(
         "The apps share the pod's namespaces, volumes, limits and names, as if they had been started with it, and the "
-        "pod's manifest has them from then on. Their output goes to their logs. Ports of the host are opened when a "
-        "pod starts, none for apps that come later. Prints the apps' names. When one cannot be started, none stays."
+        "pod's manifest has them from then on. Their output goes to their logs. Ports of the host that are opened for "
+        "them go with them. Prints the apps' names. When one cannot be started, none stays."
     ),
     options=(
         VOLUME,
+        PORT,
         Option("--strict", help="refuse the apps when an isolator cannot be enforced"),
         pull_option("new"),
         INSECURE,
@@ -53,6 +54,7 @@ def run(args: Args, context: Context) -> int:
     request = PodRequest(
         tuple(app_request(app) for app in args.apps),
         volumes=tuple(args.volume),
+        ports=tuple(args.port),
         strict=args.strict,
         insecure=tuple(args.insecure),
         pull=args.pull,

@@ -50,6 +50,14 @@ VOLUME = Option(
     "--volume", metavar="NAME,kind=K,...", kind="repeat", parse=volume, help="define a volume (kind host or empty)"
 )
 
+PORT = Option(
+    "--port",
+    metavar="NAME:[IP:]PORT",
+    kind="repeat",
+    parse=port,
+    help="open an app's port NAME as PORT of the host (all addresses, or IP alone)",
+)
+
 POD_OPTIONS = (
     Option("--pod-manifest", metavar="FILE", complete="file", help="run this pod manifest; no images are named then"),
     Option("--kube", metavar="FILE", complete="file", help="run this Kubernetes Pod; no images are named then"),
@@ -68,13 +76,7 @@ POD_OPTIONS = (
         parse=pod_prefix,
         help="let that pod's limits bound this one too, which ends with it",
     ),
-    Option(
-        "--port",
-        metavar="NAME:[IP:]PORT",
-        kind="repeat",
-        parse=port,
-        help="open an app's port NAME as PORT of the host (all addresses, or IP alone)",
-    ),
+    PORT,
     Option("--dns", metavar="IP", kind="repeat", parse=server, help="a name server, host (its file) or none (image's)"),
     Option("--dns-search", metavar="DOMAIN", kind="repeat", parse=word, help="a domain to look names up in"),
     Option("--dns-opt", metavar="OPTION", kind="repeat", parse=word, help="an option of resolv.conf"),

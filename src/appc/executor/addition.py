@@ -12,7 +12,7 @@ from appc.executor.links import limit_again
 from appc.executor.prepare import DETACHED, Prepared, check_platform, fill_apps, find_images, stream_modes
 from appc.executor.update import keep_outcome
 from appc.host import cgroup_update, cgroupfs, probe
-from appc.network import setup
+from appc.network import later, setup
 from appc.plan import wire, wire_read
 from appc.plan.compile_change import compile_addition
 from appc.plan.ops import Plan
@@ -85,8 +85,10 @@ class _Addition:
         for name in self.names:
             if self.old.app(name) is not None:
                 raise UsageError("is there already", f"app {name} of pod {pod.uuid[:8]}", "give another name: --name")
-        self.whole = self.old.replace(apps=(*self.old.apps, *came.apps), volumes=came.volumes)
+        ports = (*self.old.ports, *came.ports)
+        self.whole = self.old.replace(apps=(*self.old.apps, *came.apps), volumes=came.volumes, ports=ports)
         self.whole.check_executable()
+        self.opening = later.check(pod.path, pod.uuid, self.whole, self.names, len(came.ports))
         self.came = self.old.replace(apps=came.apps, volumes=came.volumes)
         policies.check(self.came)
         for index in range(len(came.apps)):
@@ -119,6 +121,7 @@ class _Addition:
             tracks += [track for track in change.tracks if track.name not in ("change", "teardown")]
             # Written first: the apps may ask the metadata service at once, and a failure is explained by the plan.
             self._write(Plan(tracks, self.launched.facts))
+            later.open_later(pod.path, pod.uuid, self.opening)
             self.warnings += perform(pod, change)
         except BaseException:
             self._take_back(before, made)
@@ -174,6 +177,8 @@ class _Addition:
         if removed and not self.was_changed and os.path.exists(pod.file(CHANGED)):
             os.unlink(pod.file(CHANGED))
         limit_again(pod, self.whole, self.old, self.facts)
+        for app in self.opening:
+            later.close_later(pod.path, pod.uuid, self.whole, app)
         for name, data in before.items():
             pod.write(name, data)
         for name in self.names:

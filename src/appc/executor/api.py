@@ -11,7 +11,7 @@ from appc.config import Directories as Directories
 from appc.errors import UsageError
 from appc.executor.launch import launch
 from appc.executor.prepare import prepare
-from appc.executor.running import HostErrors, limits_of, network_of, volumes_of
+from appc.executor.running import HostErrors, limits_of, network_of, port_of, volumes_of
 from appc.executor.running import RunningPod as RunningPod
 from appc.pods import layout
 from appc.pods.request import AppRequest, PodRequest
@@ -162,7 +162,7 @@ def run(
         tuple(requests),
         volumes=volumes_of(volumes),
         net=net or ("default" if ports else "none"),
-        ports=tuple(_port(port, place) for port, place in (ports or {}).items()),
+        ports=tuple(port_of(port, place) for port, place in (ports or {}).items()),
         hostname=hostname,
         private_users=private_users,
         runtime=runtime,
@@ -182,13 +182,6 @@ def run(
             prepared.given = tuple(look_at(one.fileno(), port) for port, one in sockets.items())
         keeper = launch(prepared, where)
     return RunningPod(prepared.pod, warnings, keeper)
-
-
-def _port(name: str, place: int | str) -> tuple[str, str, int]:
-    address, _, number = str(place).rpartition(":")
-    if not number.isdecimal():
-        raise UsageError(f"{place!r} is not a port, or ADDRESS:PORT", f"port {name}")
-    return name, address.strip("[]"), int(number)
 
 
 def pod(uuid: str, *, directories: Directories | None = None) -> RunningPod:

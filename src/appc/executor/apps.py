@@ -68,6 +68,7 @@ def remove(pod: Pod, app: str, *, force: bool = False) -> None:
     Raises PodStateError when it runs, or is the pod's last.
     """
     from appc.executor.links import limit_again
+    from appc.network.later import close_later
 
     with Changing(pod):
         control.chosen_apps(pod, (app,))
@@ -84,6 +85,7 @@ def remove(pod: Pod, app: str, *, force: bool = False) -> None:
         rest = [index for index, entry in enumerate(manifest.apps) if entry.name != app]
         others = manifest.replace(apps=tuple(manifest.apps[index] for index in rest))
         limit_again(pod, manifest, others, facts)
+        others = close_later(pod.path, pod.uuid, others, app)
         pod.write("pod", others.to_json())
         request = pod.read_json("request")
         request["streams"] = [request["streams"][index] for index in rest if index < len(request["streams"])]

@@ -133,6 +133,7 @@ class RunningPod:
         self,
         *apps: StoredImage | str | AppRequest,
         volumes: Mapping[str, str | None] | None = None,
+        ports: Mapping[str, int | str] | None = None,
         insecure: Sequence[str] = (),
         offline: bool = False,
         directories: Directories | None = None,
@@ -151,6 +152,7 @@ class RunningPod:
                 for app in apps
             ),
             volumes=volumes_of(volumes),
+            ports=tuple(port_of(port, place) for port, place in (ports or {}).items()),
             insecure=tuple(insecure),
             network=lambda: network,
         )
@@ -255,6 +257,14 @@ def limits_of(memory: str, cpu: str) -> list[Isolator]:
         for kind, quantity in (("memory", memory), ("cpu", cpu))
         if quantity
     ]
+
+
+def port_of(name: str, place: int | str) -> tuple[str, str, int]:
+    """Return the port `name` of an app and the place on the host, 8080 or "192.0.2.1:8080", as a request has them."""
+    address, _, number = str(place).rpartition(":")
+    if not number.isdecimal():
+        raise UsageError(f"{place!r} is not a port, or ADDRESS:PORT", f"port {name}")
+    return name, address.strip("[]"), int(number)
 
 
 def volumes_of(volumes: Mapping[str, str | None] | None) -> tuple[Volume, ...]:

@@ -1,6 +1,7 @@
 """Ports of the host that lead to a pod: a table of the packet filter for each pod that has some.
 
-One table, so that one request takes all of it away again.
+One table, so that one request takes all of it away again; apps that come later have one of their own, which goes with
+them.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ _LOOPBACK = ("127.0.0.0", 8)
 _BEFORE_SRCNAT = nftables.SRCNAT - 1
 
 
-def table(pod: str) -> str:
-    """Return the name of a pod's table."""
-    return f"appc-{pod}"
+def table(pod: str, app: str = "") -> str:
+    """Return the name of a pod's table, or of that of an app which came later."""
+    return f"appc-{pod}-{app}" if app else f"appc-{pod}"
 
 
-def open_ports(pod: str, link: str, addresses: Sequence[str], mappings: Sequence[PortMapping]) -> None:
-    """Have the host's ports lead to the pod behind `link`, which has `addresses`. Raises OSError."""
+def open_ports(
+    pod: str, link: str, addresses: Sequence[str], mappings: Sequence[PortMapping], *, app: str = ""
+) -> None:
+    """Have the host's ports lead to the pod behind `link`, which has `addresses`; for an `app` that came later, in the
+    place of those it had. Raises OSError."""
     forward: list[list[bytes]] = []
     back: list[list[bytes]] = []
     for address in addresses:
@@ -46,19 +50,24 @@ def open_ports(pod: str, link: str, addresses: Sequence[str], mappings: Sequence
         Chain("output", "nat", nftables.OUTPUT, nftables.DSTNAT, forward),
         Chain("postrouting", "nat", nftables.POSTROUTING, _BEFORE_SRCNAT, back),
     ]
-    nftables.make_table(table(pod), chains)
+    nftables.make_table(table(pod, app), chains)
     with open(f"/proc/sys/net/ipv4/conf/{link}/route_localnet", "wb") as stream:
         stream.write(b"1")
 
 
-def close_ports(pod: str) -> None:
-    """Take the pod's table away; one that is gone is fine."""
-    nftables.remove_table(table(pod))
+def close_ports(pod: str, *, app: str = "") -> None:
+    """Take the pod's tables away, or that of an app alone; one that is gone is fine."""
+    if app:
+        nftables.remove_table(table(pod, app))
+        return
+    for name in nftables.table_names():
+        if name == table(pod) or name.startswith(f"{table(pod)}-"):
+            nftables.remove_table(name)
 
 
-def are_open(pod: str) -> bool:
-    """Whether the pod's table is there."""
-    return table(pod) in nftables.table_names()
+def are_open(pod: str, *, app: str = "") -> bool:
+    """Whether the pod's table is there, or that of an app."""
+    return table(pod, app) in nftables.table_names()
 
 
 def _redirections(address: str, version: int, mapping: PortMapping) -> list[list[bytes]]:

@@ -38,10 +38,11 @@ BANDWIDTH = "resource/network-bandwidth"
 class Record:
     """What has been, or is about to be, made for the pod `uuid`: a file of the directory `directory`.
 
-    `links` are in the order of their making; `ports` tells whether ports of the host lead to the pod.
+    `links` are in the order of their making; `ports` tells whether ports of the host lead to the pod. `later` are those
+    that came with apps that came later, by app: (name, address of the host or "", port of the host).
     """
 
-    __slots__ = ("directory", "links", "namespace", "ports", "uuid")
+    __slots__ = ("directory", "later", "links", "namespace", "ports", "uuid")
 
     def __init__(self, directory: str, uuid: str, namespace: str, *, ports: bool = False) -> None:
         self.directory = directory
@@ -49,10 +50,13 @@ class Record:
         self.namespace = namespace
         self.ports = ports
         self.links: list[dict[str, Any]] = []
+        self.later: dict[str, list[tuple[str, str, int]]] = {}
 
     def write(self) -> None:
         """Put the record in place of the one before."""
         document = {"namespace": self.namespace, "ports": self.ports, "links": self.links}
+        if self.later:
+            document["later"] = self.later
         path = f"{self.directory}/{RECORD}"
         fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with open(fd, "wb") as stream:
@@ -78,6 +82,7 @@ class Record:
             return None
         record = cls(directory, uuid, document["namespace"], ports=document["ports"])
         record.links = document["links"]
+        record.later = {app: [tuple(port) for port in found] for app, found in document.get("later", {}).items()}
         return record
 
 
@@ -291,7 +296,7 @@ def release(directory: str, uuid: str) -> list[str]:
         else:
             problems += _try(default.detach, uuid)
             problems += _try(_leave_default, link["taken"], link["address"], uuid)
-    if record.ports:
+    if record.ports or record.later:
         problems += _try(ports.close_ports, uuid)
     problems += _try(netns.remove, record.namespace)
     if not problems:
@@ -320,6 +325,9 @@ def faults(directory: str, uuid: str) -> list[str]:
             found = default.faults(uuid)
             if to_forward and not ports.are_open(uuid):
                 found.append("the rules that lead ports of the host to the pod are gone")
+            for app in record.later:
+                if not ports.are_open(uuid, app=app):
+                    found.append(f"the rules that lead ports of the host to {app} are gone")
             problems += [f"network {link['name']}: {fault}" for fault in found]
             to_forward = False
     return problems
