@@ -19,8 +19,13 @@ BEYOND_GRACE = 20  # seconds
 
 def finish_argv(pod: Pod, state: str, *words: str) -> tuple[str, ...]:
     """Return the command a keeper starts for what only Python can do (`appc finish`); it adds what failed."""
+    return (*command_line(), "--root", pod.root, "--state", state, "finish", pod.uuid, *words)
+
+
+def command_line() -> tuple[str, ...]:
+    """Return the words that start the command line, whether or not it is installed, without Python's `site`."""
     entrance = os.path.join(os.path.dirname(os.path.abspath(appc.__file__)), "__main__.py")
-    return (sys.executable, "-I", "-S", entrance, "--root", pod.root, "--state", state, "finish", pod.uuid, *words)
+    return (sys.executable, "-I", "-S", entrance)
 
 
 def failure_track(argv: tuple[str, ...]) -> Track:

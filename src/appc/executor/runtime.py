@@ -119,8 +119,12 @@ class Making:
         groups.teardown += [f"{place}/{ROOT}/{self._pod.uuid}" for place in others(self._facts)]
 
     def write_bundles(self, apps: Sequence[PodApp]) -> None:
-        """Write a bundle for each container that the apps may need. Raises OSError."""
+        """Write a bundle for each container that the apps may need. Raises OSError, HostError."""
+        from appc.store.deletion import delete_tree
+
         pod = self._pod
+        # A prepared pod may have them from a launch that was taken back.
+        delete_tree(pod.file(RUNTIME))
         for directory in (RUNTIME, _STATE):
             os.mkdir(pod.file(directory), 0o700)
         for app in apps:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-import appc
-from appc.executor.keeper import BEYOND_GRACE
+from appc.executor.keeper import BEYOND_GRACE, command_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,15 +20,7 @@ _PLAIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.-"
 def command(where: Directories, words: Sequence[str]) -> list[str]:
     """Return the whole command of `appc run` with `words`, from the program's absolute path on."""
     program = f"{sys.prefix}/bin/appc"
-    if os.access(program, os.X_OK):
-        found = [program]
-    else:
-        found = [
-            sys.executable,
-            "-I",
-            "-S",
-            os.path.join(os.path.dirname(os.path.abspath(appc.__file__)), "__main__.py"),
-        ]
+    found = [program] if os.access(program, os.X_OK) else list(command_line())
     for option, value, usual in (("--root", where.root, "/var/lib/appc"), ("--state", where.state, "/run/appc")):
         if value != usual:
             found += [option, value]
