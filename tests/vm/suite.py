@@ -78,14 +78,20 @@ REASONS = (
 
 
 def halves() -> tuple[list[str], list[str]]:
-    """What pytest is to be given for each of two machines that end about the same time: pods, and the rest.
+    """What pytest is to be given for each of two machines that end about the same time: pods with their networks, and
+    the rest.
 
     pytest finds the files itself: of directories that are named it would load all fixtures at once.
     """
-    passed_over = (*SMOKE, *(f"{TESTS}/{path}" for paths in HOST_ONLY.values() for path in paths))
-    ignored = [f"--ignore={path}" for path in passed_over]
-    pods = f"{TESTS}/run"
-    return [pods, *ignored], [TESTS, f"--ignore={pods}", *ignored]
+    elsewhere = (*SMOKE, *(f"{TESTS}/{path}" for paths in HOST_ONLY.values() for path in paths))
+    pods = {"run", "network"}
+    rest = {path.name for path in (ROOT / TESTS).iterdir() if path.is_dir()} - pods
+
+    def without(directories: set[str]) -> list[str]:
+        ignored = (*elsewhere, *(f"{TESTS}/{name}" for name in sorted(directories)))
+        return [TESTS, *(f"--ignore={path}" for path in ignored)]
+
+    return without(rest), without(pods)
 
 
 def attempt(
