@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from appc.errors import HostError
+from appc.launch.spawn import SIGNALS
 from appc.schema.json import dumps
 
 TYPE_CHECKING = False
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 _KILL = 9
 _LAST_STREAM = 2
-# SIGPIPE and SIGXFSZ, which Python ignores
-_IGNORED = (13, 25)
 
 
 def run(kind: str, config: dict[str, Any], state: dict[str, Any]) -> None:
@@ -50,7 +49,8 @@ def _run(hook: dict[str, Any], state: bytes, where: str) -> None:
                 file_actions=[(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, 2, 1)],
                 setsid=True,
                 setsigmask=(),
-                setsigdef=_IGNORED,
+                # Python ignores some of them, and whoever called may, as nohup does.
+                setsigdef=SIGNALS,
             )
         except OSError as error:
             raise HostError(f"the hook {hook['path']} cannot be run: {error.strerror}", where) from error

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -302,13 +304,23 @@ def test_keys_that_gpgv_does_not_know_are_said_to_be_so(keystore: Keystore, monk
     assert "gpgv does not know this kind of key" in refusal(keystore, signature)
 
 
-def test_giving_up_ends_the_process_that_verifies(keystore: Keystore, gpg: Gpg, engine: str) -> None:
-    verifier = SignatureCheck(keystore, gpg.sign("good", LARGE), "app.aci")
+def test_giving_up_ends_the_process_that_verifies(
+    keystore: Keystore, gpg: Gpg, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signature = gpg.sign("good", LARGE)
+    started = []
+
+    class Popen(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            started.append(self)
+
+    monkeypatch.setattr(engines.subprocess, "Popen", Popen)
+    verifier = SignatureCheck(keystore, signature, "app.aci")
     verifier.feed(LARGE[: 5 << 20])
     verifier.close()
     verifier.close()
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 
 def test_without_any_verifier_the_way_out_is_said(
