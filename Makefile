@@ -86,7 +86,7 @@ bench-launch: build ## only launches, and the verbs of appc-oci; bench.json, ben
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/oci.py --json bench-oci.json
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/metadata.py --json bench-metadata.json
 
-bench-images: build ## only image operations (20 GB, half an hour; BENCH=--quick for a look); bench-images.json
+bench-images: build ## only image operations (20 GB, an hour; BENCH=--quick for a look); bench-images.json
 	@tools/packages bench-images
 	@PATH="$(CURDIR)/$(BIN):$(CURDIR)/.cache/bin:$$PATH" $(BIN)/python bench/images.py $(BENCH)
 
