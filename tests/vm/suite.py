@@ -78,13 +78,12 @@ REASONS = (
 
 
 def halves() -> tuple[list[str], list[str]]:
-    """What pytest is to be given for each of two machines that end about the same time: pods with their networks, and
-    the rest.
+    """What pytest is to be given for each of two machines that end about the same time: pods, and the rest.
 
     pytest finds the files itself: of directories that are named it would load all fixtures at once.
     """
     elsewhere = (*SMOKE, *(f"{TESTS}/{path}" for paths in HOST_ONLY.values() for path in paths))
-    pods = {"run", "network"}
+    pods = {"run"}
     rest = {path.name for path in (ROOT / TESTS).iterdir() if path.is_dir()} - pods
 
     def without(directories: set[str]) -> list[str]:
